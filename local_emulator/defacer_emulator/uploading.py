@@ -3,22 +3,23 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.cloud import storage as cloud_storage
+from google.cloud.storage import Blob
 
+from defacer.commands.common.terminal import Terminal
+from defacer.commands.jobs.waiting import StartedJob
+from defacer.commands.privacy.person_data import people
 from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.storage import object_names
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
+from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 from defacer.plurals import printable
 from defacer_emulator.errors import EmulatorUsageError
-from defacer_emulator.job_reader import JobReader, storage_errors
-from defacer_emulator.processes.state import EmulatorState
-from defacer_emulator.services import storage
 from defacer_emulator.setup.files import check_file, check_inputs
-from defacer_emulator.terminal import Terminal
 
 # Larger files are uploaded in chunks of this size. fake-gcs-server copies the whole upload at each chunk, so few large
 # chunks are faster.
@@ -43,14 +44,6 @@ class Upload:
         return (self.video, *self.targets, *filter(None, (self.policy, self.replacement)))
 
 
-@dataclass(frozen=True)
-class Uploaded:
-    """An uploaded video and its job."""
-
-    job: str
-    source: str
-
-
 def check_upload(upload: Upload) -> None:
     """Raise EmulatorUsageError for a file that can't be uploaded, before any upload."""
     check_inputs(upload.channel, upload.video, upload.targets, upload.replacement)
@@ -73,61 +66,69 @@ def check_replacement(upload: Upload, has_earlier: bool) -> None:
         )
 
 
-def upload_video(upload: Upload, emulator: EmulatorState, terminal: Terminal) -> Uploaded:
-    """Upload all files and print the people that the channel keeps. The video is last, because it starts the job."""
-    client = storage.create_client(emulator.project, emulator.storage_url)
-    reader = JobReader(client, emulator.resources)
-    bucket = client.bucket(emulator.resources.intake)
-    prefix = object_names.targets_prefix(upload.channel)
-    check_replacement(upload, reader.has_object(object_names.replacement(upload.channel)))
-    earlier = set(reader.kept_people(upload.channel))
-    _upload_policy(upload, bucket, reader, terminal)
+def upload_video(upload: Upload, terminal: Terminal) -> StartedJob:
+    """Upload all files and print the people that the channel keeps. The video is last, because it starts the job.
+
+    The settings name the bucket. Raises RetryableError if storage does not answer.
+    """
+    intake = settings().intake_bucket
+    check_replacement(upload, objects.find_blob(intake, object_names.replacement(upload.channel)) is not None)
+    earlier = set(people(upload.channel))
+    _upload_policy(upload, terminal)
     if upload.replacement:
-        _upload_file(bucket, object_names.replacement(upload.channel), upload.replacement, terminal)
+        _upload_file(object_names.replacement(upload.channel), upload.replacement, terminal)
+    prefix = object_names.targets_prefix(upload.channel)
     for target in upload.targets:
-        _upload_file(bucket, prefix + target.name, target, terminal)
-    _print_kept_people(upload, earlier, reader, terminal)
+        _upload_file(prefix + target.name, target, terminal)
+    _print_kept_people(upload, earlier, terminal)
     source = VideoName(upload.channel, upload.video.name).object_name
-    generation = _upload_file(bucket, source, upload.video, terminal)
-    return Uploaded(object_names.job_id(bucket.name, source, generation), source)
+    generation = _upload_file(source, upload.video, terminal)
+    return StartedJob(object_names.job_id(intake, source, generation), source)
 
 
-def _upload_policy(
-    upload: Upload, bucket: cloud_storage.Bucket, reader: JobReader, terminal: Terminal
-) -> None:
+def _upload_policy(upload: Upload, terminal: Terminal) -> None:
     name = object_names.policy(upload.channel)
     if upload.policy:
-        _upload_file(bucket, name, upload.policy, terminal)
+        _upload_file(name, upload.policy, terminal)
     elif policy := _parse_policy(upload):
-        with storage_errors():
-            bucket.blob(name).upload_from_string(policy.model_dump_json(), "application/json")
-    elif reader.has_object(name):
-        terminal.print_line(f"Channel {upload.channel} uses the policy of an earlier drop.")
+        with transient_errors_as_retryable("uploading the policy"):
+            _blob(name).upload_from_string(policy.model_dump_json(), "application/json")
+    elif objects.find_blob(settings().intake_bucket, name) is not None:
+        terminal.print_line(f"Channel {upload.channel} uses the policy of an earlier upload.")
 
 
-def _print_kept_people(upload: Upload, earlier: set[str], reader: JobReader, terminal: Terminal) -> None:
-    people = reader.kept_people(upload.channel)
+def _print_kept_people(upload: Upload, earlier: set[str], terminal: Terminal) -> None:
+    kept = people(upload.channel)
     added = {
         object_names.parse_target(object_names.targets_prefix(upload.channel) + target.name)
         for target in upload.targets
     }
-    if not people:
+    if not kept:
         terminal.print_line(f"Channel {upload.channel} keeps no one: every face is hidden.")
         return
-    terminal.print_line(f"Channel {upload.channel} keeps: {printable(', '.join(people))}.")
+    terminal.print_line(f"Channel {upload.channel} keeps: {printable(', '.join(kept))}.")
     if old := sorted(earlier - added):
-        terminal.print_line(f"From earlier drops: {printable(', '.join(old))}. A new --channel keeps no one.")
+        terminal.print_line(
+            f"From earlier uploads: {printable(', '.join(old))}. A new --channel keeps no one."
+        )
 
 
-def _upload_file(bucket: cloud_storage.Bucket, name: str, path: Path, terminal: Terminal) -> int:
-    """Upload one file and return its generation in the bucket."""
-    blob = bucket.blob(name)
+def _upload_file(name: str, path: Path, terminal: Terminal) -> int:
+    """Upload one file into the intake bucket and return its generation."""
+    blob = _blob(name)
     size = path.stat().st_size
     if size > CHUNK_BYTES:
         blob.chunk_size = CHUNK_BYTES
-    with storage_errors(), terminal.open_with_progress(path, f"Uploading {path.name}") as file:
+    with (
+        transient_errors_as_retryable(f"uploading {path.name}"),
+        terminal.open_with_progress(path, f"Uploading {path.name}") as file,
+    ):
         blob.upload_from_file(file, size=size, timeout=UPLOAD_SECONDS, retry=None)
     return int(blob.generation)
+
+
+def _blob(name: str) -> Blob:
+    return objects.client().bucket(settings().intake_bucket).blob(name)
 
 
 def _parse_policy(upload: Upload) -> Policy | None:

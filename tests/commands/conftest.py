@@ -1,5 +1,7 @@
-"""Run a command of `defacer` in this process, because an interpreter and its imports take seconds."""
+"""Run a command of `defacer` in this process, because an interpreter and its imports take seconds. Build the wheel."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from defacer.commands.app import main
+from tests.servers import ROOT, UV
 
 
 class Shown(NamedTuple):
@@ -29,3 +32,12 @@ def defacer(capfd: pytest.CaptureFixture[str]) -> Run:
         return Shown(code, shown.out, shown.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([*command, "--out-dir", str(folder), str(ROOT)], check=True)
+    return folder

@@ -11,21 +11,11 @@ import pytest
 
 from defacer.engine.models import weights
 from tests.clips import Clip, astronaut, encode_picture, frame_times, write_clip
-from tests.servers import ROOT
+from tests.servers import ROOT, UV
 
-UV = str(Path(sys.executable).with_name("uv"))
 BIN, SUFFIX = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*command, "--out-dir", str(folder), str(ROOT)], check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -333,7 +333,7 @@ def test_page_counts_the_tracks_that_it_leaves_out(
     monkeypatch.setattr(review, "MAX_ROWS", 2)
     page = open_review(visitor, published)
     assert "The report lists 4 more tracks, 1 of them kept." in page
-    assert f"python -m defacer.commands {published.job}" in page
+    assert f"defacer job rerender {published.job}" in page
 
 
 def test_requested_decision_is_shown_among_many_tracks(
@@ -351,7 +351,7 @@ def test_too_large_report_names_the_command_instead(
     monkeypatch.setattr(review, "MAX_REPORT_BYTES", 1000)
     page = visitor.open(visitor.url("street", "jobs", published.job), 422)
     assert "This video has more tracks than a page can show" in page
-    assert f"python -m defacer.commands {published.job}" in page
+    assert f"defacer job rerender {published.job}" in page
 
 
 def test_failed_re_render_is_retried_with_the_same_decisions(

@@ -12,7 +12,7 @@ from defacer.pipeline.topology import FUNCTIONS
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.processes.state import StateFolder
 from tests.emulator.up import ANY_PORTS, Up
-from tests.servers import ROOT
+from tests.servers import DEFACER, ROOT
 
 STAND_IN = """
 import functions_framework
@@ -43,25 +43,26 @@ def write_stand_ins(parent: Path) -> Path:
 WITHOUT_PAGES = """
 import sys
 from dataclasses import replace
-from defacer_emulator.commands import cli, up_down
+from defacer.commands import app
+from defacer_emulator.commands import up
 
-up = up_down.up
-up_down.up = lambda options: up(replace(options, console=False, live=False))
-sys.exit(cli.main())
+run_emulator = up.run_emulator
+up.run_emulator = lambda options, **how: run_emulator(replace(options, console=False, live=False), **how)
+sys.exit(app.main())
 """
 
 
 @pytest.fixture
 def up(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
     """Start `up` with the stand-in functions and the built-in Pub/Sub, without the console and the live page."""
-    with _up(tmp_path, stand_ins, program=("-c", WITHOUT_PAGES)) as started:
+    with run_up(tmp_path, stand_ins, program=(sys.executable, "-c", WITHOUT_PAGES)) as started:
         yield started
 
 
 @pytest.fixture
 def up_with_pages(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
     """Start `up` as the fixture `up` does, with the console and the live page."""
-    with _up(tmp_path, stand_ins) as started:
+    with run_up(tmp_path, stand_ins) as started:
         yield started
 
 
@@ -78,17 +79,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 @pytest.fixture
 def up_with_chaos(tmp_path: Path, stand_ins: Path) -> Iterator[Up]:
     """Start `up` as the fixture `up` does, with faults."""
-    with _up(tmp_path, stand_ins, "--chaos", "7") as started:
+    with run_up(tmp_path, stand_ins, "--chaos", "7") as started:
         yield started
 
 
 @contextmanager
-def _up(
-    tmp_path: Path, stand_ins: Path, *arguments: str, program: tuple[str, ...] = ("-m", "defacer_emulator")
+def run_up(
+    tmp_path: Path, stand_ins: Path, *arguments: str, program: tuple[str, ...] = DEFACER
 ) -> Iterator[Up]:
+    """Start `up` with the stand-in functions, the built-in Pub/Sub and these arguments."""
     folder = StateFolder(tmp_path / "state")
-    command = [sys.executable, *program, "up", "--pubsub", "builtin"]
-    command += ["--state", str(folder.path), "--functions", str(stand_ins), *ANY_PORTS, *arguments]
+    command = [*program, "emulator", "up", "--pubsub", "builtin"]
+    command += ["--dir", str(folder.path), "--functions", str(stand_ins), *ANY_PORTS, *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from google.pubsub_v1.types import PubsubMessage
 
+from defacer.commands.app import main
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.topology import JOB_EVENTS
 from defacer.webhook.delivery import sign
-from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.services import messaging
@@ -52,6 +52,6 @@ def test_up_without_a_secret_names_the_variable(
     tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DEFACER_WEBHOOK_SECRET", raising=False)
-    folders = ["--state", str(tmp_path / "state"), "--functions", str(stand_ins)]
-    assert cli.main(["up", *folders, "--webhook", "http://127.0.0.1:1/"]) == 2
+    folders = ["--dir", str(tmp_path / "state"), "--functions", str(stand_ins)]
+    assert main(["emulator", "up", *folders, "--webhook", "http://127.0.0.1:1/"]) == 2
     assert "DEFACER_WEBHOOK_SECRET" in capsys.readouterr().err

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from defacer_emulator.commands import cli, up_down
+from defacer.commands.app import main
+from defacer_emulator.commands import up
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes import ports
@@ -52,12 +53,12 @@ def test_default_port_in_use_is_replaced_with_a_notice(
     assert {**found, "storage": 0} == {**defaults, "storage": 0}
     assert notice == (
         f"Port {taken} is in use: Cloud Storage listens on {found['storage']} this time. "
-        "--storage-port chooses another port."
+        "--port storage=PORT chooses another port."
     )
 
 
 def test_chosen_port_in_use_raises(taken: int) -> None:
-    with pytest.raises(EmulatorUsageError, match=f"Port {taken} for the console is in use.*--console-port"):
+    with pytest.raises(EmulatorUsageError, match=f"Port {taken} for the console is in use.*--port console="):
         choose_ports({"console": taken}, use_defaults=True)
 
 
@@ -83,8 +84,8 @@ def test_emulator_without_default_ports_uses_free_ports(defaults: dict[str, int]
 
 def test_only_command_up_uses_the_default_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[EmulatorOptions] = []
-    monkeypatch.setattr(up_down, "up", lambda options: seen.append(options) or 0)
-    cli.main(["up", "--state", str(tmp_path), "--console-port", "9000", "--browser-storage-port", "0"])
+    monkeypatch.setattr(up, "run_emulator", lambda options, **_: seen.append(options))
+    main(["emulator", "up", "--dir", str(tmp_path), "--port", "console=9000", "--port", "browser-storage=0"])
     assert (seen[0].ports, seen[0].default_ports) == ({"console": 9000, "browser-storage": 0}, True)
     assert (EmulatorOptions().ports, EmulatorOptions().default_ports) == (
         {},

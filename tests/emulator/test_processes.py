@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from defacer.commands.app import main
 from defacer.pipeline.topology import LOST_LETTERS_SUBSCRIPTION
-from defacer_emulator.commands import cli
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.state import ProcessRecord, StateFolder
@@ -64,13 +64,13 @@ def test_second_emulator_in_a_folder_raises_until_down(
     state = up.wait_until_ready()
     with pytest.raises(
         EmulatorUsageError,
-        match=rf"already runs in .* \(process {up.process.pid}.*defacer_emulator down --state",
+        match=rf"already runs in .* \(process {up.process.pid}.*emulator down --dir",
     ):
         Emulator(EmulatorOptions(up.folder.path, "builtin", functions=stand_ins)).__enter__()
     assert up.state() == state
     assert up.process.poll() is None
 
-    code = cli.main(["down", "--state", str(up.folder.path)])
+    code = main(["emulator", "down", "--dir", str(up.folder.path)])
 
     assert code == 0
     assert "Stopped the emulator" in capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_down_ends_what_a_killed_emulator_and_reaper_left(up: Up, capsys: pytest
     up.process.wait()
     assert len(find_leftovers(state)) > len(state.function_urls)
 
-    assert cli.main(["down", "--state", str(up.folder.path)]) == 0
+    assert main(["emulator", "down", "--dir", str(up.folder.path)]) == 0
 
     out = capsys.readouterr().out
     assert "had already ended" in out
@@ -126,7 +126,7 @@ def test_ended_function_is_reported_with_the_end_of_its_log(up: Up) -> None:
 
     code, _, errors = up.wait_for_end()
     assert code == 1
-    assert errors.startswith("defacer_emulator: merge ended unexpectedly (signal 9). The end of ")
+    assert errors.startswith("error: merge ended unexpectedly (signal 9). The end of ")
     assert str(up.folder.log("merge")) in errors
     assert find_leftovers(state) == []
 
@@ -174,7 +174,7 @@ def test_down_does_not_end_a_process_with_a_reused_pid(
     folder = StateFolder(tmp_path)
     folder.write(running.state.model_copy(update=changes))
 
-    assert cli.main(["down", "--state", str(tmp_path)]) == 0
+    assert main(["emulator", "down", "--dir", str(tmp_path)]) == 0
 
     assert bystander.poll() is None
     assert "Ended the processes" not in capsys.readouterr().out
@@ -197,7 +197,7 @@ def test_objects_survive_a_restart_and_open_jobs_are_stopped(
     with Emulator(options) as emulator:
         blob = emulator.storage_client().bucket(emulator.work).blob(f"jobs/{job}/merge-lease.json")
         blob.upload_from_string(b"kept")
-        assert cli.main(["status", "--state", str(options.state)]) == 0
+        assert main(["job", "status", "--dir", str(options.state)]) == 0
         assert "waiting" in capsys.readouterr().out
     assert find_leftovers(emulator.state) == []
 
@@ -205,7 +205,7 @@ def test_objects_survive_a_restart_and_open_jobs_are_stopped(
         found = emulator.storage_client().bucket(emulator.work).get_blob(blob.name)
         assert found is not None
         assert (found.generation, found.download_as_bytes()) == (blob.generation, b"kept")
-        assert cli.main(["status", "--state", str(options.state)]) == 0
+        assert main(["job", "status", "--dir", str(options.state)]) == 0
     listed = capsys.readouterr().out
     assert job in listed
     assert "stopped with an earlier emulator" in listed
@@ -241,7 +241,7 @@ def test_invalid_state_file_is_reported(
 ) -> None:
     (tmp_path / "state.json").write_text(spoil('{"something": "else entirely"}'))
 
-    assert cli.main(["down", "--state", str(tmp_path)]) == 1
+    assert main(["emulator", "down", "--dir", str(tmp_path)]) == 1
 
     assert str(tmp_path / "state.json") in capsys.readouterr().err
 

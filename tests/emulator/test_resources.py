@@ -1,6 +1,5 @@
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS, LOST_LETTERS, LOST_LETTERS_SUBSCRIPTION, TOPICS, WEBHOOK
-from defacer_emulator.processes.state import DEFAULT_STATE
 from defacer_emulator.resources import Resources
 from tests.servers import ROOT
 
@@ -52,7 +51,3 @@ def test_worker_stops_before_its_ack_deadline() -> None:
     assert all(
         function.ack_deadline_seconds > deadline for function in FUNCTIONS if function.name == "worker"
     )
-
-
-def test_default_state_folder_is_in_the_root_of_the_repository() -> None:
-    assert DEFAULT_STATE == ROOT / ".emulator"

@@ -16,7 +16,7 @@ from tests.servers import wait_until
 START_SECONDS = 60
 STOP_SECONDS = 15
 # Options of `up`: emulators of parallel tests listen on free ports.
-ANY_PORTS = tuple(f"--{name}-port=0" for name in SERVICES)
+ANY_PORTS = tuple(f"--port={name}=0" for name in SERVICES)
 
 
 @dataclass(frozen=True)

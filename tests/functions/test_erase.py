@@ -1,6 +1,7 @@
 """`erase` leaves nothing of a job or a channel, whatever is running at that moment."""
 
 import io
+import json
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
+from defacer.commands.app import main
 from defacer.commands.privacy.erase import Subject, erase, find_objects
-from defacer.commands.privacy_cli import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.engine_adapter import MergeEngine
@@ -137,7 +138,7 @@ def test_erase_deletes_one_channel_with_all_its_jobs(
     buckets.put(buckets.intake, "channels/streets/policy.json", b"{}")
     other = publish(buckets, plan_job(buckets, clip, name=OTHER), merge)
 
-    assert main(["erase", "channels/street", "--yes"]) == 0
+    assert main(["job", "erase", "channels/street", "--yes"]) == 0
 
     assert_erased(buckets, published, under_way, superseded)
     marks = {object_names.failed(each.job) for each in (published, under_way, superseded)}
@@ -444,11 +445,11 @@ def test_erase_without_confirmation_reports_the_count(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
-    assert main(["erase", planned.job]) == (1 if answer else 2)
+    assert main(["job", "erase", planned.job]) == (1 if answer else 2)
     said = capsys.readouterr()
     assert (
         f"2 objects of 1 job: 1 in gs://{buckets.intake}, 1 in gs://{buckets.work}. Erase all of it?"
-        in said.out
+        in said.err
     )
     assert ("The standard input has no answer. Add --yes" in said.err) == (not answer)
     assert buckets.names(buckets.intake) == [VIDEO]
@@ -463,7 +464,7 @@ def test_erase_accepts_a_piped_confirmation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert main(["erase", planned.job]) == 0
+    assert main(["job", "erase", planned.job]) == 0
     assert f"Erased {planned.job}." in capsys.readouterr().out
     assert_erased(buckets, planned)
 
@@ -471,20 +472,28 @@ def test_erase_accepts_a_piped_confirmation(
 def test_erase_prints_each_object_and_is_idempotent(
     buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["erase", planned.job, "--yes"]) == 0
+    assert main(["job", "erase", planned.job, "--yes"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == [
         f"removed {planned.manifest.source}",
         f"removed {planned.ref}",
         f"Erased {planned.job}.",
     ]
-    assert main(["erase", planned.job]) == 0
+    assert main(["job", "erase", planned.job]) == 0
     assert capsys.readouterr().out == f"Nothing of {planned.job} is stored.\n"
+
+
+def test_erase_prints_json_for_programs(
+    buckets: Buckets, topics: Topics, planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["job", "erase", planned.job, "--yes", "--json"]) == 0
+    removed = [str(planned.manifest.source), str(planned.ref)]
+    assert json.loads(capsys.readouterr().out) == {"subject": planned.job, "removed": removed}
 
 
 @pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])
 def test_erase_refuses_an_unknown_subject(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["erase", what, "--yes"]) == 2
+    assert main(["job", "erase", what, "--yes"]) == 2
     assert "neither a job" in capsys.readouterr().err
 
 
@@ -493,10 +502,10 @@ def test_erase_reports_a_storage_outage_and_can_be_repeated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     with proxy.failing(lambda method, path: method == "DELETE"):
-        assert main(["erase", planned.job, "--yes"]) == 1
+        assert main(["job", "erase", planned.job, "--yes"]) == 1
     assert "Run the same command again" in capsys.readouterr().err
     environment(lease_seconds=1)
-    assert main(["erase", planned.job, "--yes"]) == 0
+    assert main(["job", "erase", planned.job, "--yes"]) == 0
     assert_erased(buckets, planned)
 
 
@@ -505,7 +514,7 @@ def test_erase_names_missing_variables(
 ) -> None:
     monkeypatch.delenv("DEFACER_WORK_BUCKET")
     environment()
-    assert main(["erase", "0" * 20, "--yes"]) == 2
+    assert main(["job", "erase", "0" * 20, "--yes"]) == 2
     assert "DEFACER_WORK_BUCKET" in capsys.readouterr().err
 
 
@@ -521,8 +530,8 @@ def test_unreadable_foreign_job_does_not_block_erase(
     broken = "0" * 20
     buckets.put(buckets.work, name(broken), b"{nothing that can be read")
     for _ in range(2):
-        assert main(["erase", "channels/street", "--yes"]) == 1
+        assert main(["job", "erase", "channels/street", "--yes"]) == 1
         assert f"unreadable job {broken}" in capsys.readouterr().out
         assert_erased(buckets, planned)
-    assert main(["erase", broken, "--yes"]) == 0
-    assert main(["erase", "channels/street", "--yes"]) == 0
+    assert main(["job", "erase", broken, "--yes"]) == 0
+    assert main(["job", "erase", "channels/street", "--yes"]) == 0

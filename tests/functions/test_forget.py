@@ -1,12 +1,13 @@
 """`forget`: no new job keeps the person, and every result that can be re-rendered hides them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import pytest
 
-from defacer.commands.privacy_cli import main
+from defacer.commands.app import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.channel import TargetPicture
@@ -25,7 +26,7 @@ from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of,
 WHITE = Policy(mode="solid", color="#ffffff")
 BOX = (100.0, 50.0, 160.0, 120.0)
 PICTURE = "channels/street/targets/Eileen.png"
-FORGET = ("forget", "Eileen", "--channel", "street", "--yes")
+FORGET = ("person", "forget", "Eileen", "--channel", "street", "--yes")
 Output = pytest.CaptureFixture[str]
 
 
@@ -88,6 +89,15 @@ def test_forget_deletes_pictures_and_lists_results(
     assert "Remove copies outside these buckets" in found.err
     manifest = Manifest.model_validate_json(buckets.get(buckets.work, shown.ref.name))
     assert manifest.targets == ("Grace",)
+
+
+def test_forget_prints_json_for_programs(
+    buckets: Buckets, topics: Topics, shown: Planned, capsys: Output
+) -> None:
+    assert main([*FORGET, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["person"], found["channel"], found["forgotten"]) == ("Eileen", "street", False)
+    assert (len(found["removed"]), found["shows_person"]) == (3, [f"gs://{buckets.output}/{RESULT}"])
 
 
 def test_forget_rerenders_without_person_and_name(
@@ -229,15 +239,13 @@ def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip:
 
 
 def test_forget_requires_a_channel(capsys: Output) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["forget", "Eileen", "--yes"])
-    assert ended.value.code == 2
+    assert main(["person", "forget", "Eileen", "--yes"]) == 2
     assert "--channel" in capsys.readouterr().err
 
 
 def test_forget_reports_an_unknown_name(buckets: Buckets, capsys: pytest.CaptureFixture[str]) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
-    assert main(["forget", "eileen", "--channel", "street", "--yes"]) == 0
+    assert main(["person", "forget", "eileen", "--channel", "street", "--yes"]) == 0
     said = capsys.readouterr().out
     assert "Nothing of eileen is stored" in said
     assert "name: Eileen" in said
@@ -248,7 +256,7 @@ def test_forget_deletes_kept_segments(buckets: Buckets, shown: Planned) -> None:
     """They show the person."""
     buckets.put(buckets.work, object_names.segment_video(shown.job, 0, "ab" * 32), b"with the person in it")
     buckets.put(buckets.work, object_names.faces(shown.job), b"with the person's name")
-    main(["forget", "Eileen", "--channel", "street", "--yes"])
+    main(["person", "forget", "Eileen", "--channel", "street", "--yes"])
     assert buckets.names(buckets.work, object_names.segments_prefix(shown.job)) == []
     assert object_names.faces(shown.job) not in buckets.names(buckets.work)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from defacer.commands.app import main
 from defacer.commands.privacy.engine_adapter import PrivacyEngine
-from defacer.commands.privacy_cli import main
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Policy

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from defacer.commands.privacy_cli import main
+from defacer.commands.app import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.documents.base import ObjectRef
@@ -36,8 +36,8 @@ def test_failure_about_a_picture_loses_the_name(buckets: Buckets, topics: Topics
     failed = object_names.failed(object_names.job_id(source.bucket, source.name, source.generation))
     before = buckets.blob(buckets.work, failed)
     assert object_names.owner_name(PICTURE) in Failed.model_validate_json(before.download_as_bytes()).message
-    assert main(["forget", "Eil", "--channel", "street", "--yes"]) == 0
-    assert main(["forget", "Eileen", "--channel", "other", "--yes"]) == 0
+    assert main(["person", "forget", "Eil", "--channel", "street", "--yes"]) == 0
+    assert main(["person", "forget", "Eileen", "--channel", "other", "--yes"]) == 0
     assert buckets.blob(buckets.work, failed).generation == before.generation
     assert main([*FORGET]) == 0
     assert "Eileen" not in everything(buckets)
@@ -94,7 +94,7 @@ def test_forget_finds_names_in_nfc_and_nfd(
         PermanentError("bad-target", message),
         refused,
     )
-    assert main(["forget", typed, "--channel", "street", "--yes", "--rerender"]) == 0
+    assert main(["person", "forget", typed, "--channel", "street", "--yes", "--rerender"]) == 0
     assert stored not in everything(buckets)
     assert typed not in everything(buckets)
     assert "Grace" in everything(buckets)
@@ -115,5 +115,5 @@ def test_unreadable_job_is_reported_and_others_are_processed(
     assert f"unreadable job {broken}" in capsys.readouterr().out
     assert job_state.read_job(healthy.job).has_failed
     assert PICTURE not in buckets.names(buckets.intake)
-    assert main(["erase", broken, "--yes"]) == 0
+    assert main(["job", "erase", broken, "--yes"]) == 0
     assert main([*FORGET]) == 0

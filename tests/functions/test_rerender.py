@@ -1,14 +1,14 @@
 """Re-renders of a published video with other decisions, with the real engine."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from defacer.commands.app import main as defacer
 from defacer.commands.privacy.erase import Subject, erase
-from defacer.commands.privacy_cli import main as privacy
-from defacer.commands.rerender import main as command
 from defacer.engine.engine import Engine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
@@ -55,14 +55,29 @@ def test_command_without_decisions_lists_the_tracks(
     tracks = list(report.tracks)
     tracks[0] = replace(tracks[0], distance=0.9, strangers_per_10000=0)
     cloud.rewrite_report(report.model_copy(update={"tracks": tuple(tracks)}))
-    assert command([first.job]) == 0
+    assert defacer(["job", "rerender", first.job]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].endswith(
         "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
     )
-    assert command(["0" * 20]) == 1
+    assert defacer(["job", "rerender", "0" * 20]) == 1
     assert "There is no job" in capsys.readouterr().err
+
+
+def test_commands_print_jobs_and_tracks_as_json(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert defacer(["job", "rerender", first.job, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["job"], found["tracks"][0]["person"]) == (first.job, "Eileen")
+    assert [track["decision"] for track in found["tracks"]] == ["keep", "hide", "hide"]
+    assert defacer(["job", "status", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["job"], listed["source"], listed["share"]) == (first.job, VIDEO, 1.0)
+    assert defacer(["job", "status", first.job, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["people"], shown["kept"], shown["hidden"]) == (["Eileen"], 1, 2)
 
 
 def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:
@@ -202,8 +217,8 @@ def test_rerender_uses_the_channel_s_replacement_picture(cloud: Cloud, clip: Pat
 
 
 def test_report_without_a_forgotten_name_can_be_rerendered(cloud: Cloud, first: Planned) -> None:
-    forget = ["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]
-    assert privacy(forget) == 0
+    forget = ["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]
+    assert defacer(forget) == 0
     assert cloud.hidden() == [True, True, True]
     cloud.run(cloud.write_request(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, True, False]
@@ -216,7 +231,7 @@ def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> N
     cloud.run(cloud.write_request(first.job, {0: "hide"}))
     cloud.run(cloud.write_request(first.job, {0: "keep", 2: "keep"}))
     assert cloud.hidden() == [False, True, False]
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     assert cloud.hidden() == [True, True, False]
     for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
         for name in cloud.buckets.names(bucket):
@@ -228,12 +243,12 @@ def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud,
     older = cloud.run(cloud.write_request(first.job, {0: "hide"}))
     newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer, "older rendering": older}[which]
-    assert privacy(["erase", erased, "--yes"]) == 0
+    assert defacer(["job", "erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     marks = [object_names.failed(job) for job in sorted((first.job, older, newer))]
     assert cloud.buckets.names(cloud.buckets.work) == marks
-    assert privacy(["erase", erased, "--yes"]) == 0
+    assert defacer(["job", "erase", erased, "--yes"]) == 0
 
 
 @pytest.mark.parametrize("when", ["its own manifest", "any manifest"])
@@ -253,7 +268,7 @@ def test_interrupted_erase_without_manifest_finds_all_jobs(
 
     with pytest.raises(RetryableError):
         erase(Subject(job=erased), die, lambda _: None)
-    assert privacy(["erase", erased, "--yes"]) == 0
+    assert defacer(["job", "erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     left = set(cloud.buckets.names(cloud.buckets.work))
@@ -269,7 +284,7 @@ def test_erase_of_upload_without_manifest_erases_its_rerenders(
     newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
     erased = {"upload": first.job, "rendering": newer}[which]
     cloud.buckets.client.bucket(cloud.buckets.work).blob(object_names.manifest(erased)).delete()
-    assert privacy(["erase", erased, "--yes"]) == 0
+    assert defacer(["job", "erase", erased, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
     assert cloud.buckets.names(cloud.buckets.work) == [
@@ -280,7 +295,7 @@ def test_erase_of_upload_without_manifest_erases_its_rerenders(
 def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {1: "keep"})
     cloud.run_until_last_merge(request)
-    assert privacy(["erase", "channels/street", "--yes"]) == 0
+    assert defacer(["job", "erase", "channels/street", "--yes"]) == 0
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer.commands.privacy_cli import main as privacy
+from defacer.commands.app import main as privacy
 from defacer.ingest import plan_rerender as planning
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import Decision, ObjectRef
@@ -129,7 +129,7 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
     request = cloud.write_request(first.job, {1: "keep"})
 
     def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
-        assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+        assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
         return IngestEngine().edit_faces(faces, decisions, known)
 
     planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=slow))
@@ -142,7 +142,7 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
 def test_person_forgotten_during_rerender_is_hidden(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {1: "keep"})
     cloud.run_until_last_merge(request)
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.failed(job_of(request)).code == "person-forgotten"
     assert cloud.hidden() == [True, True, True]
@@ -176,7 +176,7 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
 
     def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
-            assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+            assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
             planning.plan_rerender_job(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
@@ -192,7 +192,7 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
 
 def test_request_cannot_keep_a_forgotten_person(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {0: "keep"})
-    assert privacy(["forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     cloud.run(request)
     failed = cloud.failed(job_of(request))
     assert (failed.stage, failed.code) == ("ingest", "target-gone")
@@ -409,7 +409,7 @@ def test_manifest_with_foreign_references_is_refused(
     assert cloud.ingest(upload_push(request)) == 200
     name = object_names.manifest(job_of(request))
     document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
-    document["rerender"][part] |= changes
+    document["job", "rerender"][part] |= changes
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="it is about another job"):
         ownership.load_verified_manifest(job_of(request), 0, ref)
@@ -452,7 +452,7 @@ def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned
     )
     cloud.buckets.put(cloud.buckets.work, object_names.manifest(replaced), manifest)
     cloud.buckets.client.bucket(cloud.buckets.work).delete_blob(object_names.manifest(first.job))
-    assert privacy(["erase", first.job, "--yes"]) == 0
+    assert privacy(["job", "erase", first.job, "--yes"]) == 0
     left = cloud.buckets.names(cloud.buckets.work)
     assert left == sorted(object_names.failed(job) for job in (first.job, replaced, later))
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
@@ -490,7 +490,7 @@ def test_erase_of_foreign_request_keeps_the_other_channel(cloud: Cloud, first: P
         cloud, b"{}", rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
     )
     cloud.run(request)
-    assert privacy(["erase", job_of(request), "--yes"]) == 0
+    assert privacy(["job", "erase", job_of(request), "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN, VIDEO]
     assert cloud.hidden() == [False, True, True]
     assert object_names.manifest(first.job) in cloud.buckets.names(cloud.buckets.work)
@@ -502,7 +502,7 @@ def test_erase_finds_rerender_with_deleted_request(cloud: Cloud, first: Planned)
     second = cloud.run(request)
     assert cloud.report().job == second
     cloud.buckets.client.bucket(request.bucket).delete_blob(request.name)
-    assert privacy(["erase", first.job, "--yes"]) == 0
+    assert privacy(["job", "erase", first.job, "--yes"]) == 0
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.work) == sorted(map(object_names.failed, (first.job, second)))
 

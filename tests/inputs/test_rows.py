@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from defacer.commands.app import main as emulator_command
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.models.arrays import Detection, Detector, Image
@@ -16,7 +17,6 @@ from defacer.engine.options import Options
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.faces import Faces
-from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.inputs.judge import judge
 from tests.inputs.rows import ROWS, Row
@@ -125,8 +125,8 @@ def test_pipeline_has_the_same_outcome(
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps({"on_decode_error": row.on_decode_error}))
     channel = re.sub(r"\W+", "-", row.name)
-    arguments = ["--channel", channel, "--policy", str(policy), "--state", str(emulator.folder.path)]
-    code = emulator_command(["drop", str(source), *arguments, "-o", str(out)])
+    arguments = ["--channel", channel, "--policy", str(policy), "--dir", str(emulator.folder.path)]
+    code = emulator_command(["emulator", "upload", str(source), *arguments, "-o", str(out)])
     if row.expected != "same":
         assert code == 1
         assert re.search(row.expected, capsys.readouterr().err)

@@ -4,7 +4,8 @@ import pytest
 
 from defacer.engine.recognition.identity import limits_of
 from defacer.pipeline.errors import PermanentError
-from defacer.web.live.stream_request import StreamRequest, plan_stream
+from defacer.web.live.engine_adapter import plan_stream
+from defacer.web.live.stream_request import StreamRequest
 from tests.cloud import Buckets
 
 POLICY = "channels/street/policy.json"

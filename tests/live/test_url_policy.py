@@ -253,7 +253,7 @@ class FakeStream:
     ended: str | None = None
     has_frames = False
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, failure: BaseException | None = None) -> None:
         self.ended = reason
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from defacer.commands.app import main
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.storage import object_names
-from defacer_emulator.commands.cli import main
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
@@ -44,8 +44,8 @@ class Pipeline:
 
     def drop(self, video: Path, *arguments: str | Path) -> CommandResult:
         self.capture.readouterr()
-        state = ("--state", str(self.emulator.folder.path))
-        code = main(["drop", str(video), *map(str, arguments), *state])
+        state = ("--dir", str(self.emulator.folder.path))
+        code = main(["emulator", "upload", str(video), *map(str, arguments), *state])
         output = self.capture.readouterr()
         return CommandResult(code, output.out, output.err)
 

@@ -17,14 +17,13 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
 from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
-from defacer_emulator.processes.state import ROOT
 from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import write_video
 from tests.pipeline.conftest import NOISE, VARIABLES, Pipeline
 from tests.receiver import open_receiver
-from tests.servers import wait_until
+from tests.servers import DEFACER, ROOT, wait_until
 
 # Not a part of any word in this code, so a hit comes from the name of an object or person, or from a video.
 MARK = "zq7"
@@ -50,9 +49,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 def run_command(pipeline: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the emulator, as in a terminal, with the log level DEBUG."""
-    state = ("--state", str(pipeline.emulator.folder.path))
+    state = ("--dir", str(pipeline.emulator.folder.path))
     return subprocess.run(
-        [sys.executable, "-m", "defacer_emulator", *arguments, *state],
+        [*DEFACER, *arguments, *state],
         cwd=ROOT,
         env={**os.environ, **dict(DEBUG)},
         capture_output=True,
@@ -75,19 +74,19 @@ def test_erased_job_or_channel_leaves_only_its_mark(kind: str, pipeline: Pipelin
     assert ended.code == 0, ended.errors
     subject = ended.job if kind == "job" else "channels/erased"
 
-    asked = run_command(pipeline, "erase", subject)
-    done = run_command(pipeline, "erase", subject, "--yes")
-    again = run_command(pipeline, "erase", subject, "--yes")
+    asked = run_command(pipeline, "job", "erase", subject)
+    done = run_command(pipeline, "job", "erase", subject, "--yes")
+    again = run_command(pipeline, "job", "erase", subject, "--yes")
 
     assert (asked.returncode, done.returncode, again.returncode) == (2, 0, 0), asked.stderr + done.stderr
-    assert "Erase all of it?" in asked.stdout
+    assert "Erase all of it?" in asked.stderr
     assert "The standard input has no answer" in asked.stderr
     assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
     assert again.stdout == f"Nothing of {subject} is stored.\n"
     assert list_left(pipeline, "erased") == (["channels/erased/policy.json"] if kind == "job" else [])
     mark = object_names.failed(ended.job)
     assert pipeline.list_names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
-    status = run_command(pipeline, "status", ended.job)
+    status = run_command(pipeline, "job", "status", ended.job)
     assert "erased on request" in status.stdout
 
 
@@ -104,7 +103,7 @@ def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_p
         300,
     )
 
-    done = run_command(pipeline, "erase", "channels/hasty", "--yes")
+    done = run_command(pipeline, "job", "erase", "channels/hasty", "--yes")
 
     assert done.returncode == 0, done.stderr
     wait_until_quiet(pipeline, tmp_path)
@@ -115,12 +114,12 @@ def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_p
 def test_forgotten_person_is_hidden_in_published_results(
     pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
 ) -> None:
-    ended = pipeline.drop(clip, "--channel", "vlog", "--target", astronaut, "--wait")
+    ended = pipeline.drop(clip, "--channel", "vlog", "--keep", astronaut, "--wait")
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
 
-    listed = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes")
-    done = run_command(pipeline, "forget", "astronaut", "--channel", "vlog", "--yes", "--rerender")
+    listed = run_command(pipeline, "person", "forget", "astronaut", "--channel", "vlog", "--yes")
+    done = run_command(pipeline, "person", "forget", "astronaut", "--channel", "vlog", "--yes", "--rerender")
 
     assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
     assert f"(job {ended.job}): it can be re-rendered" in listed.stdout
@@ -129,7 +128,7 @@ def test_forgotten_person_is_hidden_in_published_results(
         pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
     assert {track.decision for track in report.tracks} == {"hide"}
-    status = run_command(pipeline, "status", ended.job)
+    status = run_command(pipeline, "job", "status", ended.job)
     assert "keeps     no one" in status.stdout
 
 
@@ -179,19 +178,19 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     broken = tmp_path / f"{MARK}broken.mp4"
     broken.write_bytes(NOISE)
 
-    kept = pipeline.drop(video, "--channel", channel, "--target", target, "-o", tmp_path / "out.mp4")
+    kept = pipeline.drop(video, "--channel", channel, "--keep", target, "-o", tmp_path / "out.mp4")
     failed = [
         pipeline.drop(broken, "--channel", channel, "--wait"),
-        pipeline.drop(video, "--channel", f"{MARK}faceless", "--target", faceless, "--wait"),
+        pipeline.drop(video, "--channel", f"{MARK}faceless", "--keep", faceless, "--wait"),
         pipeline.drop(video, "--channel", f"{MARK}policy", "--wait"),
     ]
     for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
         send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")
-    tracks = run_command(pipeline, "rerender", kept.job)
-    again = run_command(pipeline, "rerender", kept.job, "--keep", first_track(tracks.stdout), "--wait")
-    refused = run_command(pipeline, "rerender", kept.job, "--keep", "999", "--wait")
-    forgotten = run_command(pipeline, "forget", person, "--channel", channel, "--yes", "--rerender")
-    gone = run_command(pipeline, "erase", f"channels/{channel}", "--yes")
+    tracks = run_command(pipeline, "job", "rerender", kept.job)
+    again = run_command(pipeline, "job", "rerender", kept.job, "--keep", first_track(tracks.stdout), "--wait")
+    refused = run_command(pipeline, "job", "rerender", kept.job, "--keep", "999", "--wait")
+    forgotten = run_command(pipeline, "person", "forget", person, "--channel", channel, "--yes", "--rerender")
+    gone = run_command(pipeline, "job", "erase", f"channels/{channel}", "--yes")
     wait_until_quiet(pipeline, tmp_path)
 
     assert (kept.code, [ended.code for ended in failed]) == (0, [1, 1, 1]), kept.errors

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from defacer.commands.app import main
 from defacer.pipeline.documents.job_records import JobEvent
 from defacer.webhook.delivery import sign
-from defacer_emulator.commands.cli import main
 from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
 from tests.clips import Clip, admiral, write_clip
 from tests.pipeline.conftest import NOISE
@@ -28,7 +28,7 @@ def test_webhook_is_called_for_a_published_and_a_failed_job(
         with Emulator(EmulatorOptions(tmp_path / "state", "builtin", receiver=webhook)) as emulator:
             for count, path in enumerate((video, broken), start=1):
                 capsys.readouterr()
-                assert main(["drop", str(path), "--state", str(emulator.folder.path)]) == 0
+                assert main(["emulator", "upload", str(path), "--dir", str(emulator.folder.path)]) == 0
                 jobs.append(capsys.readouterr().out.split()[0])
                 calls = receiver.wait_for(count, SECONDS)
 

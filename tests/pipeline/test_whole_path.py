@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from defacer.commands.app import main
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
-from defacer_emulator.commands.cli import main
 from defacer_emulator.demo.demo_clip import compute_demo_boxes
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
@@ -61,7 +61,7 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
 ) -> None:
     out = tmp_path / "out.mp4"
 
-    ended = pipeline.drop(clip, "--channel", "whole", "--target", astronaut, "-o", out)
+    ended = pipeline.drop(clip, "--channel", "whole", "--keep", astronaut, "-o", out)
 
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
@@ -184,7 +184,7 @@ def test_target_picture_without_exactly_one_face_fails(
     target = tmp_path / "me.png"
     target.write_bytes(encode_picture(picture))
 
-    assert_drop_fails(pipeline, channel, video, code, "targets/me.png", "--target", target)
+    assert_drop_fails(pipeline, channel, video, code, "targets/me.png", "--keep", target)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) 
 
 def run_rerender(pipeline: Pipeline, job: str, *arguments: str | Path) -> CommandResult:
     pipeline.capture.readouterr()
-    state = ("--state", str(pipeline.emulator.folder.path))
-    code = main(["rerender", job, *map(str, arguments), *state])
+    state = ("--dir", str(pipeline.emulator.folder.path))
+    code = main(["job", "rerender", job, *map(str, arguments), *state])
     found = pipeline.capture.readouterr()
     return CommandResult(code, found.out, found.err)
 
@@ -217,7 +217,7 @@ def test_rerender_changes_decisions_without_another_detection(
     pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
 ) -> None:
     """First one person is kept. Then, with duplicated messages, the decisions are swapped."""
-    dropped = pipeline.drop(clip, "--channel", "changed", "--target", astronaut, "--wait")
+    dropped = pipeline.drop(clip, "--channel", "changed", "--keep", astronaut, "--wait")
     assert dropped.code == 0, dropped.errors
     listed = run_rerender(pipeline, dropped.job)
     assert listed.code == 0, listed.errors

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from defacer.commands.app import main as emulator_command
+from defacer.commands.common.result_files import report_beside
 from defacer.pipeline.documents.report import JobReport
 from defacer.report.tracks import TrackRecord
-from defacer_emulator.commands.cli import main as emulator_command
 from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
-from defacer_emulator.setup.files import report_beside
 from tests.quality.clips import Clip
 from tests.quality.figures import percent, pooled, table
 from tests.quality.grades import Grades, grades_of
@@ -68,7 +68,7 @@ def run_jobs(
         state = folder / "emulator"
         with Emulator(EmulatorOptions(state, pubsub, variables=variables)):
             for clip in clips:
-                target = ("--target", str(clip.target_picture)) if clip.target_picture else ()
+                target = ("--keep", str(clip.target_picture)) if clip.target_picture else ()
                 done.append(
                     ClipJobs(
                         clip.name,
@@ -83,7 +83,18 @@ def run_jobs(
 def _job(clip: Clip, state: Path, out: Path, target: Sequence[str], score: ModuleType) -> Job:
     started = time.monotonic()
     code = emulator_command(
-        ["drop", str(clip.video), "--channel", out.stem, *target, "-o", str(out), "--state", str(state)]
+        [
+            "emulator",
+            "upload",
+            str(clip.video),
+            "--channel",
+            out.stem,
+            *target,
+            "-o",
+            str(out),
+            "--dir",
+            str(state),
+        ]
     )
     if code:
         raise SystemExit(f"error: {clip.name}: the job has no result (exit code {code}). Read its log above.")

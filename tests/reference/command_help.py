@@ -1,13 +1,12 @@
 """The help of each command, for the reference of `defacer`."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import typer
 from typer.main import get_command
 
-from defacer.commands.app import COMMANDS, app
+from defacer.commands.app import app
 from defacer.commands.common.conventions import HELP_OPTIONS, add_shared_options
 
 WIDTH = 100
@@ -15,17 +14,15 @@ WIDTH = 100
 
 def command_reference() -> str:
     """Return a section for each command, with what its `--help` prints."""
-    sections = [_section("defacer", add_shared_options(get_command(app)))]
-    for lazy in COMMANDS:
-        if find_spec(lazy.module):
-            sections += _sections(f"defacer {lazy.name}", lazy.load())
-    return "\n\n".join(sections)
+    return "\n\n".join(_sections("defacer", add_shared_options(get_command(app))))
 
 
 def _sections(name: str, command: Any) -> Iterator[str]:
     yield _section(name, command)
+    lazy_commands = {lazy.name: lazy for lazy in getattr(command, "lazy_commands", ())}
     for below in getattr(command, "commands", {}).values():
-        yield from _sections(f"{name} {below.name}", below)
+        lazy = lazy_commands.get(below.name)
+        yield from _sections(f"{name} {below.name}", lazy.load() if lazy else below)
 
 
 def _section(name: str, command: Any) -> str:

@@ -7,9 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from defacer.commands.common.exit_codes import INTERRUPTED
+from defacer.commands.common.signals import interrupt_on_signals
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.commands.cli import interrupt_on_signals
-from defacer_emulator.errors import INTERRUPTED, EmulatorError
+from defacer_emulator.errors import EmulatorError
 from tests.soak.soak import Soak, run
 from tests.soak.table import format_table
 

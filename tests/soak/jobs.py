@@ -7,11 +7,10 @@ from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
 from defacer.pipeline.documents.job_records import Failed
-from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos.subjects import hash_name
 from defacer_emulator.emulator import Emulator
-from defacer_emulator.job_reader import JobReader
 from tests.soak import judging
 from tests.soak.clips import JobKind
 
@@ -41,7 +40,6 @@ class Jobs:
     def __init__(self, emulator: Emulator):
         self._emulator = emulator
         self._client: storage.Client = emulator.storage_client()
-        self._reader = JobReader(self._client, emulator.resources)
         self.all: list[Job] = []
 
     def prepare(self, kind: JobKind) -> None:
@@ -70,7 +68,7 @@ class Jobs:
         return [job for job in self.running() if self._has_ended(job)]
 
     def _has_ended(self, job: Job) -> bool:
-        status = self._reader.follow(job.id, job.source)
+        status = read_job_status(job.id, job.source)
         job.segments = max(job.segments, status.segments)
         if not status.is_over:
             return False
@@ -100,7 +98,7 @@ class Jobs:
         return [job for job in self.all if self._has_ended_twice(job, writes)]
 
     def _has_ended_twice(self, job: Job, writes: dict[str, set[str]]) -> bool:
-        status = self._reader.follow(job.id, job.source)
+        status = read_job_status(job.id, job.source)
         video = object_names.parse_video(job.source)
         assert video is not None
         current = self._client.bucket(self._emulator.output).get_blob(video.result)

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import LOCAL_RETRIES
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.job_reader import StorageError
+from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.setup.weights_download import fetch_weights
 from tests.soak.clips import JobKind, make_kinds, mix_kinds
 from tests.soak.jobs import Job, Jobs
@@ -102,7 +103,7 @@ def run(soak: Soak) -> Outcome:
     options = EmulatorOptions(
         soak.folder / "state", "builtin", workers=WORKERS, variables=VARIABLES, chaos=soak.plan
     )
-    with Emulator(options) as emulator:
+    with Emulator(options) as emulator, use_emulator(emulator.state):
         jobs = Jobs(emulator)
         outcome.jobs = jobs.all
         log = emulator.folder.log("chaos")
@@ -133,7 +134,7 @@ def _run_jobs(soak: Soak, emulator: Emulator, jobs: Jobs, kinds: Sequence[JobKin
         while remaining and len(jobs.running()) - len(outcome.lost) < MAX_RUNNING_JOBS:
             number, kind = remaining.pop(0)
             jobs.drop(kind, f"{number:04d}.mp4")
-        with suppress(StorageError):  # too busy to answer: poll again
+        with suppress(RetryableError):  # too busy to answer: poll again
             for _ in jobs.poll():
                 ended += 1
                 if ended % PROGRESS_EVERY == 0:

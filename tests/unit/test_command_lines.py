@@ -45,6 +45,6 @@ def test_no_parser_accepts_abbreviated_options(path: Path) -> None:
 def test_rule_covers_the_public_command_lines() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in SOURCES if parsers_of(path)}
     assert {
-        "functions/defacer/engine/__main__.py",
-        "local_emulator/defacer_emulator/commands/cli.py",
+        "functions/defacer/web/common/uvicorn_server.py",
+        "local_emulator/defacer_emulator/setup/preflight.py",
     } <= found

@@ -1,77 +1,52 @@
-"""The job status that `status` and `drop` derive from a job's objects."""
+"""The status that the commands derive from a job's objects."""
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from defacer.commands.jobs import job_table
+from defacer.commands.jobs.waiting import describe_progress, describe_stage
 from defacer.pipeline.documents.job_records import Published
-from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.storage import object_names
-from defacer_emulator.commands import status
-from defacer_emulator.job_reader import JobReader
-from defacer_emulator.resources import Resources
-from defacer_emulator.waiting import describe_progress, describe_stage
 from tests.clips import write_clip
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
 
 
 @pytest.fixture
-def resources() -> Resources:
-    return Resources(f"test-{uuid.uuid4().hex[:8]}")
+def planned(buckets: Buckets, tmp_path: Path) -> Planned:
+    return plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
 
 
-@pytest.fixture
-def emulated(buckets: Buckets, resources: Resources) -> Buckets:
-    """Return buckets with the names that the emulator uses."""
-    for name in resources.buckets:
-        buckets.client.create_bucket(name)
-    return Buckets(buckets.client, *resources.buckets)
-
-
-@pytest.fixture
-def reader(emulated: Buckets, resources: Resources) -> JobReader:
-    return JobReader(emulated.client, resources)
-
-
-@pytest.fixture
-def planned(emulated: Buckets, tmp_path: Path) -> Planned:
-    return plan_job(emulated, write_clip(tmp_path / "walk.mp4"))
-
-
-def test_progress_counts_each_segment_once_per_step(
-    emulated: Buckets, reader: JobReader, planned: Planned
-) -> None:
-    work = emulated.client.bucket(emulated.work)
+def test_progress_counts_each_segment_once_per_step(buckets: Buckets, planned: Planned) -> None:
+    work = buckets.client.bucket(buckets.work)
     shown = []
 
     def look() -> JobStatus:
-        view = reader.follow(planned.job, planned.manifest.source.name)
+        view = read_job_status(planned.job, planned.manifest.source.name)
         shown.append((view.state, describe_stage(view), round(describe_progress(view)[0] or 0, 3)))
         return view
 
     look()
-    find_segment(emulated, planned, 1)
+    find_segment(buckets, planned, 1)
     look()
-    find_segment(emulated, planned, 0)
+    find_segment(buckets, planned, 0)
     look()
-    link_job(emulated, planned)
+    link_job(buckets, planned)
     work.delete_blobs(
-        list(emulated.client.list_blobs(work, prefix=object_names.segment_detections_prefix(planned.job)))
+        list(buckets.client.list_blobs(work, prefix=object_names.segment_detections_prefix(planned.job)))
     )
     look()
-    do_segment(emulated, planned, 0)
+    do_segment(buckets, planned, 0)
     look()
-    do_segment(emulated, planned, 1)
+    do_segment(buckets, planned, 1)
     assert not look().is_over
     published = Published(job=planned.job, result=None, report="r")
-    emulated.put(emulated.work, object_names.published(planned.job), published.model_dump_json().encode())
-    work.delete_blobs(
-        list(emulated.client.list_blobs(work, prefix=object_names.segments_prefix(planned.job)))
-    )
-    view = reader.follow(planned.job, planned.manifest.source.name)
+    buckets.put(buckets.work, object_names.published(planned.job), published.model_dump_json().encode())
+    work.delete_blobs(list(buckets.client.list_blobs(work, prefix=object_names.segments_prefix(planned.job))))
+    view = read_job_status(planned.job, planned.manifest.source.name)
 
     assert shown == [
         ("planned", "detecting faces 0/2", 0),
@@ -84,17 +59,15 @@ def test_progress_counts_each_segment_once_per_step(
     assert (view.state, view.done, view.segments, describe_progress(view)) == ("finalized", 2, 2, (1.0, ""))
 
 
-def test_status_shows_the_same_share_as_drop_and_console(
-    emulated: Buckets, reader: JobReader, planned: Planned
-) -> None:
+def test_status_shows_the_same_share_as_wait_and_console(buckets: Buckets, planned: Planned) -> None:
     started = datetime.now(UTC) - timedelta(hours=1)
-    find_segment(emulated, planned, 1)
-    view = reader.follow(planned.job, planned.manifest.source.name)
-    assert status._progress(view, started).startswith("30 %")
+    find_segment(buckets, planned, 1)
+    view = read_job_status(planned.job, planned.manifest.source.name)
+    assert job_table._progress(view, started).startswith("30 %")
     assert view.progress(datetime.now(UTC)).share == describe_progress(view)[0] == 0.3
-    assert status._progress(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
+    assert job_table._progress(view, started + timedelta(hours=2)) == "-"  # stopped with an earlier emulator
 
 
-def test_upload_without_a_manifest_waits_for_planning(reader: JobReader) -> None:
-    view = reader.follow("0" * 20, "channels/street/videos/walk.mp4")
+def test_upload_without_a_manifest_waits_for_planning(buckets: Buckets) -> None:
+    view = read_job_status("0" * 20, "channels/street/videos/walk.mp4")
     assert (view.state, describe_stage(view), *describe_progress(view)) == ("uploaded", "planning", None, "")

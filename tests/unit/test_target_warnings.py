@@ -2,6 +2,7 @@
 
 import pytest
 
+from defacer.commands.jobs.job_summary import summarize
 from defacer.commands.privacy.person_data import remove_person
 from defacer.commands.track_table import track_lines
 from defacer.pipeline.documents.base import Decision, ObjectRef
@@ -10,7 +11,6 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.texts import ADVICE
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
-from defacer_emulator.waiting import summarize
 
 JOB = "0123456789abcdef0123"
 
@@ -54,10 +54,10 @@ def report() -> JobReport:
 
 
 def test_job_summary_lists_warnings_with_advice(report: JobReport) -> None:
-    blurred, nearest, command, no_track = summarize(report).splitlines()[-4:]
+    blurred, nearest, command, no_track = summarize(report, f"defacer job rerender {JOB}").splitlines()[-4:]
     assert blurred == f"warning: A target picture of Ada is blurred. {ADVICE['blurred-picture']}"
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
-    assert command.endswith(f"python -m defacer_emulator rerender {JOB} --keep 4")
+    assert command.endswith(f"defacer job rerender {JOB} --keep 4")
     assert no_track.startswith("warning: No track of \\x1bBob was kept.")
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from defacer.commands.common.terminal import printable_lines
 from defacer.plurals import printable
-from defacer_emulator.terminal import printable_lines
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,12 @@ class RootGroup(LazyGroup):
     lazy_commands = COMMANDS
 
 
-app = new_app("Hide the faces in videos, except those of the people you name.", EXAMPLES, group=RootGroup)
+app = new_app(
+    "Hide the faces in videos, except those of the people you name.",
+    EXAMPLES,
+    group=RootGroup,
+    completion=True,
+)
 
 
 def _print_version(value: bool) -> None:

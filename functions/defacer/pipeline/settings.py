@@ -6,7 +6,8 @@ Each field is the variable `DEFACER_` plus its name in capitals. One class lists
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Self
 from urllib.parse import urlsplit
@@ -165,6 +166,8 @@ class LiveSettings(SettingsGroup):
 
     live_origin: str | None = None
     """The only origin of the live page. Without it, all origins are allowed."""
+    live_channels: bool = True
+    """Whether a stream can keep the targets of a channel and use its policy."""
     live_streams: int = Field(default=2, ge=1, le=100)
     """Streams per instance."""
     live_viewers: int = Field(default=8, ge=1, le=1000)
@@ -252,3 +255,28 @@ class Settings(
 def settings() -> Settings:
     """Return this process's settings. The environment is read at the first call only."""
     return Settings.from_environment(os.environ)
+
+
+def named_project(*variables: str) -> str | None:
+    """Return the project that the first set one of these variables names, or None."""
+    names = variables or (f"{PREFIX}PROJECT", "GOOGLE_CLOUD_PROJECT")
+    return next(filter(None, map(os.environ.get, names)), None)
+
+
+def emulator_hosts() -> list[str]:
+    """Return the variables that make Google's clients use an emulator."""
+    return [name for name in ("STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST") if os.environ.get(name)]
+
+
+@contextmanager
+def use_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Add these variables to the environment of this process within the block. Not for several threads."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    settings.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        settings.cache_clear()

@@ -1,1 +1,1 @@
-"""The commands of `python -m defacer_emulator`, one module for each."""
+"""The commands of `defacer emulator`, one module for each."""

@@ -1,89 +1,100 @@
-"""`demo`: run the whole pipeline in one command, from a generated clip to a picture of the result."""
+"""`defacer emulator demo`: the whole pipeline in one command, from a generated clip to a picture of the result."""
 
 import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from defacer.commands.common.conventions import Force, Json, example_text, verbosity
+from defacer.commands.common.deployment import Deployment
+from defacer.commands.common.exit_codes import CommandError
+from defacer.commands.common.program import program
+from defacer.commands.common.result_files import check_result, report_beside
+from defacer.commands.common.terminal import Terminal
+from defacer.commands.jobs.waiting import WaitOptions, print_result
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import probe
-from defacer_emulator import uploading, waiting
-from defacer_emulator.commands import drop
+from defacer_emulator.commands.options import Keep, Mode, PubSub, Replacement
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import before_and_after
-from defacer_emulator.emulator import Emulator, EmulatorOptions, PubSubKind
+from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
-from defacer_emulator.job_reader import JobReader
-from defacer_emulator.processes.state import ENGINE, ROOT
-from defacer_emulator.setup.files import check_inputs, check_mode, check_out, report_beside
+from defacer_emulator.processes.environment import use_emulator
+from defacer_emulator.setup.files import check_inputs, check_mode
 from defacer_emulator.setup.weights_download import fetch_weights
-from defacer_emulator.terminal import Terminal
-from defacer_emulator.uploading import Upload
+from defacer_emulator.uploading import Upload, check_upload, upload_video
 
-FOLDER = ROOT / "demo"
+FOLDER = Path("demo")  # in the current folder
 CHANNEL = "demo"
 STEPS = 5  # make prints the first one, the installation
+EXAMPLES = """\
+defacer emulator demo
+defacer emulator demo --video in.mp4 --keep me.jpg -o out.mp4
+"""
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@dataclass(frozen=True)
-class Demo:
-    """What to redact. Without a video, the demo generates a clip of two people and keeps one of them.
+@app.command(epilog=example_text(EXAMPLES))
+def demo(  # noqa: PLR0913 - each argument is an option
+    context: typer.Context,
+    video: Annotated[
+        Path | None,
+        typer.Option("--video", metavar="V", help="A video instead of a generated clip of two people."),
+    ] = None,
+    keep: Keep = [],  # noqa: B006
+    drawn: Annotated[
+        bool, typer.Option("--drawn", help="Generate the clip with drawn people, as in the README's picture.")
+    ] = False,
+    mode: Mode = None,
+    replacement: Replacement = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="The result instead of demo/result.mp4.")
+    ] = None,
+    force: Force = False,
+    pubsub: PubSub = "auto",
+    json_output: Json = False,
+) -> None:
+    """Start an emulator, upload a video, wait, save the result and a picture of it, and stop the emulator.
 
-    With `drawn`, the people in that clip are drawings, for pictures that must not show real people.
+    Without --keep, one of the two people in the generated clip stays visible, and no one in a video of yours.
     """
-
-    video: Path | None = None
-    targets: tuple[Path, ...] = ()
-    drawn: bool = False
-    mode: str | None = None
-    replacement: Path | None = None
-    out: Path | None = None
-    force: bool = False
-    pubsub: PubSubKind = "auto"
-
-
-def run_demo(demo: Demo) -> int:
-    """Start an emulator, drop the video, wait, save the result and a picture of it, and stop the emulator."""
-    terminal = Terminal()
-    out = demo.out or FOLDER / "result.mp4"
+    terminal = Terminal(verbosity(context))
+    result = out or FOLDER / "result.mp4"
     FOLDER.mkdir(exist_ok=True)
-    check_mode(demo.mode, demo.replacement)
-    inputs = [*filter(None, (demo.video, demo.replacement)), *demo.targets]
+    check_mode(mode, replacement)
     # The demo replaces its own earlier result.
-    check_out(out, inputs, force=demo.force or demo.out is None)
-    check_inputs(CHANNEL, demo.video, demo.targets, demo.replacement)
+    check_result(result, [*filter(None, (video, replacement)), *keep], force=force or out is None)
+    check_inputs(CHANNEL, video, keep, replacement)
     terminal.print_line(f"2/{STEPS} Checking the models' weights (18 MB, downloaded once) ...")
     fetch_weights(lambda line: terminal.print_line(f"    {line} ..."))
     terminal.print_line(
-        f"3/{STEPS} {'Checking the video' if demo.video else 'Generating a clip of two people'} ..."
+        f"3/{STEPS} {'Checking the video' if video else 'Generating a clip of two people'} ..."
     )
-    video, targets = demo.video, demo.targets
-    if video is None and demo.drawn:
-        video = _generate_once(FOLDER / "drawn.mp4", make_drawn_clip)
+    source, targets = video, tuple(keep)
+    if source is None and drawn:
+        source = _generate_once(FOLDER / "drawn.mp4", make_drawn_clip)
         targets = targets or (_generate_once(FOLDER / "woman.png", write_drawn_target_picture),)
-    elif video is None:
-        video = _generate_once(FOLDER / "clip.mp4", make_demo_clip)
+    elif source is None:
+        source = _generate_once(FOLDER / "clip.mp4", make_demo_clip)
         targets = targets or (_generate_once(FOLDER / "astronaut.png", write_target_picture),)
-    upload = Upload(video, CHANNEL, targets, mode=demo.mode, replacement=demo.replacement)
-    uploading.check_upload(upload)
-    _check_readable(video)
+    upload = Upload(source, CHANNEL, targets, mode=mode, replacement=replacement)
+    check_upload(upload)
+    _check_readable(source)
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:
-        _redact(upload, out, EmulatorOptions(state, demo.pubsub), terminal)
-    except EmulatorUsageError:
+        _redact(upload, EmulatorOptions(state, pubsub), WaitOptions(True, result, json_output, terminal))
+    except (EmulatorUsageError, KeyboardInterrupt):
         shutil.rmtree(state)
         raise
-    except EmulatorError as error:
+    except (EmulatorError, CommandError) as error:
         shutil.rmtree(state / "storage", ignore_errors=True)
         raise EmulatorError(f"{error}\nThe logs of this run are in {state / 'logs'}.") from error
-    except KeyboardInterrupt:
-        shutil.rmtree(state)
-        raise
     shutil.rmtree(state)
-    return 0
 
 
 def _check_readable(video: Path) -> None:
@@ -103,21 +114,22 @@ def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:
     return path
 
 
-def _redact(upload: Upload, out: Path, options: EmulatorOptions, terminal: Terminal) -> None:
+def _redact(upload: Upload, options: EmulatorOptions, waiting: WaitOptions) -> None:
+    terminal, out = waiting.terminal, waiting.out
+    assert out is not None  # noqa: S101 - the demo always saves its result
     picture = FOLDER / "before_and_after.png"
     terminal.print_line(f"4/{STEPS} Starting the emulator ...")
-    with Emulator(options) as emulator:
+    with Emulator(options) as emulator, use_emulator(emulator.state):
         terminal.print_line(f"5/{STEPS} Redacting {upload.video.name} ...")
-        uploaded = uploading.upload_video(upload, emulator.state, terminal)
-        reader = JobReader(emulator.storage_client(), emulator.resources)
-        watch = waiting.Watch(reader, terminal, emulator.check, emulator.folder.logs)
-        # The emulator of the demo stops soon, so the command `rerender` would not work.
+        started = upload_video(upload, terminal)
+        deployment = Deployment(check=emulator.check, logs=emulator.folder.logs)
+        # The emulator of the demo stops soon, so `job rerender` would not work.
         files = " ".join(shlex.quote(str(path)) for path in (upload.video, report_beside(out)))
-        drop.wait_and_save(uploaded, watch, out, f"{ENGINE} render {files} OUT.mp4")
+        print_result(started, deployment, waiting, f"{program()} render {files} OUT.mp4")
     try:
         before_and_after(upload.video, out, picture)
     except VideoError as error:
         raise EmulatorError(
             f"The picture of the result was not written: {error}. The result is {out}."
         ) from error
-    print(f"picture: {picture}")
+    terminal.print_line(f"picture: {picture}")

@@ -15,6 +15,7 @@ REMOVED = (
     *("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "WORKERS", "THREADS"),
     "DEFACER_WEBHOOK_SECRET",
 )
+RETRY_SECONDS = 5
 
 
 def child_environment() -> dict[str, str]:
@@ -33,7 +34,9 @@ def use_emulator(state: EmulatorState) -> Iterator[None]:
     Not for several threads: the block changes the environment of this process, and restores it at its end.
     """
     before = dict(os.environ)
-    _replace_environment({**child_environment(), **state.environment()})
+    # A command must not retry for long against a server of this machine that was stopped.
+    short = {"DEFACER_RETRY_SECONDS": str(RETRY_SECONDS)}
+    _replace_environment({**short, **child_environment(), **state.environment()})
     try:
         yield
     finally:

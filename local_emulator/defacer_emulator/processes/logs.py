@@ -50,7 +50,12 @@ class LogFollower:
         self._offsets = {name: 0 for name, _ in self._logs}
 
     def new_lines(self) -> Iterator[str]:
-        """Yield the complete lines since the last call, each with the name of its process."""
+        """Yield the complete lines since the last call, shortened, each with the name of its process."""
+        for name, line in self.new_entries():
+            yield f"{name:<{self._width}} | {shorten_line(line)}"
+
+    def new_entries(self) -> Iterator[tuple[str, str]]:
+        """Yield the process and the text of each complete line since the last call."""
         for name, path in self._logs:
             with path.open("rb") as log:
                 log.seek(self._offsets[name])
@@ -58,4 +63,4 @@ class LogFollower:
             complete = text[: text.rfind(b"\n") + 1]
             self._offsets[name] += len(complete)
             for line in complete.decode(errors="replace").splitlines():
-                yield f"{name:<{self._width}} | {shorten_line(line)}"
+                yield name, line

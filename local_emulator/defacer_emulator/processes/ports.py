@@ -44,11 +44,13 @@ def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict
         if port == ANY_FREE:
             continue
         if port in ports.values():
-            raise EmulatorUsageError(f"Port {port} is chosen for two services. Choose another --{name}-port.")
+            raise EmulatorUsageError(
+                f"Port {port} is chosen for two services. Choose another --port {name}=PORT."
+            )
         if not is_free(port):
             raise EmulatorUsageError(
                 f"Port {port} for {SERVICES[name].title} is in use, or this user is not allowed to use it. Stop the "
-                f"program that uses it, or choose another --{name}-port."
+                f"program that uses it, or choose another one: --port {name}=PORT."
             )
         ports[name] = port
     missing = []
@@ -63,7 +65,7 @@ def choose_ports(chosen: Mapping[str, int], *, use_defaults: bool) -> tuple[dict
     ports |= zip(missing, free_ports(len(missing), ports.values()), strict=True)
     return ports, [
         f"Port {SERVICES[name].default} is in use: {SERVICES[name].title} listens on {ports[name]} this time. "
-        f"--{name}-port chooses another port."
+        f"--port {name}=PORT chooses another port."
         for name in notices
     ]
 

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,17 +12,12 @@ from typing import Self
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defacer.commands.common.program import program
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.reaper import end_groups, find_marked_groups
 from defacer_emulator.resources import Resources
 
-ROOT = Path(__file__).resolve().parents[3]
-DEFAULT_STATE = ROOT / ".emulator"
-# As the user can paste it into the terminal that prints the hint.
-PYTHON = Path(sys.executable)
-PYTHON = PYTHON.relative_to(Path.cwd()) if PYTHON.is_relative_to(Path.cwd()) else PYTHON
-COMMAND = f"{shlex.quote(str(PYTHON))} -m defacer_emulator"
-ENGINE = f"{shlex.quote(str(PYTHON))} -m defacer"
+DEFAULT_FOLDER = Path(".emulator")  # in the current folder
 # Every process of an emulator has this environment variable. Its value is the emulator's run.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
 # psutil computes start times from the clock, which the system might correct in between.
@@ -70,6 +64,16 @@ class EmulatorState(BaseModel):
     @property
     def resources(self) -> Resources:
         return Resources(self.project)
+
+    def addresses(self) -> dict[str, str]:
+        """Return the address of each service and function, by its name."""
+        pages = {"console": self.console_url, "live": self.live_url}
+        return {
+            **{name: url for name, url in pages.items() if url is not None},
+            "storage": self.storage_url,
+            "pubsub": self.pubsub_host,
+            **self.function_urls,
+        }
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that a program needs to use this emulator: a function, or a program of yours."""
@@ -137,7 +141,8 @@ class StateFolder:
         state = self.read()
         if state is None or not state.parent.is_alive():
             raise EmulatorUsageError(
-                f"No emulator runs in {self.path}. Start one in another terminal: {COMMAND} up{self.option()}"
+                f"No emulator runs in {self.path}. Start one in another terminal: "
+                f"{program()} emulator up{self.option()}"
             )
         if not state.ready:
             raise EmulatorUsageError(
@@ -145,9 +150,24 @@ class StateFolder:
             )
         return state
 
+    def require_unchanged(self, before: EmulatorState) -> None:
+        """Raise EmulatorError if the emulator has ended since it had this state."""
+        now = self.read()
+        if now is not None and now.run == before.run and now.parent.is_alive():
+            return
+        is_restarted = now is not None and now.run != before.run
+        event = "was stopped and started again" if is_restarted else "was stopped"
+        advice = (
+            "Upload" if is_restarted else f"Start it with {program()} emulator up{self.option()} and upload"
+        )
+        raise EmulatorError(
+            f"The emulator {event} before the job's end, so its messages are lost. {advice} the video again. The logs "
+            f"are in {shlex.quote(str(self.logs))}."
+        )
+
     def option(self) -> str:
         """Return the option that selects this folder on the command line: empty for the default folder."""
-        return "" if self.path == DEFAULT_STATE else f" --state {shlex.quote(str(self.path))}"
+        return "" if self.path == DEFAULT_FOLDER.resolve() else f" --dir {shlex.quote(str(self.path))}"
 
     @contextmanager
     def lock(self) -> Iterator[tuple[str, ...]]:
@@ -165,7 +185,7 @@ class StateFolder:
                 details = f" (process {state.parent.pid}, storage at {state.storage_url})" if state else ""
                 raise EmulatorUsageError(
                     f"An emulator already runs in {self.path}{details}. Stop it with Ctrl-C in its terminal or with: "
-                    f"{COMMAND} down{self.option()}"
+                    f"{program()} emulator down{self.option()}"
                 ) from None
             yield self._end_leftovers()
 

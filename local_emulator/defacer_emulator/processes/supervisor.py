@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from defacer_emulator.errors import EmulatorError
 from defacer_emulator.processes import reaper
 from defacer_emulator.processes.logs import read_tail
-from defacer_emulator.processes.state import ROOT, ProcessRecord, StateFolder, environment_mark
+from defacer_emulator.processes.state import ProcessRecord, StateFolder, environment_mark
 
 HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0
 POLL_SECONDS = 0.05
 REAPER_ENDED = "The emulator's reaper process has ended, so the emulator stops. Start the emulator again."
+# gunicorn finishes requests for at most 30 s. Pub/Sub delivers a message again whose request was not finished.
+REPLACE_SECONDS = 35.0
 REAPER_SECONDS = reaper.STOP_SECONDS + reaper.KILL_SECONDS + 5.0
 
 
@@ -43,7 +45,9 @@ class Processes:
     def __init__(self, folder: StateFolder, run: str):
         self._folder = folder
         self._mark = environment_mark(run)
+        self._programs: dict[str, Program] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping: dict[str, float] = {}  # programs to replace, and when they are killed
         self._reaper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -81,13 +85,37 @@ class Processes:
 
     def start(self, program: Program) -> None:
         """Start a program and send its output to its log."""
+        self._start(program, "wb")
+
+    def stop(self, name: str) -> None:
+        """Let a program end after its current requests. `check` ignores its end from now on."""
+        self._stopping[name] = time.monotonic() + REPLACE_SECONDS
+        with suppress(ProcessLookupError):
+            self._running[name].terminate()
+
+    def start_again(self, name: str) -> bool:
+        """Start a stopped program again if it has ended, and continue its log. Return whether it was started."""
+        process = self._running[name]
+        if process.poll() is None:
+            if time.monotonic() > self._stopping[name]:
+                process.kill()
+            return False
+        reaper.end_groups({process.pid})
+        self._start(self._programs[name], "ab")
+        return True
+
+    def exit_code(self, name: str) -> int | None:
+        """Return the exit code of a program, or None if it runs."""
+        return self._running[name].poll()
+
+    def _start(self, program: Program, mode: Literal["wb", "ab"]) -> None:
         if self._reaper is None or self._reaper.stdin is None:
             raise RuntimeError("programs can only start inside the block")
-        with self._folder.log(program.name).open("wb") as log:
+        with self._folder.log(program.name).open(mode) as log:
             try:
                 process = subprocess.Popen(
                     program.command,
-                    cwd=ROOT,
+                    cwd=self._folder.path,
                     env={**program.environment, **dict([self._mark.split("=", 1)])},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -98,7 +126,7 @@ class Processes:
                 raise EmulatorError(
                     f"{program.name} did not start: {program.command[0]}: {error.strerror}"
                 ) from error
-        self._running[program.name] = process
+        self._programs[program.name], self._running[program.name] = program, process
         try:
             self._reaper.stdin.write(f"{process.pid}\n".encode())
             self._reaper.stdin.flush()
@@ -118,7 +146,7 @@ class Processes:
     def check(self) -> None:
         """Raise EmulatorError with the end of the log if a program has ended."""
         for name, process in self._running.items():
-            if process.poll() is not None:
+            if process.poll() is not None and name not in self._stopping:
                 reason = (
                     f"exit code {process.returncode}"
                     if process.returncode >= 0

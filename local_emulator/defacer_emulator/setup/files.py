@@ -1,10 +1,9 @@
 """Checks of a user's files. Standard library only: `make demo` runs them before it installs anything."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from defacer.engine.options import MODES
-from defacer.engine.output_paths import OutputPathError, check_outputs
 from defacer.picture_formats import NAMES, SUFFIXES, content_type_of
 from defacer.pipeline.storage.object_names import VideoName
 from defacer_emulator.errors import EmulatorUsageError
@@ -60,23 +59,6 @@ def check_file(path: Path, description: str) -> bytes:
         raise EmulatorUsageError(f"{description} {path} is a folder, not a file.") from None
     except OSError as error:
         raise EmulatorUsageError(f"{description} {path} can't be read: {error.strerror}.") from error
-
-
-def report_beside(out: Path) -> Path:
-    """Return the path of a result's report: `X.report.jsonl` for `X.mp4`, as in the output bucket."""
-    return out.with_name(out.name.removesuffix(".mp4") + ".report.jsonl")
-
-
-def check_out(
-    out: Path, inputs: Iterable[Path] = (), *, force: bool = False, option: str = "--force"
-) -> None:
-    """Raise EmulatorUsageError if the result or its report can't be written, before the work is done."""
-    if out.suffix.lower() != ".mp4":
-        raise EmulatorUsageError(f"The result is an MP4: name it {out.with_suffix('.mp4')}, not {out.name}.")
-    try:
-        check_outputs([out, report_beside(out)], inputs, force=force, option=option)
-    except OutputPathError as error:
-        raise EmulatorUsageError(str(error)) from error
 
 
 def _check_video(path: Path) -> None:

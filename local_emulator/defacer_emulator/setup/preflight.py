@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from defacer.commands.common.result_files import check_result
+from defacer.engine.output_paths import OutputPathError
 from defacer_emulator.errors import EmulatorUsageError
-from defacer_emulator.setup.files import check_inputs, check_mode, check_out
+from defacer_emulator.setup.files import check_inputs, check_mode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_mode(given.mode or None, replacement)
         if out:
             inputs = filter(None, (video, target, replacement))
-            check_out(out, inputs, force=given.force, option="FORCE=1")
+            check_result(out, inputs, force=given.force, option="FORCE=1")
         check_inputs("demo", video, [target] if target else [], replacement)
-    except EmulatorUsageError as error:
+    except (EmulatorUsageError, OutputPathError) as error:
         print(f"make demo: {error}", file=sys.stderr)
-        return error.exit_code
+        return 2
     return 0
 
 

@@ -17,14 +17,16 @@ Force = Annotated[bool, typer.Option("--force", help="Replace output files that 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
-def new_app(purpose: str, examples: str = "", group: type[Any] | None = None) -> typer.Typer:
+def new_app(
+    purpose: str, examples: str = "", group: type[Any] | None = None, *, completion: bool = False
+) -> typer.Typer:
     """Return a Typer app with plain help. `examples` has one command line a line."""
     return typer.Typer(
         help=purpose,
         epilog=example_text(examples),
         cls=group,
         no_args_is_help=True,
-        add_completion=group is not None,
+        add_completion=completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": HELP_OPTIONS},

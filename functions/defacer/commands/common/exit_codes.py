@@ -16,6 +16,10 @@ class UsageError(Exception):
     """The arguments are wrong. The message says what to change."""
 
 
+class CommandError(Exception):
+    """The command failed. The message says why, and what to do."""
+
+
 class MissingExtraError(Exception):
     """A command needs packages of an extra that are not installed."""
 
@@ -45,14 +49,16 @@ class _Rule(NamedTuple):
 # The first rule that matches counts.
 RULES = (
     _Rule("defacer.commands.common.exit_codes", "UsageError", WRONG_USAGE),
+    _Rule("defacer.commands.common.exit_codes", "CommandError", FAILED),
     _Rule("defacer.commands.common.exit_codes", "MissingExtraError", NOT_INSTALLED),
     _Rule("defacer.pipeline.settings", "SettingsError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "ArgumentError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "MissingPackageError", NOT_INSTALLED),
     _Rule("defacer.engine.errors", "EngineError", FAILED),
+    _Rule("defacer.engine.output_paths", "OutputPathError", WRONG_USAGE),
     _Rule("defacer.pipeline.errors", "PermanentError", FAILED),
     _Rule("defacer.pipeline.errors", "RetryableError", FAILED, "{error}. " + AGAIN),
-    _Rule("defacer_emulator.errors", "UsageError", WRONG_USAGE),
+    _Rule("defacer_emulator.errors", "EmulatorUsageError", WRONG_USAGE),
     _Rule("defacer_emulator.errors", "EmulatorError", FAILED),
     _Rule(
         "google.auth.exceptions",

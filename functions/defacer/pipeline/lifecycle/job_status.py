@@ -1,4 +1,4 @@
-"""The status of a job for the console and the emulator, by the job's objects alone."""
+"""The status of a job for the console and the commands, by the job's objects alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from google.cloud.storage import Blob
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.error_codes import ErrorCode
-from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_state import ERASED, JobRecord, JobState
 from defacer.pipeline.lifecycle.progress import (
     DETECT_SHARE,
@@ -27,7 +27,8 @@ from defacer.pipeline.lifecycle.progress import (
     share_of,
 )
 from defacer.pipeline.lifecycle.segments import Subsegments
-from defacer.pipeline.storage import object_names
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.objects import reference
 
 STATE_TITLES: Mapping[JobState, str] = {
@@ -48,8 +49,7 @@ STATE_TITLES: Mapping[JobState, str] = {
     JobState.FINALIZED: "published",
 }
 UNREADABLE = (
-    "The objects of this job can't be read. "
-    "Erase it (python -m defacer.commands.privacy erase) and upload it again."
+    "The objects of this job can't be read. Erase the job (defacer job erase) and upload the video again."
 )
 # Reads an object of the work bucket, by its name, as a document of this class.
 ReadDocument = Callable[[str, Any], Any]
@@ -158,6 +158,24 @@ class JobStatus:
         return now - self.worked_at > LEASE
 
 
+def read_job_status(job: str, source: str | None) -> JobStatus:
+    """Read a job's status. `source` is the name of its upload, if known.
+
+    Raises RetryableError if its objects change during the read.
+    """
+    return job_status_of(
+        job, objects.list_blobs(settings().work_bucket, object_names.job_prefix(job)), source, read_document
+    )
+
+
+def read_document(name: str, model: Any) -> Any:
+    """Read an object of the work bucket as a document of this class."""
+    found = objects.find_json(settings().work_bucket, name, model)
+    if found is None:
+        raise RetryableError("an object of the job was deleted between listing and reading")
+    return found.document
+
+
 def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: ReadDocument) -> JobStatus:
     """Return the status of the job with these objects. `source` is the name of its upload, if known.
 
@@ -166,7 +184,7 @@ def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: Rea
     by_name = {blob.name: blob for blob in blobs}
     record, is_readable = JobRecord.from_blobs(job, by_name.values()), True
 
-    def read_document(name: str, model: Any) -> Any:
+    def read_if_listed(name: str, model: Any) -> Any:
         nonlocal is_readable
         try:
             return read(name, model) if name in by_name else None
@@ -174,9 +192,9 @@ def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: Rea
             is_readable = False
             return None
 
-    manifest: Manifest | None = read_document(object_names.manifest(job), Manifest)
-    failed: Failed | None = read_document(object_names.failed(job), Failed)
-    published: Published | None = read_document(object_names.published(job), Published)
+    manifest: Manifest | None = read_if_listed(object_names.manifest(job), Manifest)
+    failed: Failed | None = read_if_listed(object_names.failed(job), Failed)
+    published: Published | None = read_if_listed(object_names.published(job), Published)
     if manifest is not None:
         source = manifest.source.name
     elif failed is not None and failed.source is not None:

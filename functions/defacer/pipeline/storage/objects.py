@@ -177,6 +177,12 @@ def read(ref: ObjectRef) -> bytes:
         return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
 
 
+def download(ref: ObjectRef, path: Path) -> None:
+    """Write one version into a file. Raises PermanentError if it was deleted."""
+    with transient_errors_as_retryable("reading an object"), not_found_as_permanent(ref):
+        _pinned(ref).download_to_filename(str(path), retry=retries())
+
+
 def read_json(ref: ObjectRef, model: type[AnyDocument]) -> AnyDocument:
     """Read one version as a document. Raises PermanentError if it was deleted or is not a valid document."""
     return parse_object(read(ref), ref, model)

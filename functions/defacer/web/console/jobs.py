@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle import job_state as pipeline_jobs
-from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
+from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.web.common.rate_limit import RateLimiter
@@ -118,7 +117,7 @@ class JobLists:
             ended = self._ended.get(job)
         if ended is not None:
             return ended
-        status = read_status(job, name)
+        status = read_job_status(job, name)
         if status.is_over and status.is_readable:  # an operator can repair or erase an unreadable job
             with self._lock:
                 self._ended[job] = status
@@ -191,19 +190,6 @@ def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
     return remaining
 
 
-def read_status(job: str, name: str | None) -> JobStatus:
-    """Read a job's status. Raise RetryableError if its objects change during the read."""
-    bucket = settings().work_bucket
-
-    def read(name: str, model: Any) -> Any:
-        found = objects.find_json(bucket, name, model)
-        if found is None:
-            raise RetryableError("an object of the job was deleted between listing and reading")
-        return found.document
-
-    return job_status_of(job, objects.list_blobs(bucket, object_names.job_prefix(job)), name, read)
-
-
 def require_job(request: Request) -> tuple[str, str]:
     """Return the channel and the job in the request's path. Raise 404 if the channel does not have the job."""
     channel, job = require_channel(request), str(request.path_params["job"])
@@ -273,7 +259,7 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
 
 
 def _copy_trigger(channel: str, job: str) -> None:
-    status = read_status(job, None)
+    status = read_job_status(job, None)
     listed = list_jobs(channel).get(job)
     if not status.has_error:
         raise HTTPException(

@@ -22,7 +22,7 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
-from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
@@ -30,7 +30,7 @@ from defacer.report.texts import ADVICE
 from defacer.report.tracks import Reason, TrackRecord
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
-from defacer.web.console.jobs import read_status, require_job
+from defacer.web.console.jobs import require_job
 from defacer.web.console.rendering import channel_url, format_clock, render_console_page
 
 RERENDER_LIMIT = RateLimiter(10)
@@ -124,7 +124,7 @@ class Review:
 async def show_job(request: Request) -> Response:
     """Render the review of a published job, or the status of any other job."""
     channel, job = await run_in_threadpool(require_job, request)
-    status = await run_in_threadpool(read_status, job, None)
+    status = await run_in_threadpool(read_job_status, job, None)
     if not status.has_result or status.manifest is None:
         return render_console_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
     return await run_in_threadpool(_render_review, request, channel, status, status.manifest)
@@ -251,7 +251,7 @@ def _render_review(request: Request, channel: str, status: JobStatus, manifest: 
 
 def _load_review(request: Request) -> Review:
     channel, job = require_job(request)
-    status = read_status(job, None)
+    status = read_job_status(job, None)
     if not status.has_result or status.manifest is None:
         raise HTTPException(409, "This job is not published. Review it when it is.")
     return _build_review(channel, job, status.manifest)
@@ -266,7 +266,7 @@ def _build_review(channel: str, job: str, manifest: Manifest) -> Review:
         raise PermanentError(
             ErrorCode.REPORT_TOO_LARGE,
             "This video has more tracks than a page can show. Its result and its report are published. The report "
-            f"lists the tracks. Run python -m defacer.commands {job} --hide TRACK to change a decision.",
+            f"lists the tracks. Run defacer job rerender {job} --hide TRACK to change a decision.",
         )
     report = objects.read_report(objects.reference(blob))
     if report.source != manifest.source:
@@ -284,7 +284,7 @@ def _exists(ref: ObjectRef) -> bool:
 
 def _redirect_to_media(request: Request, kind: str) -> Response:
     _, job = require_job(request)
-    status = read_status(job, None)
+    status = read_job_status(job, None)
     if status.manifest is None or not status.has_result:
         raise HTTPException(404, "This job is not published. Review it when it is.")
     manifest = status.manifest

@@ -26,8 +26,9 @@ from defacer.web.common.page_templates import make_environment, mount_static, re
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import SecurityMiddleware, Site, read_limited_body, require_csrf_token
 from defacer.web.live import endpoints, url_policy
+from defacer.web.live.engine_adapter import create_stream, plan_stream
 from defacer.web.live.sessions import SessionRegistry
-from defacer.web.live.stream_request import MAX_BODY_BYTES, StreamRequest, plan_stream
+from defacer.web.live.stream_request import MAX_BODY_BYTES, StreamRequest
 from defacer.web.live.url_policy import AddressError, Rules
 
 HERE = Path(__file__).parent
@@ -70,7 +71,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     HOST.start_loading()
     if settings().preload_models:
         await HOST.wait_until_loaded()
-    app.state.sessions = SessionRegistry(HOST.engine)
+    app.state.sessions = SessionRegistry(create_stream)
     async with app.state.sessions.run_reaper():
         yield
 
@@ -87,6 +88,7 @@ async def _show_page(request: Request) -> Response:
         stream=stream_id,
         delay=settings().live_delay_seconds,
         loading=not HOST.models_loaded,
+        channels=settings().live_channels,
     )
 
 
@@ -110,6 +112,10 @@ async def _start_stream(request: Request) -> Response:
         raise HTTPException(
             422, f"The request is not valid: {', '.join(fields) or 'it is not JSON'}. Load the page again."
         ) from error
+    if stream_request.channel is not None and not settings().live_channels:
+        raise HTTPException(
+            422, "This page runs without a pipeline, so it has no channels. Use target pictures."
+        )
     START_LIMIT.enforce(request)
     address = None
     if stream_request.address is not None:

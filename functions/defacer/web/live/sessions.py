@@ -5,10 +5,9 @@ import contextlib
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from defacer.engine.engine import Engine
 from defacer.pipeline import log
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
@@ -85,8 +84,8 @@ class Session:
 class SessionRegistry:
     """All sessions of this process. Only the event loop's thread uses it."""
 
-    def __init__(self, engine: Engine):
-        self._engine = engine
+    def __init__(self, create_stream: Callable[[StreamPlan], Stream]):
+        self._create_stream = create_stream
         self._sessions: dict[str, Session] = {}
 
     @property
@@ -106,7 +105,7 @@ class SessionRegistry:
     def start(self, plan: StreamPlan, address: Address | None) -> Session:
         """Start a stream. Raise PermanentError if the largest number of streams runs already."""
         self.require_capacity()
-        stream = Stream(self._engine, plan)
+        stream = self._create_stream(plan)
         session = Session(stream, StreamReader(address, stream) if address else None)
         self._sessions[session.id] = session
         stream.start()
@@ -138,6 +137,8 @@ class SessionRegistry:
                 if session.stopped is None and session.has_stopped():
                     session.stopped = now
                     log.info("a stream ended", streams=self.running_count)
+                    if session.stream.failure is not None:
+                        log.error("a stream failed, so its picture was black", session.stream.failure)
                 if session.stopped is not None and now - session.stopped > RETENTION_SECONDS:
                     del self._sessions[session.id]
             await asyncio.sleep(REAP_INTERVAL_SECONDS)

@@ -22,7 +22,6 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.streaming import LiveSnapshot
-from defacer.pipeline import log
 from defacer.web.live.jpeg import Encoder, fit_frame
 
 TIME_BASE = Fraction(1, 1000)
@@ -100,6 +99,7 @@ class Stream:
             for name, work in (("live-detect", self._detect_faces), ("live-show", self._show_frames))
         ]
         self.ended: str | None = None
+        self.failure: BaseException | None = None
         self.last_received = self._started
 
     def start(self) -> None:
@@ -107,11 +107,11 @@ class Stream:
         for thread in self._threads:
             thread.start()
 
-    def end(self, reason: str) -> None:
-        """Stop the stream; the first reason stays. The threads end after their current frame."""
+    def end(self, reason: str, failure: BaseException | None = None) -> None:
+        """Stop the stream; the first reason stays, with its failure. The threads end after their current frame."""
         with self._changed:
             if self.ended is None:
-                self.ended = reason
+                self.ended, self.failure = reason, failure
                 self._to_sample.clear()
                 self._to_show.clear()
             self._changed.notify_all()
@@ -192,8 +192,7 @@ class Stream:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - no frame is allowed to be shown after any exception
-            log.error("a thread of a stream failed, so its picture is black", error)
-            self.end(FAILED)
+            self.end(FAILED, error)
         finally:
             self.end("")
 

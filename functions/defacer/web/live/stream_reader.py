@@ -13,7 +13,6 @@ from av.container import InputContainer
 
 from defacer.engine.errors import EngineError, VideoError
 from defacer.engine.media.reader import DECODER_OPTIONS, DEMUXERS
-from defacer.pipeline import log
 from defacer.web.live.connection import NO_VIDEO, READ_SECONDS, Connection
 from defacer.web.live.rtsp_relay import RtspRelay
 from defacer.web.live.stream import Stream
@@ -51,7 +50,7 @@ class StreamReader:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        reason = ENDED
+        reason, failure = ENDED, None
         try:
             with self._source as source:
                 source.open()
@@ -63,9 +62,9 @@ class StreamReader:
         except av.error.FFmpegError:
             reason = ENDED if self._stream.has_frames else NO_VIDEO
         except Exception as error:  # noqa: BLE001 - any exception of this thread must end the stream
-            log.error("reading an address failed", error)
+            failure = error
         finally:
-            self._stream.end(reason)
+            self._stream.end(reason, failure)
 
     def _read_frames(self, container: InputContainer, is_paced: bool) -> None:
         if not container.streams.video:

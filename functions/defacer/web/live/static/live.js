@@ -58,7 +58,7 @@ async function readRequest() {
   const hasReplacement = fields.get("mode") === "image" && replacement;
   return {
     address: fields.get("source") === "address" ? fields.get("address").trim() : null,
-    channel: fields.get("channel").trim() || null,
+    channel: (fields.get("channel") ?? "").trim() || null,
     targets,
     mode: fields.get("mode") || null,
     replacement: hasReplacement ? await encodePicture(replacement, MAX_REPLACEMENT_SIDE, "image/png") : null,

@@ -28,10 +28,10 @@ def printable_lines(text: str) -> str:
 
 
 class Terminal:
-    """Standard error, for progress and hints. Results go to standard output."""
+    """Standard error, for progress and hints; with a verbosity below 0, for neither. Results go to standard output."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, verbosity: int = 0) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=verbosity < 0)
 
     def print_line(self, line: str) -> None:
         self._console.print(printable_lines(line), markup=False)

@@ -1,0 +1,160 @@
+"""`defacer job`: list and inspect the jobs of a pipeline, re-render their videos, and erase them."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from defacer.commands.common.confirmation import is_confirmed
+from defacer.commands.common.conventions import Force, Json, Yes, example_text, new_app, verbosity
+from defacer.commands.common.deployment import Folder, Project, UseEmulator, use_deployment
+from defacer.commands.common.exit_codes import FAILED, UsageError
+from defacer.commands.common.program import program
+from defacer.commands.common.result_files import check_result
+from defacer.commands.common.result_lines import ResultLines
+from defacer.commands.common.terminal import Terminal
+from defacer.commands.jobs import job_reader, job_table
+from defacer.commands.jobs.job_summary import describe_result
+from defacer.commands.jobs.waiting import StartedJob, WaitOptions, print_started_job
+from defacer.commands.privacy import erase
+from defacer.commands.track_table import track_lines, tracks_as_json
+from defacer.pipeline.documents.base import Decision
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.lifecycle.job_status import JobStatus
+
+STATUS_EXAMPLES = """\
+defacer job status --emulator                      list the jobs of the emulator on this machine
+defacer job status JOB --project my-project        show one job on Google Cloud
+"""
+RERENDER_EXAMPLES = """\
+defacer job rerender JOB --emulator                list the tracks of a published video by number
+defacer job rerender JOB --emulator --hide 4 -o safe.mp4
+"""
+ERASE_EXAMPLES = """\
+defacer job erase JOB --project my-project         remove a job from every bucket
+defacer job erase channels/street --yes            remove a channel with all its jobs, without asking
+"""
+EXAMPLES = STATUS_EXAMPLES + RERENDER_EXAMPLES + ERASE_EXAMPLES
+app = new_app("List and inspect jobs, re-render their videos, and erase them.", EXAMPLES)
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the kept and hidden tracks.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="OUT", help="Wait, then save the result here and its report beside it."
+    ),
+]
+
+
+@app.command("status", epilog=example_text(STATUS_EXAMPLES))
+def print_status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The id of one job.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="List this many jobs, the newest ones.")] = 50,
+    emulator: UseEmulator = False,
+    folder: Folder = None,
+    project: Project = None,
+    json_output: Json = False,
+) -> None:
+    """List the jobs in a table, or show one job in detail."""
+    with use_deployment(emulator, folder, project) as deployment:
+        if job is not None:
+            status = job_reader.find_job(job)
+            if json_output:
+                print(json.dumps(_describe_in_detail(status, deployment.started_at)))
+            else:
+                print("\n".join(job_table.detail_lines(status, deployment)))
+            return
+        jobs = job_reader.list_jobs(limit)
+        if json_output:
+            print(json.dumps([job_table.describe_job(status, deployment.started_at) for status in jobs]))
+        elif jobs:
+            job_table.print_table(jobs, deployment.started_at)
+        else:
+            print("No jobs yet. Upload a video first.")
+
+
+@app.command("rerender", epilog=example_text(RERENDER_EXAMPLES))
+def rerender(  # noqa: PLR0913 - each argument is an option
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Any job of the video's upload.")],
+    keep: Annotated[
+        list[int], typer.Option("--keep", metavar="TRACK", help="Keep this track. Repeatable.")
+    ] = [],  # noqa: B006
+    hide: Annotated[
+        list[int], typer.Option("--hide", metavar="TRACK", help="Hide this track. Repeatable.")
+    ] = [],  # noqa: B006
+    wait: Wait = False,
+    out: Out = None,
+    force: Force = False,
+    emulator: UseEmulator = False,
+    folder: Folder = None,
+    project: Project = None,
+    json_output: Json = False,
+) -> None:
+    """Render a published video again with other decisions for some tracks, and print the new job.
+
+    Without --keep and --hide, list the tracks by number.
+    """
+    if both := set(keep) & set(hide):
+        raise UsageError(
+            f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
+        )
+    if out is not None:
+        check_result(out, force=force)
+    terminal = Terminal(verbosity(context))
+    with use_deployment(emulator, folder, project) as deployment:
+        report = rerender_request.report_of(job)
+        if keep or hide:
+            decisions: dict[int, Decision] = {**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")}
+            started = StartedJob(rerender_request.request_rerender(job, decisions), report.source.name)
+            print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
+        elif json_output:
+            print(json.dumps({"job": report.job, "tracks": tracks_as_json(report)}))
+        else:
+            print("\n".join(track_lines(report)))
+            terminal.print_line(
+                f"To change decisions: {program()} job rerender {job} --keep TRACK --hide TRACK{deployment.option}"
+            )
+
+
+@app.command("erase", epilog=example_text(ERASE_EXAMPLES))
+def erase_objects(
+    subject: Annotated[str, typer.Argument(metavar="JOB|channels/NAME", help="What to erase.")],
+    yes: Yes = False,
+    emulator: UseEmulator = False,
+    folder: Folder = None,
+    project: Project = None,
+    json_output: Json = False,
+) -> int:
+    """Remove a job, or a channel with all its jobs, from every bucket, and print the removed objects."""
+    try:
+        parsed = erase.Subject.parse(subject)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    lines = ResultLines(json_output)
+    with use_deployment(emulator, folder, project):
+        found = erase.find_objects(parsed)
+        if found.objects and not is_confirmed(f"{found.count()}. Erase all of it?", yes):
+            return FAILED
+        if found.objects:
+            erase.erase(parsed, lines.add_removed, lines.print_progress)
+    for job in found.unreadable:
+        lines.add_unreadable(job)
+    end = f"Erased {subject}." if found.objects else f"Nothing of {subject} is stored."
+    lines.finish(end, subject=subject)
+    return FAILED if found.unreadable else 0
+
+
+def _describe_in_detail(status: JobStatus, started_at: datetime | None) -> dict[str, Any]:
+    """Return a job for programs, and its result if it is published."""
+    described = job_table.describe_job(status, started_at)
+    if not status.has_result:
+        return described
+    try:
+        return {**described, **describe_result(status, rerender_request.report_of(status.job))}
+    except PermanentError as error:  # a newer upload has replaced the report
+        return {**described, "problem": str(error)}

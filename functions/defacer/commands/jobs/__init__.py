@@ -1,0 +1,1 @@
+"""Read the jobs of a pipeline, wait for their end, and describe them."""

@@ -1,0 +1,65 @@
+"""Summarize the result of a job, as lines and as JSON."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from defacer.commands.common.result_files import report_beside
+from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.plurals import pluralize, printable
+from defacer.report.texts import ADVICE
+
+
+def describe_result(status: JobStatus, report: JobReport, out: Path | None = None) -> dict[str, Any]:
+    """Return the result of a job for programs."""
+    tracks = Counter(track.decision for track in report.tracks)
+    saved = {"result": str(out), "report": str(report_beside(out))} if out is not None else {}
+    return {
+        "job": status.job,
+        "result": str(status.published.result) if status.published else None,
+        **saved,
+        "frames": report.frames,
+        "kept": tracks["keep"],
+        "hidden": tracks["hide"],
+        "people": sorted(
+            {track.person for track in report.tracks if track.decision == "keep" and track.person}
+        ),
+        "warnings": [warning.message for warning in report.faces.warnings],
+    }
+
+
+def summarize(report: JobReport, rerender: str) -> str:
+    """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
+    kept: Counter[str] = Counter()
+    hidden = 0
+    for track in report.tracks:
+        if track.decision == "keep":
+            kept[track.person or "unnamed"] += 1
+        else:
+            hidden += 1
+    people = ", ".join(
+        f"{printable(person)} ({pluralize(number, 'track')})" for person, number in sorted(kept.items())
+    )
+    lines = [
+        f"{pluralize(report.frames, 'frame')} in {pluralize(len(report.segments), 'segment')}, "
+        f"{pluralize(report.audio_packets, 'audio packet')} copied",
+        f"kept:   {people or 'no one'}",
+        f"hidden: {pluralize(hidden, 'track')} (a track is one face, followed without a gap)",
+    ]
+    if report.rerender is not None:
+        changed = report.rerender.decisions.items()
+        decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
+        lines.append(f"decided by hand, based on the result of job {report.rerender.of}: {decisions}")
+    if report.checked is not None:
+        found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
+        lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")
+    if report.black_frames:
+        lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
+    if report.dropped:
+        lines.append(f"removed because it can identify people or places: {', '.join(report.dropped)}")
+    for warning in report.faces.warnings:
+        lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
+        if warning.track is not None:
+            lines.append(f"         Or keep a track by hand: {rerender} --keep {warning.track}")
+    return "\n".join(lines)
