@@ -100,7 +100,7 @@ def delete_tracks(clip: Clip, engine: Engine, folder: Path) -> Iterator[Leak]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the clips and each leak that was missed. Return 1 if too few were caught."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--clips", help="names, comma-separated (default: all)")
     chosen = parser.parse_args(arguments)
