@@ -104,6 +104,14 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     ]
 
 
+def test_control_characters_of_a_name_are_escaped(video: Path, defacer: Run) -> None:
+    odd = shutil.copy(video, video.with_name("my \x1b[31m.mp4"))
+    done = defacer("run", odd, "--verify", "off")
+    assert "my \\x1b[31m.defaced.mp4: 15 frames" in done.out
+    assert "my \\x1b[31m.mp4: detecting faces" in done.err
+    assert "\x1b" not in done.out + done.err
+
+
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
     """A folder with two people: one as a picture, one as a folder of pictures."""

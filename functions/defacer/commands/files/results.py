@@ -1,6 +1,7 @@
 """Print the result of a local file: lines for people, or one JSON object a line for programs."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from defacer.commands.common.exit_codes import describe_error
 from defacer.commands.files.local_files import LocalFile
 from defacer.engine.file_report import Report
-from defacer.plurals import pluralize
+from defacer.plurals import pluralize, printable
 from defacer.report.texts import ADVICE
 
 
@@ -25,7 +26,7 @@ def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
     """Print why a video was not written: to standard error, and as JSON to standard output."""
     described = describe_error(error)
     sentence = described.sentence if described else str(error)
-    print(f"error: {video}: {sentence}", file=sys.stderr, flush=True)
+    print(f"error: {printable(str(video))}: {sentence}", file=sys.stderr, flush=True)
     if json_output:
         print(json.dumps({"video": str(video), "error": sentence}), flush=True)
 
@@ -35,7 +36,8 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
     for warning in report.warnings:
         by_hand = ""
         if warning.track is not None:
-            command = f"defacer render {file.video} {file.report or 'REPORT'} OUT --keep {warning.track}"
+            words = ("defacer", "render", file.video, file.report or "REPORT", "OUT", "--keep", warning.track)
+            command = printable(shlex.join(map(str, words)))
             add = "" if file.report else " (add --report REPORT to this command first)"
             by_hand = f" Or keep a track by hand: {command}{add}."
         yield f"{warning.message} {ADVICE[warning.code]}{by_hand}"
@@ -63,7 +65,7 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
     kept = [track for track in tracks if track.decision == "keep"]
     people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "no one"
     yield (
-        f"{out}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
+        f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(tracks) - len(kept)} hidden"
     )
     if report.checked is not None:

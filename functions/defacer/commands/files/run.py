@@ -8,6 +8,7 @@ import typer
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
 from defacer.commands.common.exit_codes import FAILED, UsageError
 from defacer.commands.files import engine_options as chosen
+from defacer.plurals import printable
 
 if TYPE_CHECKING:
     from defacer.commands.common.progress import FileProgress
@@ -162,7 +163,7 @@ def _redact(
         results.print_failure(file.video, error, json_output=json_output)
         return False
     except KeyboardInterrupt:
-        progress.print_line(f"{file.out} was not written.")
+        progress.print_line(f"{printable(str(file.out))} was not written.")
         raise
     finally:
         progress.end_file()
