@@ -111,6 +111,12 @@ class HeifFile:
         return _box(b"meta", bytes(4) + body)
 
 
+def heic_that_claims(side: int, kind: str = "heic") -> bytes:
+    """Return a HEIC of four tiles that claims to have `side` x `side` pixels."""
+    black = np.zeros((128, 128, 3), np.uint8)
+    return HeifFile(black, kind, 2, 2, claimed=(side, side), claimed_tile=(side // 2, side // 2)).to_bytes()
+
+
 def encode(picture: Picture, kind: str) -> tuple[bytes, bytes]:
     """Return a picture as a decoder's configuration and the coded image."""
     if kind == "avif":  # OpenCV writes whole AVIF files

@@ -159,7 +159,7 @@ class Terminal(io.StringIO):
 
 
 def test_several_faces_are_offered_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first two answers are no number of a face."""
+    """The first two answers name no face."""
     people = [Shown(astronaut(), (20, 40), 280), Shown(admiral(), (340, 40), 280)]
     video = write_scene(tmp_path / "two.mp4", people, seconds=0.4)
     screen = Terminal()

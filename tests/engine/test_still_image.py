@@ -18,7 +18,7 @@ from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures import image_decoder, still_image
 from defacer.engine.media.pictures.still_image import decode_picture, require_decodable
 from tests.clips import astronaut, encode_picture
-from tests.heif import HeifFile
+from tests.heif import heic_that_claims
 from tests.hostile import (
     PNG,
     jpeg_that_claims,
@@ -40,9 +40,7 @@ def picture_that_claims(kind: str) -> bytes:
     if kind == "png":
         return png_bomb(HUGE)
     if kind in ("heic", "avif"):
-        return HeifFile(
-            astronaut(), kind, 2, 2, claimed=(HUGE, HUGE), claimed_tile=(HUGE // 2, HUGE // 2)
-        ).to_bytes()
+        return heic_that_claims(HUGE, kind)
     if kind == "webp":
         return webp_that_claims(encode_picture(astronaut(), ".webp"), HUGE, HUGE)
     return jpeg_that_claims(encode_picture(astronaut(), ".jpg"), HUGE, HUGE)

@@ -15,6 +15,7 @@ from tests.clips import astronaut, encode_picture, frame_times
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.functions.working import failure_of, report_of
+from tests.heif import heic_that_claims
 from tests.hostile import (
     avi_that_claims_frames,
     avi_that_claims_size,
@@ -40,6 +41,10 @@ PICTURES: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "a JPEG that claims it": (
         lambda clip: jpeg_that_claims(encode_picture(astronaut(), ".jpg"), HUGE, HUGE),
         "60000x60000 pixels, at most",
+    ),
+    "a HEIC grid that claims it": (
+        lambda clip: heic_that_claims(HUGE),
+        "60000x60000 pixels, at most 50000000 are allowed",
     ),
     "10,000 scans": (
         lambda clip: progressive_jpeg(7_000, 10_000),
