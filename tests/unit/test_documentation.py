@@ -16,10 +16,12 @@ CODE = re.compile(r"^```[a-z]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL
 COMMAND = r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/|\$VENV/bin/)?"
 MAKE_TARGET = re.compile(COMMAND + r"make ([a-z][a-z-]*)", re.MULTILINE)
 MODULE = re.compile(COMMAND + r"python[\d.]* -m ([a-z_]+(?:\.[a-z_]+)*)", re.MULTILINE)
+DEFACER = re.compile(COMMAND + r"defacer((?: [a-z][a-z-]*)*)(.*)$", re.MULTILINE)
 SOURCE_ROOTS = (ROOT, ROOT / "functions", ROOT / "local_emulator")
+COMMANDS_PAGE = ROOT / "functions" / "defacer" / "commands" / "CLI.md"
 FILE = re.compile(r"`((?:[\w-]+/)+[\w-]+\.(?:py|tf|sh|md|toml|html|js|yaml))`")
 # Programs that are installed, not part of this repository.
-OTHER_MODULES = {"pytest", "http.server", "debugpy", "pip", "venv", "json.tool"}
+OTHER_MODULES = {"functions_framework", "pytest", "http.server", "debugpy", "pip", "venv", "json.tool"}
 
 
 def code_of(page: Path) -> str:
@@ -56,15 +58,46 @@ def test_named_make_targets_exist(page: Path) -> None:
 
 @PAGES
 def test_named_modules_exist(page: Path) -> None:
+    if page.name == "CHANGELOG.md" or page == ROOT / "README.md":  # these name removed commands
+        return
     missing = {
         module
         for module in set(MODULE.findall(code_of(page))) - OTHER_MODULES
         for path in [Path(*module.split("."))]
         if not any(
-            (root / path).is_dir() or (root / path).with_suffix(".py").is_file() for root in SOURCE_ROOTS
+            (root / path / "__main__.py").is_file() or (root / path).with_suffix(".py").is_file()
+            for root in SOURCE_ROOTS
         )
     }
     assert not missing
+
+
+@cache
+def commands() -> dict[str, str]:
+    """Return the help of each command by its name, such as "job erase", from the generated page."""
+    sections = re.split(r"^## defacer ?", COMMANDS_PAGE.read_text(), flags=re.MULTILINE)[1:]
+    return {name: text for name, _, text in (section.partition("\n") for section in sections)}
+
+
+def find_command(words: list[str]) -> str:
+    """Return the longest command that these words begin with; the other words are arguments."""
+    names = (" ".join(words[:length]) for length in range(len(words), -1, -1))
+    return next(name for name in names if name in commands())
+
+
+@PAGES
+def test_named_commands_and_options_exist(page: Path) -> None:
+    if page == COMMANDS_PAGE:
+        return
+    wrong = []
+    for words, rest in DEFACER.findall(code_of(page)):
+        name = find_command(words.split())
+        text = commands()[name]
+        if words and (not name or (words.strip() != name and "Arguments:" not in text)):
+            wrong.append(f"defacer{words}")
+        options = re.findall(r"(?<=\s)--[a-z-]+", rest.partition("#")[0])
+        wrong += [f"defacer {name} {option}" for option in options if option not in text]
+    assert not wrong
 
 
 @PAGES
