@@ -4,7 +4,9 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,3 +134,23 @@ def test_shell_completes_commands_and_options(
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr().out.split() == expected
+
+
+def leaves_of(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each command with its whole name."""
+    below = getattr(command, "commands", {})
+    if not below:
+        yield name, command
+    for each in below.values():
+        yield from leaves_of(f"{name} {each.name}", each)
+
+
+def test_every_command_has_a_purpose_examples_and_the_shared_options() -> None:
+    groups = {lazy.name: lazy.load() for lazy in COMMANDS}
+    commands = dict(leaf for name, group in groups.items() for leaf in leaves_of(name, group))
+    assert len(commands) >= 17
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--verbose", "--quiet"} <= options, name
+        assert command.help, name
+        assert command.epilog or groups[name.partition(" ")[0]].epilog or name == "version", name

@@ -55,7 +55,6 @@ RULES = (
     _Rule("defacer.engine.errors", "ArgumentError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "MissingPackageError", NOT_INSTALLED),
     _Rule("defacer.engine.errors", "EngineError", FAILED),
-    _Rule("defacer.engine.output_paths", "OutputPathError", WRONG_USAGE),
     _Rule("defacer.pipeline.errors", "PermanentError", FAILED),
     _Rule("defacer.pipeline.errors", "RetryableError", FAILED, "{error}. " + AGAIN),
     _Rule("defacer_emulator.errors", "EmulatorUsageError", WRONG_USAGE),
