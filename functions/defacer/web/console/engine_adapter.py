@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import cv2
+
 from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.models.arrays import Detector
@@ -10,6 +12,7 @@ from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
 from defacer.engine.rendering.preview import Preview, render_preview_frame
 from defacer.engine_host import HOST
+from defacer.picture_formats import content_type_of
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
@@ -17,6 +20,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.texts import ADVICE
 
+DISPLAYED_SIDE, JPEG_QUALITY = 3000, 95
 PICTURE_LABEL = "This picture"  # the subject of the engine's messages
 WARNING_TEXT = {
     "blurred-picture": "but not sharp",
@@ -74,6 +78,19 @@ def check_picture(data: bytes) -> PictureCheck:
         message = f"One face, {height} pixels high, {WARNING_TEXT[warning.code]}. {ADVICE[warning.code]}"
         return PictureCheck(usable=True, message=message, doubtful=True)
     return PictureCheck(usable=True, message=f"One clear face, {height} pixels high.")
+
+
+def make_displayable(data: bytes) -> bytes:
+    """Return a target picture in a format that browsers show. Few show HEIC, so it becomes a JPEG without metadata."""
+    if content_type_of(data) != "image/heic":
+        return data
+    image = decode_picture(data, PICTURE_LABEL, max_pixels=settings().max_picture_pixels)
+    scale = min(1.0, DISPLAYED_SIDE / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    return jpeg.tobytes()
 
 
 def render_preview(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:

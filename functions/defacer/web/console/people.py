@@ -77,7 +77,8 @@ async def add(request: Request, _: dict[str, str]) -> Response:
     data = await read_limited_body(request, settings().max_picture_bytes)
     check = await HOST.run(lambda: engine_adapter.check_picture(data))
     if check.usable:
-        await run_in_threadpool(_store_picture, channel, person, data, check)
+        shown = await HOST.run(lambda: engine_adapter.make_displayable(data))
+        await run_in_threadpool(_store_picture, channel, person, shown, check)
     return _check_response(check)
 
 
