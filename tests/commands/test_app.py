@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from defacer.commands import version
 from defacer.commands.app import COMMANDS, main
@@ -88,6 +89,7 @@ def test_base_packages_are_read_from_the_installed_metadata() -> None:
         (RetryableError("the lease is held"), 1, "error: the lease is held. Run the same command again."),
         (FileNotFoundError(2, "No such file", "a b.mp4"), 1, "error: a b.mp4: No such file."),
         (KeyboardInterrupt(), INTERRUPTED, "error: interrupted."),
+        (typer.Abort(), INTERRUPTED, "error: interrupted."),
         (ZeroDivisionError("by zero"), 1, "error: this is a fault in De-facer."),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

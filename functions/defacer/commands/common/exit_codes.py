@@ -92,7 +92,9 @@ def report_error(error: BaseException) -> int:
 
 def describe_error(error: BaseException) -> Described | None:
     """Return the sentence and the exit code of an error, or None if no command expects it."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(
+        error, KeyboardInterrupt | typer.Abort
+    ):  # Abort: Ctrl-C or the end of the input at a question
         return Described("interrupted.", INTERRUPTED)
     for rule in RULES:
         kind = getattr(sys.modules.get(rule.module), rule.name, None)

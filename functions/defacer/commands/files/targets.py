@@ -1,4 +1,4 @@
-"""Who stays visible: the target pictures and faces that `defacer run` names."""
+"""The target pictures and faces that `defacer run` names: the people that stay visible."""
 
 import sys
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from defacer.engine.tracking.frame_faces import choose_face, find_faces_at, pars
 
 
 def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) -> list[TargetFace]:
-    """Return the faces of `--keep-at`. Ask on a terminal if there are several at a time."""
+    """Return the faces of `--keep-at`. Ask on a terminal if the video shows several at a time."""
     if not moments:
         return []
     times = [parse_moment(text) for text in moments]
     if len(videos) != 1:
         raise UsageError(
-            f"--keep-at {times[0]} is a time of one video, but there are {len(videos)}. Run each video alone."
+            f"--keep-at {times[0]} is a time of one video, but {len(videos)} are given. Run each video alone."
         )
     (video,) = videos
     weights.fetch_all(progress=lambda line: typer.echo(line, err=True))
