@@ -1,11 +1,15 @@
 """Tables of the fields of documents and settings, from their JSON Schema and the text below each field."""
 
+import ast
 import json
 from collections.abc import Iterable, Sequence
+from inspect import getsource
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.settings import PREFIX
 from defacer.report.texts import ADVICE
 
@@ -37,6 +41,22 @@ def field_table(record: type[Any], *, with_default: bool = False) -> str:
         default = [_default_of(field)] if with_default else []
         rows.append((f"`{name}`", values, *default, _meaning_of(field)))
     return _table(columns, rows)
+
+
+def error_code_table() -> str:
+    """Return the table of error codes, from the text below each member of `ErrorCode`."""
+    (members,) = (
+        node.body for node in ast.parse(getsource(ErrorCode)).body if isinstance(node, ast.ClassDef)
+    )
+    texts = {
+        member.targets[0].id: " ".join(ast.literal_eval(text.value).split()).split(" | ")
+        for member, text in pairwise(members)
+        if isinstance(member, ast.Assign)
+        and isinstance(member.targets[0], ast.Name)
+        and isinstance(text, ast.Expr)
+    }
+    rows = ((f"`{code}`", *texts[code.name], "yes" if code.can_try_again else "no") for code in ErrorCode)
+    return _table(("code", "meaning", "what to do", "again"), rows)
 
 
 def advice_table() -> str:

@@ -22,8 +22,6 @@ PACKAGES = ("engine", "ingest", "worker", "merge", "dead_letter", "pipeline", "w
 # Errors whose messages are for a log or a terminal.
 FOR_OTHERS = {"RetryableError", "MalformedMessageError", "LeaseTakenError", "LeaseLostError", "DeadlineError"}
 FOR_OTHERS |= {"OutputError", "GpuError", "WeightsError", "ArgumentError", "SettingsError", "ValueError"}
-ERROR_CODES = ROOT / "functions" / "defacer" / "pipeline" / "ERROR_CODES.md"
-ROW = re.compile(r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \| (yes|no) \|$", re.MULTILINE)
 # The verb of a sentence that asks the reader to do something.
 ACTION = re.compile(
     r"(?:^|[.:;,] |, or |and |then )"
@@ -163,14 +161,6 @@ def test_every_error_code_has_a_message_with_an_action(code: ErrorCode) -> None:
 def test_the_engine_s_error_codes_are_among_the_pipeline_s() -> None:
     assert {code.value for code in EngineErrorCode} <= {code.value for code in ErrorCode}
     assert set(classes_by_code().values()) == set(EngineErrorCode)
-
-
-def test_documented_error_codes_are_those_of_the_enum() -> None:
-    rows = ROW.findall(ERROR_CODES.read_text())
-    assert [code for code, _, _, _ in rows] == [code.value for code in ErrorCode]
-    assert {code: again == "yes" for code, _, _, again in rows} == {
-        code.value: code.can_try_again for code in ErrorCode
-    }
 
 
 def test_an_error_with_an_unknown_code_is_refused() -> None:

@@ -1,7 +1,7 @@
 """The codes of all errors that a channel's owner can meet, and whether trying again can help.
 
-`ERROR_CODES.md` in this folder explains each code. The codes of the engine's errors (`defacer.engine.errors`) are among
-them, with the same values.
+The text below each code is its row in ERROR_CODES.md: the meaning and, after "|", what its reader can do
+(`make reference`). The codes of the engine's errors (`defacer.engine.errors`) are among them, with the same values.
 """
 
 from enum import StrEnum
@@ -12,51 +12,100 @@ class ErrorCode(StrEnum):
 
     # The video
     NOT_A_VIDEO = "not-a-video"
+    """The upload is another kind of file, is truncated, or has no pictures. | Export the video again and upload it."""
     BAD_NAME = "bad-name"
+    """The object name is too long or contains characters that are not allowed. | Rename the video and upload it."""
     TOO_LARGE = "too-large"
+    """The file or the frame size exceeds a limit. | Cut the video into parts, or export it in a smaller size."""
     TOO_LONG = "too-long"
+    """The video is longer than the limit. | Cut the video into parts."""
     TOO_MANY_FACES = "too-many-faces"
+    """The video has more detections than the merge can hold in memory. | Cut the video into parts."""
     TOO_SLOW = "too-slow"
+    """Linking or joining exceeded the deadline of every attempt. | Cut the video into parts."""
     SOURCE_GONE = "source-gone"
+    """The video was deleted or replaced before its job ended. | Upload the video again."""
     # The channel's inputs beside the video
     BAD_POLICY = "bad-policy"
+    """`policy.json` is not valid. | Correct it and upload the video again."""
     MISSING_PACKAGE = "missing-package"
+    """The policy needs a package that the worker's image does not contain. |
+    Change the policy, or install the package."""
     BAD_PICTURE = "bad-picture"
+    """A target picture shows no usable face. | Upload another picture and the video."""
     BAD_TARGET = "bad-target"
+    """A target picture is too large. | Upload a smaller picture and the video."""
     BAD_REPLACEMENT = "bad-replacement"
+    """The replacement picture can't be used. | Upload another `replacement.png` and the video."""
     NO_REPLACEMENT = "no-replacement"
+    """The policy says `mode: image`, but the channel has no replacement picture. |
+    Upload `replacement.png` and the video."""
     TOO_MANY_TARGETS = "too-many-targets"
+    """The channel has too many target pictures, or they are too large together. |
+    Remove some and upload the video again."""
     TARGET_GONE = "target-gone"
+    """A person to keep no longer has a target picture. | Upload the picture again, or hide the person's tracks."""
     PERSON_FORGOTTEN = "person-forgotten"
+    """A person to keep was forgotten while the job ran. | Upload the video again."""
     QUARANTINED = "quarantined"
+    """A face is still visible after the check masked it. |
+    Watch the named times. Cut them out, or set `verify` to `off`."""
     # Requests for re-renders
     BAD_REQUEST = "bad-request"
+    """A request for a re-render can't be read. | Request the re-render again."""
     BAD_DECISIONS = "bad-decisions"
+    """A request for a re-render names a track that does not exist, or too many tracks. | Correct the track numbers."""
     REQUEST_GONE = "request-gone"
+    """A request for a re-render was deleted or replaced before it was read. |
+    Wait for the later request, or send the request again."""
     NOT_PUBLISHED = "not-published"
+    """The video has no published report. | Upload the video again."""
     RESULT_CHANGED = "result-changed"
+    """Another upload was published under the same name. | Change the decisions of that upload."""
     REPORT_GONE = "report-gone"
+    """The report was deleted or replaced while the re-render was planned. | Request the re-render again."""
     # The pipeline
     EXHAUSTED = "exhausted"
+    """A message failed on every delivery attempt. | Read the log of the named stage, then upload the video again."""
     POISON_SEGMENT = "poison-segment"
+    """Several workers stopped without finishing the same segment. |
+    Upload the video again. If it recurs, cut out the named segment."""
     OBJECT_GONE = "object-gone"
+    """An intermediate object of the job was deleted. | Upload the video again."""
     BAD_OBJECT = "bad-object"
+    """An object of the job can't be read. | Upload the video again."""
     CHECK_FAILED = "check-failed"
+    """The result does not match its source frame for frame. | Upload the video again."""
     ENGINE = "engine"
+    """The engine failed for another reason. | Follow the message, then upload the video again."""
     OUTPUT = "output"
+    """The result could not be encoded or written. | Upload the video again."""
     WEIGHTS = "weights"
+    """A model's weights could not be fetched, or are not the pinned ones. |
+    Check the image of the worker, then upload the video again."""
     UNREADABLE = "unreadable"
+    """The job's documents are of another version, or damaged. | Upload the video again."""
     GPU = "gpu"
+    """The settings require a GPU, and the worker can't use one. | Deploy a worker with a GPU, or change the setting."""
     RESULT_EXISTS = "result-exists"
+    """An object that De-facer did not write has the name of the result. | Rename the video, or delete that object."""
     INTERNAL_ERROR = "internal-error"
+    """A bug in De-facer. | Report it to the operator, with the stage and the job."""
     ERASED = "erased"
+    """The job was erased on request. | Upload the video again if you still need it."""
     # Commands and pages: these fail no job
     MALFORMED_MESSAGE = "malformed-message"
+    """A message is not one that De-facer sends. | Check which other program publishes to the topic."""
     NO_JOB = "no-job"
+    """No published job has this id. | Look the job up in the list of jobs."""
     NOT_QUIET = "not-quiet"
+    """New uploads arrive while a channel is erased. | Stop the uploads and run the command again."""
     RESULT_GONE = "result-gone"
+    """The result was deleted. | Upload the video again."""
     REPORT_TOO_LARGE = "report-too-large"
+    """The report has too many tracks for a page. | Use `defacer job rerender JOB --hide TRACK`."""
     TOO_MANY_STREAMS = "too-many-streams"
+    """The live page runs as many streams as it can. | Try again later."""
 
     @property
     def can_try_again(self) -> bool:
