@@ -115,6 +115,16 @@ def test_centerface_in_the_fastest_precision_detects_the_same_faces(centerface: 
     assert_same_faces(network(pictures()), centerface)
 
 
+def test_centerface_detects_in_a_small_picture_alone_as_in_a_batch() -> None:
+    """Otherwise the detections would depend on where a segment begins."""
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.fastest_precision())
+    small = np.tile(np.ascontiguousarray(pictures()[:, :128, :160]), (5, 1, 1, 1))
+    small = np.stack([np.roll(picture, 9 * number, axis=1) for number, picture in enumerate(small)])
+    alone = [np.concatenate(output) for output in zip(*(network(one[None]) for one in small), strict=True)]
+    for together, apart in zip(network(small), alone, strict=True):
+        assert np.abs(together - apart).max() < 1e-3
+
+
 def test_centerface_accepts_more_sizes_than_it_caches() -> None:
     network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
     first = network(pictures())

@@ -36,6 +36,9 @@ from defacer.engine.runtime.prefetch import usable_threads  # noqa: E402
 _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 
 MAX_SFACE_BATCH = 4
+# Pictures of at most this many pixels are computed in batches: 1.3 instead of 1.9 ms for one of 160x128 in bfloat16.
+# The caches are too small for batches of larger ones.
+SMALL_PIXELS, MAX_SMALL_BATCH = 2**15, 8
 MAX_COMPILED_SIZES = 4  # a network for one size is 15 % faster than one for any size; compiling takes 0.2 s
 
 
@@ -48,7 +51,7 @@ def fastest_precision() -> str:
 class _AnySizeNetwork:
     """A network of an ONNX file for pictures of any size whose sides are multiples of 32.
 
-    Each calling thread computes on one core, one picture at a time, because the caches are too small for batches.
+    Each calling thread computes on one core.
     """
 
     reads_bgr = False
@@ -64,7 +67,7 @@ class _AnySizeNetwork:
             if shape not in self._requests:
                 height, width, _ = shape
                 model = openvino.Core().read_model(self._path)
-                model.reshape([1, 3, height, width])
+                model.reshape([openvino.Dimension(1, _max_batch(height, width)), 3, height, width])
                 steps = PrePostProcessor(model)
                 steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
                 if self.reads_bgr:
@@ -76,17 +79,22 @@ class _AnySizeNetwork:
             return self._requests[shape]
 
 
+def _max_batch(height: int, width: int) -> int:
+    return MAX_SMALL_BATCH if height * width <= SMALL_PIXELS else 1
+
+
 class CenterFaceNetwork(_AnySizeNetwork):
     """CenterFace's ONNX file, for RGB uint8 pictures (N, H, W, 3). `centerface_faces` describes the outputs."""
 
     def __call__(self, pictures: Image) -> list[Array]:
         """Return heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
         request = self._requests_for_size(pictures.shape[1:]).for_this_thread()
+        batch = _max_batch(*pictures.shape[1:3])
         found = []
-        for index in range(len(pictures)):
-            request.infer([pictures[index : index + 1]])
-            found.append([tensor.data[0].copy() for tensor in request.output_tensors])
-        return [np.stack(output) for output in zip(*found, strict=True)]
+        for first in range(0, len(pictures), batch):
+            request.infer([pictures[first : first + batch]])
+            found.append([tensor.data.copy() for tensor in request.output_tensors])
+        return [np.concatenate(output) for output in zip(*found, strict=True)]
 
 
 class YuNetNetwork(_AnySizeNetwork):
