@@ -17,7 +17,13 @@ from defacer.pipeline.documents.report import ReportHead, ResultCheck
 from defacer.report.tracks import FacesHead, TargetWarning, TrackRecord
 from tests.reference.command_help import command_reference
 from tests.reference.diagram import state_diagram
-from tests.reference.tables import advice_table, error_code_table, field_table, settings_table
+from tests.reference.tables import (
+    advice_table,
+    error_code_table,
+    field_table,
+    settings_table,
+    terraform_table,
+)
 from tests.reference.worked_example import worked_example
 from tests.servers import ROOT
 
@@ -32,6 +38,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     },
     "codes of warnings": advice_table,
     "error codes": error_code_table,
+    "Terraform variables": terraform_table,
     "commands": command_reference,
     "states of a job": state_diagram,
     "worked example": worked_example,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.settings import PREFIX
 from defacer.report.texts import ADVICE
+from tests.terraform import blocks
 
 TYPES = {"string": "text", "integer": "integer", "number": "number", "array": "list", "object": "object"}
 
@@ -57,6 +58,16 @@ def error_code_table() -> str:
     }
     rows = ((f"`{code}`", *texts[code.name], "yes" if code.can_try_again else "no") for code in ErrorCode)
     return _table(("code", "meaning", "what to do", "again"), rows)
+
+
+def terraform_table() -> str:
+    """Return the table of the variables in infra/variables.tf that have a default."""
+    rows = (
+        (f"`{name}`", f"`{json.dumps(body['default'])}`", body["description"])
+        for name, body in blocks("variable")
+        if "default" in body
+    )
+    return _table(("variable", "default", "meaning"), rows)
 
 
 def advice_table() -> str:
