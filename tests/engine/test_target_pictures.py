@@ -47,6 +47,14 @@ def test_a_blurred_portrait_is_warned_about(engine: Engine, portrait: Callable[[
     assert Gallery.from_bytes(found.to_bytes()).warnings == found.warnings
 
 
+def test_warning_names_the_picture_of_a_person_with_several(engine: Engine) -> None:
+    blurred = cv2.GaussianBlur(astronaut(), (0, 0), 5).astype(np.uint8)
+    pictures = [Picture("ann", "ann/1.png", encode_picture(astronaut()))]
+    pictures.append(Picture("ann", "ann/2.png", encode_picture(blurred)))
+    [warning] = engine.gallery(pictures, "sface").warnings
+    assert (warning.person, warning.message) == ("ann", "A target picture of ann (ann/2.png) is blurred.")
+
+
 @PORTRAITS
 def test_a_small_portrait_is_warned_about(engine: Engine, portrait: Callable[[], Image]) -> None:
     scale = 52 / face_side(portrait)

@@ -117,7 +117,8 @@ def make_gallery(
         with model_lock:
             face = only_face(image, picture.label, detector_of)
         crops.append(recognizer.crop(image, face))
-        warnings += picture_warnings(image, face, picture.person)
+        several = sum(other.person == picture.person for other in pictures) > 1
+        warnings += picture_warnings(image, face, picture.person, picture.label if several else None)
     for target in faces:
         crops.append(recognizer.crop(target.image, target.face))
         warnings += picture_warnings(target.image, target.face, target.person)
@@ -130,16 +131,22 @@ def make_gallery(
     return Gallery(people, embeddings, recognizer.version, tuple(warnings))
 
 
-def picture_warnings(image: "Image", face: "Detection", person: str) -> list[TargetWarning]:
-    """Return why a target picture with this one face is likely to be recognised badly."""
+def picture_warnings(
+    image: "Image", face: "Detection", person: str, label: str | None = None
+) -> list[TargetWarning]:
+    """Return why a target picture with this one face is likely to be recognised badly.
+
+    `label` names the picture in the message, where the person has several.
+    """
     side = int(face.box[3] - face.box[1])
+    whose = person if label is None else f"{person} ({label})"
     if side < SMALL_FACE_SIDE:
-        message = f"The face in a target picture of {person} is only {side} pixels high."
+        message = f"The face in a target picture of {whose} is only {side} pixels high."
         return [TargetWarning("small-picture", person, message)]
     if blur_of(image, face.box) > MAX_BLUR:
-        return [TargetWarning("blurred-picture", person, f"A target picture of {person} is blurred.")]
+        return [TargetWarning("blurred-picture", person, f"A target picture of {whose} is blurred.")]
     if turn_of(face) > MAX_TURN:
-        message = f"The face in a target picture of {person} is turned away from the camera."
+        message = f"The face in a target picture of {whose} is turned away from the camera."
         return [TargetWarning("turned-picture", person, message)]
     return []
 
