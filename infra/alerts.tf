@@ -109,8 +109,8 @@ resource "google_monitoring_alert_policy" "failed_jobs" {
   conditions {
     display_name = "more than a tenth of the jobs that ended within an hour failed"
     condition_threshold {
-      filter             = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=\"the job failed\""
-      denominator_filter = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.counted["jobs"].name}\" AND metric.labels.event=monitoring.regex.full_match(\"the job failed|published\")"
+      filter             = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.metric["jobs"].name}\" AND metric.labels.event=\"the job failed\""
+      denominator_filter = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.metric["jobs"].name}\" AND metric.labels.event=monitoring.regex.full_match(\"the job failed|published\")"
       comparison         = "COMPARISON_GT"
       threshold_value    = 0.1
       duration           = "0s"

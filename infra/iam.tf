@@ -114,13 +114,6 @@ resource "google_cloud_run_v2_service_iam_member" "function_invoker" {
   member   = google_service_account.pusher.member
 }
 
-resource "google_cloud_run_v2_service_iam_member" "worker_invoker" {
-  name     = google_cloud_run_v2_service.worker.name
-  location = google_cloud_run_v2_service.worker.location
-  role     = "roles/run.invoker"
-  member   = google_service_account.pusher.member
-}
-
 # Google's service agents: Storage publishes uploads, and Pub/Sub moves dead letters.
 data "google_storage_project_service_account" "agent" {
   depends_on = [google_project_service.used]

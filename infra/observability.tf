@@ -65,17 +65,18 @@ locals {
   }
 }
 
-resource "google_logging_metric" "counted" {
-  for_each    = local.counted
+resource "google_logging_metric" "metric" {
+  for_each    = merge(local.counted, local.measured)
   name        = "defacer/${each.key}"
   description = each.value.description
   filter      = "${local.ours} AND jsonPayload.message=(${join(" OR ", [for text in each.value.messages : jsonencode(text)])})"
 
+  value_extractor  = try("EXTRACT(jsonPayload.${each.value.field})", null)
   label_extractors = { for label, field in each.value.labels : label => "EXTRACT(jsonPayload.${field})" }
 
   metric_descriptor {
     metric_kind = "DELTA"
-    value_type  = "INT64"
+    value_type  = can(each.value.field) ? "DISTRIBUTION" : "INT64"
 
     dynamic "labels" {
       for_each = each.value.labels
@@ -85,35 +86,14 @@ resource "google_logging_metric" "counted" {
     }
   }
 
-  depends_on = [google_project_service.used]
-}
-
-resource "google_logging_metric" "measured" {
-  for_each    = local.measured
-  name        = "defacer/${each.key}"
-  description = each.value.description
-  filter      = "${local.ours} AND jsonPayload.message=(${join(" OR ", [for text in each.value.messages : jsonencode(text)])})"
-
-  value_extractor  = "EXTRACT(jsonPayload.${each.value.field})"
-  label_extractors = { for label, field in each.value.labels : label => "EXTRACT(jsonPayload.${field})" }
-
-  metric_descriptor {
-    metric_kind = "DELTA"
-    value_type  = "DISTRIBUTION"
-
-    dynamic "labels" {
-      for_each = each.value.labels
-      content {
-        key = labels.key
+  dynamic "bucket_options" {
+    for_each = can(each.value.field) ? [1] : []
+    content {
+      exponential_buckets {
+        num_finite_buckets = 40
+        growth_factor      = 1.5
+        scale              = 0.1
       }
-    }
-  }
-
-  bucket_options {
-    exponential_buckets {
-      num_finite_buckets = 40
-      growth_factor      = 1.5
-      scale              = 0.1
     }
   }
 
@@ -125,5 +105,5 @@ resource "google_monitoring_dashboard" "operations" {
     worker_price_per_second = local.worker_price
   })
 
-  depends_on = [google_logging_metric.counted, google_logging_metric.measured]
+  depends_on = [google_logging_metric.metric]
 }

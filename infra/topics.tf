@@ -47,7 +47,6 @@ resource "google_pubsub_subscription" "push" {
   depends_on = [
     google_pubsub_topic_iam_member.dead_letter_publisher,
     google_cloud_run_v2_service_iam_member.function_invoker,
-    google_cloud_run_v2_service_iam_member.worker_invoker,
   ]
 }
 

@@ -151,7 +151,10 @@ def test_weights_stage_calls_existing_functions() -> None:
 
 
 def test_every_stage_of_a_service_is_built() -> None:
-    wanted = {size["stage"] for size in local("every_size").values()} | {"cpu", "gpu"}
+    """The worker's stage is its hardware, `cpu` or `gpu`."""
+    stages_of = {name: size["stage"] for name, size in local("every_size").items()}
+    assert stages_of.pop("worker") == "${var.worker}"
+    wanted = {*stages_of.values(), "cpu", "gpu"}
     assert wanted <= {image.stage for image in IMAGES} <= set(stages())
 
 

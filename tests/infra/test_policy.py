@@ -127,7 +127,6 @@ def test_services_have_own_accounts_and_internal_ingress() -> None:
     }
     assert accounts == {
         "function": "${google_service_account.function[each.key].email}",
-        "worker": '${google_service_account.function["worker"].email}',
         "page": "${google_service_account.page[each.key].email}",
     }
     for name, body in resources("google_cloud_run_v2_service").items():

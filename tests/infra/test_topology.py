@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-import pytest
-
 from defacer.engine.models.weights import DIRECTORY_VARIABLE
 from defacer.pipeline.messaging.pubsub import TYPE
 from defacer.pipeline.settings import PREFIX, Settings
@@ -16,7 +14,6 @@ from defacer.pipeline.topology import (
     TOPICS,
     UPLOADS,
     WEBHOOK,
-    Function,
 )
 from defacer.webhook.delivery import SENT_EVENTS
 from defacer_emulator.resources import Resources
@@ -24,7 +21,6 @@ from tests.terraform import INFRA, blocks, documents, local, one, resources
 
 RESOURCES = Resources("some-project")
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields} | {DIRECTORY_VARIABLE}
-SERVICES = ("function", "worker")
 EVERY = (*FUNCTIONS, WEBHOOK)
 
 
@@ -34,16 +30,12 @@ def evaluate(text: str) -> str:
     return evaluate(local("buckets")[bucket[1]]) if bucket else text.replace("${var.project}", "some-project")
 
 
-def service(name: str) -> Any:
-    return resources("google_cloud_run_v2_service")["worker" if name == "worker" else "function"]
+def template() -> Any:
+    return one(resources("google_cloud_run_v2_service")["function"]["template"])
 
 
-def template(name: str) -> Any:
-    return one(service(name)["template"])
-
-
-def container(name: str) -> Any:
-    return one(template(name)["containers"])
+def container() -> Any:
+    return one(template()["containers"])
 
 
 def test_topics_equal_the_topology() -> None:
@@ -133,10 +125,9 @@ def test_functions_have_the_environment_of_the_emulator() -> None:
         name: value.replace("${var.project}", "some-project")
         for name, value in RESOURCES.environment().items()
     }
-    for name in SERVICES:
-        env = next(dynamic["env"] for dynamic in container(name)["dynamic"] if "env" in dynamic)
-        assert env["for_each"].startswith(("${local.environment", "${merge(local.environment,"))
-        assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
+    env = next(dynamic["env"] for dynamic in container()["dynamic"] if "env" in dynamic)
+    assert env["for_each"].startswith("${merge(local.environment,")
+    assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
 
 
 def test_every_variable_in_the_files_is_a_setting() -> None:
@@ -147,34 +138,25 @@ def test_every_variable_in_the_files_is_a_setting() -> None:
     assert named <= KNOWN
 
 
-@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
-def test_instance_concurrency_equals_the_topology(function: Function) -> None:
-    key = "each.key" if function.name != "worker" else None
-    expected = f"${{local.functions[{key}].concurrency}}" if key else "${local.functions.worker.concurrency}"
-    assert template(function.name)["max_instance_request_concurrency"] == expected
-    if function.name != "worker":
-        assert function.subscription in local("every_size")
+def test_instance_concurrency_equals_the_topology() -> None:
+    assert template()["max_instance_request_concurrency"] == "${local.functions[each.key].concurrency}"
+    assert set(local("every_size")) == {function.subscription for function in EVERY}
 
 
 def test_timeouts_are_ordered_worker_cloud_run_pubsub() -> None:
     deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
-    for name in SERVICES:
-        expression = re.fullmatch(
-            r"\$\{local\.functions(?:\[each\.key\]|\.worker)\.ack_deadline_seconds - (\d+)\}s",
-            template(name)["timeout"],
-        )
-        assert expression
-        assert int(expression[1]) >= 5
+    expression = re.fullmatch(
+        r"\$\{local\.functions\[each\.key\]\.ack_deadline_seconds - (\d+)\}s", template()["timeout"]
+    )
+    assert expression
+    assert int(expression[1]) >= 5
     worker = next(function for function in FUNCTIONS if function.name == "worker")
     assert worker.ack_deadline_seconds - int(expression[1]) > deadline
 
 
-@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.name)
-def test_service_runs_the_function_of_its_name(function: Function) -> None:
-    args = container(function.name)["args"]
-    assert f"defacer.serve:application('{function.name}')" in [
-        text.replace('${replace(each.key, "-", "_")}', function.name) for text in args
-    ]
+def test_service_runs_the_function_of_its_name() -> None:
+    """The service `dead-letter` runs the function `dead_letter`."""
+    assert """defacer.serve:application('${replace(each.key, "-", "_")}')""" in container()["args"]
 
 
 def test_every_variable_has_a_description() -> None:

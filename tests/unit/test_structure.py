@@ -20,7 +20,7 @@ MAX_MODULES = 14
 FUNCTIONS = ("ingest", "worker", "merge", "dead_letter", "webhook")
 # What only one function or service may import.
 OWNED = {f"defacer.{name}" for name in FUNCTIONS} | {"defacer.web.console", "defacer.web.live"}
-START_COMMANDS = ("functions.tf", "worker.tf", "pages.tf", "Dockerfile")
+START_COMMANDS = ("functions.tf", "pages.tf", "Dockerfile")
 
 # Names that several places have by convention, with the reason.
 SHARED_MODULES = {
