@@ -59,6 +59,7 @@ class EmulatorOptions:
     `chaos`, the functions' traffic goes through proxies that inject faults (chaos/README.md). The function `webhook`
     runs only with a `receiver`, the console and the live page only if enabled. `ports` are the chosen ports by service
     (processes/ports.py). The other services listen on free ports, or with `default_ports` on free default ports.
+    Services for browsers listen at the address `bind`.
     """
 
     state: Path = DEFAULT_FOLDER
@@ -72,6 +73,7 @@ class EmulatorOptions:
     live: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     default_ports: bool = False
+    bind: str = HOST
 
 
 class Emulator:
@@ -282,13 +284,19 @@ class Emulator:
         return [
             Program(
                 BROWSER_STORAGE,
-                (*proxy, f"--port={storage_port}"),
+                (*proxy, f"--port={storage_port}", f"--host={self.options.bind}"),
                 environment,
                 lambda: is_listening(storage_port),
             ),
             Program(
                 CONSOLE,
-                (sys.executable, "-m", "defacer.web.console", f"--host={HOST}", f"--port={port}"),
+                (
+                    sys.executable,
+                    "-m",
+                    "defacer.web.console",
+                    f"--host={self.options.bind}",
+                    f"--port={port}",
+                ),
                 {**environment, **variables},
                 lambda: is_http_ready(port, "/health"),
             ),
@@ -305,7 +313,7 @@ class Emulator:
         }
         return Program(
             LIVE,
-            (sys.executable, "-m", "defacer.web.live", f"--host={HOST}", f"--port={port}"),
+            (sys.executable, "-m", "defacer.web.live", f"--host={self.options.bind}", f"--port={port}"),
             {**child_environment(), **variables, **dict(self.options.variables)},
             lambda: is_http_ready(port, "/health"),
         )

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from defacer.engine.models import weights
+from defacer_emulator.processes.ports import SERVICES
 from infra.image_sizes import (
     IMAGES,
     LOCKS,
@@ -123,9 +126,36 @@ def test_image_is_unprivileged_and_has_no_build_tools(stage: str) -> None:
 def test_packages_are_installed_by_hash_and_never_built() -> None:
     commands = [part for name, rest in instructions() if name == "RUN" for part in rest.split("&&")]
     installing = [command for command in commands if re.search(r"pip install", command)]
-    assert len(installing) == 3
+    assert len(installing) == 4
     assert all("--require-hashes" in command for command in installing)
     assert all("--only-binary :all:" in command for command in installing if "uv pip" in command)
+
+
+def test_emulator_image_starts_the_emulator(tmp_path: Path) -> None:
+    steps = inherited_instructions("emulator")
+    copied = [rest.split() for name, rest in steps if name == "COPY" and not rest.startswith("--")]
+    for source, target in copied:
+        shutil.copytree(ROOT / source, tmp_path / target, ignore=shutil.ignore_patterns("__pycache__"))
+    command = json.loads([rest for name, rest in steps if name == "ENTRYPOINT"][-1])
+    assert command[0] == "python"
+    code = f"import defacer, defacer_emulator; assert defacer.__file__.startswith({str(tmp_path)!r})"
+    for arguments in (["-c", code], [*command[1:], "--help"]):
+        subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            check=True,
+        )
+    assert [rest for name, rest in steps if name == "USER"][-1] == "10001"
+
+
+def test_compose_publishes_the_ports_of_the_pages_on_loopback() -> None:
+    compose = (ROOT / "compose.yaml").read_text()
+    pages = [SERVICES[name].default for name in ("console", "live", "browser-storage")]
+    assert re.findall(r"- (127\.0\.0\.1:\d+:\d+)", compose) == [f"127.0.0.1:{port}:{port}" for port in pages]
+    assert "target: emulator" in compose
+    (exposed,) = (rest for name, rest in stages()["emulator"][1] if name == "EXPOSE")
+    assert [int(port) for port in exposed.split()] == pages
 
 
 @pytest.mark.parametrize("stage", ["cpu", "gpu"])

@@ -65,7 +65,7 @@ class Transmission:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-async def serve_http(handler: Handler, port: int) -> asyncio.Server:
+async def serve_http(handler: Handler, port: int, host: str = HOST) -> asyncio.Server:
     """Listen on this port and answer every request with the handler's response."""
 
     async def answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +74,7 @@ async def serve_http(handler: Handler, port: int) -> asyncio.Server:
                 await _write_response(writer, await handler(request))
         writer.close()
 
-    return await asyncio.start_server(answer_requests, HOST, port, limit=MAX_HEAD_BYTES)
+    return await asyncio.start_server(answer_requests, host, port, limit=MAX_HEAD_BYTES)
 
 
 async def send(address: str, request: Request, transmission: Transmission | None = None) -> Response:

@@ -19,6 +19,7 @@ from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.processes.logs import LogFollower
 from defacer_emulator.processes.ports import SERVICES
 from defacer_emulator.processes.state import DEFAULT_FOLDER
+from defacer_emulator.processes.supervisor import HOST
 from defacer_emulator.reloader import Reloader
 from defacer_emulator.setup.weights_download import fetch_weights
 
@@ -79,6 +80,15 @@ def up(  # noqa: PLR0913 - each argument is an option
             help="Inject faults: by a seed, by a plan in a file, or by the chaos.log of a run to replay.",
         ),
     ] = None,
+    bind: Annotated[
+        str,
+        typer.Option(
+            "--bind",
+            metavar="ADDRESS",
+            help="Listen at this address for browsers. In a container it is 0.0.0.0. The pages have no login, so do "
+            "not open them to a network.",
+        ),
+    ] = HOST,
     json_output: Json = False,
 ) -> None:
     """Start the emulator and follow the logs until Ctrl-C. With --quiet, print no logs.
@@ -96,6 +106,7 @@ def up(  # noqa: PLR0913 - each argument is an option
         live=True,
         ports=dict(map(parse_port, port)),
         default_ports=True,
+        bind=bind,
     )
     quiet = verbosity(context) < 0
     run_emulator(options, reload=reload, open_console=open_console, quiet=quiet, as_json=json_output)

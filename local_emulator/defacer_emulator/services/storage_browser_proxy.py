@@ -141,9 +141,9 @@ def _is_expired(query: dict[str, list[str]]) -> bool:
     return datetime.now(UTC) > signed_at + timedelta(seconds=int(query["X-Goog-Expires"][0]))
 
 
-async def _main(upstream: str, port: int) -> None:
+async def _main(upstream: str, port: int, host: str) -> None:
     proxy = StorageBrowserProxy(upstream, f"http://{HOST}:{port}")
-    server = await serve_http(proxy.handle, port)
+    server = await serve_http(proxy.handle, port, host)
     async with server:
         await server.serve_forever()
 
@@ -152,5 +152,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("upstream")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=HOST)
     options = parser.parse_args()
-    asyncio.run(_main(options.upstream, options.port))
+    asyncio.run(_main(options.upstream, options.port, options.host))
