@@ -1,7 +1,6 @@
 """The table of inputs from outside the code, each with its unit, date and source."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,20 +18,12 @@ class Input:
     source: str
 
 
-class Inputs:
-    """All rows, by name: `inputs["cpu_second"]` is the value."""
-
-    def __init__(self, rows: Mapping[str, Input]):
-        self._rows = rows
-
-    def __getitem__(self, name: str) -> float:
-        return self._rows[name].value
-
-    def __iter__(self) -> Iterator[tuple[str, Input]]:
-        return iter(self._rows.items())
+def read_rows() -> dict[str, Input]:
+    """Return the rows by name. Raise TypeError for a row with a missing or unknown field."""
+    return {name: Input(**row) for name, row in tomllib.loads(TABLE.read_text("utf-8")).items()}
 
 
 @cache
-def inputs() -> Inputs:
-    """Return the table. Raise TypeError for a row with a missing or unknown field."""
-    return Inputs({name: Input(**row) for name, row in tomllib.loads(TABLE.read_text("utf-8")).items()})
+def inputs() -> dict[str, float]:
+    """Return the values by name."""
+    return {name: row.value for name, row in read_rows().items()}

@@ -14,7 +14,7 @@ import simpy
 
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, MAX_TASK_REQUEUES, RetryPolicy
 from infra.capacity.inputs import inputs
-from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun
+from infra.capacity.simulated_cloud_run import Answer, Service, SimulatedCloudRun, call_after
 from infra.capacity.simulated_pubsub import (
     PushWindow,
     SimulatedHandler,
@@ -94,7 +94,6 @@ class Outcome:
     dead: int = 0
     requeued: int = 0
     deliveries: int = 0
-    rejected: int = 0
     ended_at: float = 0.0
     waits: list[float] = field(default_factory=list, repr=False)
     job_seconds: list[float] = field(default_factory=list, repr=False)
@@ -146,11 +145,14 @@ class _Pipeline:
         self._out = Outcome(
             scenario, jobs=len(uploads), video_seconds=sum(upload.seconds for upload in uploads)
         )
-        self._start_seconds = table[f"cold_start_{scenario.kind}"]
         self._worker = SimulatedCloudRun(
             self._env,
             self._random,
-            Service(scenario.maximum, self._start_seconds, deaths_per_hour=table["deaths_per_hour"]),
+            Service(
+                scenario.maximum,
+                table[f"cold_start_{scenario.kind}"],
+                deaths_per_hour=table["deaths_per_hour"],
+            ),
         )
         self._segments = SimulatedSubscription(
             self._env,
@@ -167,10 +169,10 @@ class _Pipeline:
 
     def run(self) -> Outcome:
         for upload in self._uploads:
-            self._at(upload.at, partial(self._arrive, upload))
+            call_after(self._env, upload.at, partial(self._arrive, upload))
         self._env.run()
         out = self._out
-        out.deliveries, out.rejected = self._segments.deliveries, self._segments.rejected
+        out.deliveries = self._segments.deliveries
         worker, small = self._worker, self._small_services
         out.lived, out.worked, out.started = worker.lived_seconds, worker.busy_seconds, worker.start_seconds
         others = max(0, out.done - 2 * out.completed) * inputs()["merge_message_seconds"]
@@ -196,10 +198,6 @@ class _Pipeline:
         policy = SubscriptionSettings(CLOUD_RETRIES, function.max_delivery_attempts, "adaptive")
         handler = SimulatedHandler(seconds, lambda _, answer: answer is Answer.DONE, done, self._small_dead)
         return SimulatedSubscription(self._env, policy, service, SMALL_MAXIMUM, handler)
-
-    def _at(self, delay: float, then: Callable[[], None]) -> None:
-        event = self._env.timeout(delay)
-        event.callbacks.append(lambda _: then())
 
     def _arrive(self, upload: SimulatedUpload) -> None:
         self._ingest.publish([_Job(upload, upload.segments())])
@@ -230,7 +228,6 @@ class _Pipeline:
         """Return whether the delivery succeeded. The lease of a dead instance blocks the segment."""
         task: _Task = message.subject
         if answer is Answer.DIED:
-            message.deaths += 1
             message.started_at = None
             lease = default_settings().lease_seconds  # renewed every third of it
             message.leased_until = self._env.now + lease * self._random.uniform(2 / 3, 1)

@@ -26,8 +26,6 @@ ARCHIVES = tuple(
     Scenario("gpu", maximum, window) for maximum in (10, 3, 1) for window in ("adaptive", "flood", "paced")
 )
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Runs:
@@ -50,7 +48,7 @@ def archive_uploads(count: int) -> list[SimulatedUpload]:
     ]
 
 
-def simulate_long_runs(uploads: int, progress: Progress) -> Runs:
+def simulate_long_runs(uploads: int, progress: Callable[[str], None]) -> Runs:
     """Simulate the day and the archives. 10,000 uploads take ten minutes."""
 
     def run(videos: list[SimulatedUpload], scenarios: tuple[Scenario, ...]) -> tuple[Outcome, ...]:

@@ -16,30 +16,13 @@ HOURS = (100, 1_000, 10_000, 100_000)
 class Demand:
     """A day's demand per second in its busiest hour, and the instances that prevent a backlog."""
 
-    hours: float
-    segments: float
     cpu_workers: float
     gpu_workers: float
-
-    @property
-    def messages(self) -> float:
-        return MESSAGES_PER_SEGMENT * self.segments
-
-    @property
-    def pushes_to_merge(self) -> float:
-        return 2 * self.segments
-
-    @property
-    def writes(self) -> float:
-        return self.segments * inputs()["requests_a_segment_write"]
-
-    @property
-    def lists(self) -> float:
-        return self.segments * inputs()["requests_a_segment_list"]
-
-    @property
-    def reads(self) -> float:
-        return self.segments * inputs()["requests_a_segment_read"]
+    messages: float
+    pushes_to_merge: float
+    writes: float
+    lists: float
+    reads: float
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,15 @@ def mean_work(kind: Kind) -> float:
 def demand(hours: float) -> Demand:
     """Return the demand of a day with this number of hours of video."""
     video = hours * 3600 / DAY * PEAK  # seconds of video that arrive per second
+    segments = video / default_settings().segment_seconds
     return Demand(
-        hours, video / default_settings().segment_seconds, video * mean_work("cpu"), video * mean_work("gpu")
+        cpu_workers=video * mean_work("cpu"),
+        gpu_workers=video * mean_work("gpu"),
+        messages=MESSAGES_PER_SEGMENT * segments,
+        pushes_to_merge=2 * segments,
+        writes=segments * inputs()["requests_a_segment_write"],
+        lists=segments * inputs()["requests_a_segment_list"],
+        reads=segments * inputs()["requests_a_segment_read"],
     )
 
 

@@ -31,6 +31,11 @@ class SimulatedRequest:
     ended: Callable[[Answer], None]
 
 
+def call_after(env: simpy.Environment, seconds: float, then: Callable[[], None]) -> None:
+    """Call a function after this time of the simulation."""
+    env.timeout(seconds).callbacks.append(lambda _: then())
+
+
 @dataclass(frozen=True)
 class Service:
     """The service's settings. `deaths_per_hour` is the rate of each busy instance."""
@@ -75,9 +80,6 @@ class SimulatedCloudRun:
         self._waiting.append((self._env.now + patience, request))
         self._schedule_timeout()
 
-    def _after(self, seconds: float, then: Callable[[], None]) -> None:
-        self._env.timeout(seconds).callbacks.append(lambda _: then())
-
     def _start(self) -> None:
         instance = _Instance(self._env.now)
         self._starting += 1
@@ -89,7 +91,7 @@ class SimulatedCloudRun:
             self._free.append(instance)
             self._serve(instance)
 
-        self._after(self._service.start_seconds, ready)
+        call_after(self._env, self._service.start_seconds, ready)
 
     def _count_instances(self, by: int) -> None:
         self._instances += by
@@ -108,9 +110,9 @@ class SimulatedCloudRun:
         )
         self.busy_seconds += min(seconds, lifetime)
         if lifetime < seconds:
-            self._after(lifetime, lambda: self._end_by_death(instance, request))
+            call_after(self._env, lifetime, lambda: self._end_by_death(instance, request))
         else:
-            self._after(seconds, lambda: self._finish(instance, request))
+            call_after(self._env, seconds, lambda: self._finish(instance, request))
 
     def _finish(self, instance: _Instance, request: SimulatedRequest) -> None:
         if instance.requests == self._service.concurrency:
@@ -139,7 +141,7 @@ class SimulatedCloudRun:
                     self._free.remove(instance)
                     self._end(instance)
 
-            self._after(self._random.uniform(*self._linger), end_if_still_idle)
+            call_after(self._env, self._random.uniform(*self._linger), end_if_still_idle)
 
     def _end(self, instance: _Instance) -> None:
         self.lived_seconds += self._env.now - instance.started_at
@@ -156,7 +158,7 @@ class SimulatedCloudRun:
             self._reject_timed_out()
             self._schedule_timeout()
 
-        self._after(max(0.0, self._waiting[0][0] - self._env.now), time_out)
+        call_after(self._env, max(0.0, self._waiting[0][0] - self._env.now), time_out)
 
     def _reject_timed_out(self) -> None:
         timed_out = []

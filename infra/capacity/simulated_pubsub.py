@@ -18,7 +18,7 @@ import simpy
 
 from defacer.pipeline.topology import RetryPolicy
 from infra.capacity.inputs import inputs
-from infra.capacity.simulated_cloud_run import Answer, SimulatedCloudRun, SimulatedRequest
+from infra.capacity.simulated_cloud_run import Answer, SimulatedCloudRun, SimulatedRequest, call_after
 
 PushWindow = Literal["adaptive", "flood", "paced"]
 NEWEST_WEIGHT = 0.02  # in the average share of rejections, which covers about the last 50 responses
@@ -26,14 +26,13 @@ NEWEST_WEIGHT = 0.02  # in the average share of rejections, which covers about t
 
 @dataclass(eq=False)
 class SimulatedMessage:
-    """A message. `subject` is its task, `deaths` counts the instances that died during its processing."""
+    """A message. `subject` is its task."""
 
     subject: Any
     published_at: float
     attempts: int = 0
-    ended: str = ""
+    has_ended: bool = False
     leased_until: float = 0.0
-    deaths: int = 0
     started_at: float | None = None
 
 
@@ -61,7 +60,7 @@ class SubscriptionSettings:
 
 
 class SimulatedSubscription:
-    """The running subscription. `deliveries`, `rejected` and `backlog` are its statistics."""
+    """The running subscription. `deliveries` and `backlog` are its statistics."""
 
     def __init__(
         self,
@@ -83,8 +82,7 @@ class SimulatedSubscription:
         self._share = 0.0
         self._paused_until = 0.0
         self._is_delivery_scheduled = False
-        self.deliveries = self.rejected = 0
-        self.unfinished = 0
+        self.deliveries = self.unfinished = 0
         self.backlog: list[tuple[float, int]] = [(0.0, 0)]
 
     def publish(self, subjects: Iterable[Any]) -> None:
@@ -98,7 +96,7 @@ class SimulatedSubscription:
         if self._env.now < self._paused_until:
             if not self._is_delivery_scheduled:
                 self._is_delivery_scheduled = True
-                self._after(self._paused_until - self._env.now, self._deliver_after_pause)
+                call_after(self._env, self._paused_until - self._env.now, self._deliver_after_pause)
             return
         while self._ready and self._in_progress < self._window:
             self._deliver(self._ready.popleft())
@@ -106,9 +104,6 @@ class SimulatedSubscription:
     def _deliver_after_pause(self) -> None:
         self._is_delivery_scheduled = False
         self._deliver_ready()
-
-    def _after(self, seconds: float, then: Callable[[], None]) -> None:
-        self._env.timeout(seconds).callbacks.append(lambda _: then())
 
     def _deliver(self, message: SimulatedMessage) -> None:
         message.attempts += 1
@@ -125,31 +120,29 @@ class SimulatedSubscription:
         is_acknowledged = self._handler.succeeded(message, answer)
         self._share += NEWEST_WEIGHT * ((not is_acknowledged) - self._share)
         if is_acknowledged:
-            self._end(message, "done", self._handler.done)
+            self._end(message, self._handler.done)
             if self._policy.window == "adaptive":
                 self._window = min(self._slow, self._window + 1)
         else:
-            self.rejected += answer is Answer.BUSY
             if self._policy.window == "adaptive":
                 self._window = max(1.0, self._window - 1)
                 shortest, longest = self._pauses
                 self._paused_until = self._env.now + shortest * (longest / shortest) ** self._share
             if message.attempts >= self._policy.max_attempts:
-                self._end(message, "dead", self._handler.dead)
+                self._end(message, self._handler.dead)
             else:
-                self._after(
-                    self._policy.backoff.pause_seconds(message.attempts), lambda: self._redeliver(message)
-                )
+                pause = self._policy.backoff.pause_seconds(message.attempts)
+                call_after(self._env, pause, lambda: self._redeliver(message))
         self._deliver_ready()
 
     def _redeliver(self, message: SimulatedMessage) -> None:
         self._ready.append(message)
         self._deliver_ready()
 
-    def _end(self, message: SimulatedMessage, how: str, callback: Callable[[SimulatedMessage], None]) -> None:
-        if message.ended:
-            raise RuntimeError(f"a message ended twice: {message.ended}, then {how}")
-        message.ended = how
+    def _end(self, message: SimulatedMessage, callback: Callable[[SimulatedMessage], None]) -> None:
+        if message.has_ended:
+            raise RuntimeError("a message ended twice")
+        message.has_ended = True
         self.unfinished -= 1
         self._record_backlog()
         callback(message)

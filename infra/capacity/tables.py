@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from infra.capacity.inputs import inputs
+from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.patience import CHOICES, min_wait_hours
 from infra.capacity.pipeline import Outcome, percentile
 from infra.capacity.runs import WORKERS, simulate_hour
@@ -78,8 +78,10 @@ def hours_of_video() -> str:
 def outcomes(found: Iterable[Outcome]) -> str:
     rows = []
     for out in found:
-        waits = " / ".join(format_duration(percentile(out.waits, share)) for share in (0.5, 0.95, 0.99))
-        jobs = " / ".join(format_duration(percentile(out.job_seconds, share)) for share in (0.5, 0.95, 0.99))
+        waits, jobs = (
+            " / ".join(format_duration(percentile(seconds, share)) for share in (0.5, 0.95, 0.99))
+            for seconds in (out.waits, out.job_seconds)
+        )
         dead = f"**{out.dead}** ({out.failed} jobs)" if out.dead else "0"
         dead += f", {out.requeued:,} requeued" if out.requeued else ""
         rows.append(
@@ -154,5 +156,8 @@ def bottlenecks() -> str:
 
 
 def all_inputs() -> str:
-    rows = [(f"`{name}`", f"{row.value:.10g}", row.unit, row.date, row.source) for name, row in inputs()]
+    rows = [
+        (f"`{name}`", f"{row.value:.10g}", row.unit, row.date, row.source)
+        for name, row in read_rows().items()
+    ]
     return render_table(("input", "value", "unit", "date", "source"), rows)

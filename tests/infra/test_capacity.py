@@ -11,7 +11,7 @@ import simpy
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS, RetryPolicy
 from infra.capacity import plots, tables
-from infra.capacity.inputs import inputs
+from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.page import render_capacity_page
 from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
 from infra.capacity.pipeline import Outcome, Scenario, percentile, simulate
@@ -105,7 +105,7 @@ def test_idle_gpu_is_billed_until_it_is_removed() -> None:
 def test_dead_instance_blocks_its_segment_until_lease_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     table = inputs()
     for name, value in (("deaths_per_hour", 100.0), ("transient_error_share", 0.0)):
-        monkeypatch.setitem(table._rows, name, replace(dict(table)[name], value=value))
+        monkeypatch.setitem(table, name, value)
     # The uploads are so far apart that a long wait can only follow a death.
     uploads = [SimulatedUpload(2000.0 * number, 10.0, SIZES[1]) for number in range(40)]
     out = simulate(uploads, Scenario("cpu", 5, "paced"))
@@ -198,7 +198,7 @@ def test_limits_are_sorted_by_hours_of_video() -> None:
 
 def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "infra" / "capacity").glob("*.py"))
-    for name, row in inputs():
+    for name, row in read_rows().items():
         assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", row.date), name
         assert row.unit, name
         assert len(row.source) > 10, name
