@@ -12,7 +12,6 @@ from defacer_emulator.chaos.plan import (
     MAX_STRUCK_OCCURRENCES,
     RATES,
     Occurrence,
-    OccurrenceCounter,
     Plan,
     read_plan,
 )
@@ -62,11 +61,6 @@ def test_permanent_fault_is_injected_at_every_occurrence() -> None:
     assert plan.has_fault("kill", Occurrence("worker/abc.1/detect-00001", 50))
     assert not plan.has_fault("kill", Occurrence("worker/abc.1/redact-00001", 1))
     assert not plan.has_fault("push-twice", Occurrence("worker/abc.1/detect-00001", 1))
-
-
-def test_each_subject_has_its_own_count() -> None:
-    counter = OccurrenceCounter()
-    assert [str(counter.next(name)) for name in ("a", "b", "a")] == ["a#1", "b#1", "a#2"]
 
 
 def test_replayed_log_injects_exactly_its_faults(tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ Headers = tuple[tuple[str, str], ...]
 CONNECTION_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
 
+def find_header(headers: Headers, name: str) -> str:
+    """Return the first value of a header, or "". The name is lowercase."""
+    return next((value for key, value in headers if key.lower() == name), "")
+
+
 class HangUpError(Exception):
     """The connection is closed without a response."""
 
@@ -34,7 +39,7 @@ class Request:
     port: int
 
     def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
+        return find_header(self.headers, name)
 
 
 @dataclass(frozen=True)
@@ -131,11 +136,10 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Headers]:
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Headers, *, until_close: bool) -> bytes:
-    values = {key.lower(): value for key, value in headers}
-    if values.get("transfer-encoding", "").lower() == "chunked":
+    if find_header(headers, "transfer-encoding").lower() == "chunked":
         return await _read_chunks(reader)
-    if "content-length" in values:
-        return await reader.readexactly(int(values["content-length"]))
+    if length := find_header(headers, "content-length"):
+        return await reader.readexactly(int(length))
     return await reader.read() if until_close else b""
 
 
@@ -188,3 +192,8 @@ async def _write(
 def without_headers(response: Response, *names: str) -> Response:
     """Return the response without these headers. The names are lowercase."""
     return replace(response, headers=tuple(pair for pair in response.headers if pair[0].lower() not in names))
+
+
+def with_header(response: Response, name: str, value: str) -> Response:
+    """Return the response with this header in place of one with the same name."""
+    return replace(response, headers=(*without_headers(response, name.lower()).headers, (name, value)))

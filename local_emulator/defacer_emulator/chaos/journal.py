@@ -28,7 +28,7 @@ class Journal:
         # Without the replayed faults: they follow as lines of their own.
         self._write("plan", plan=plan.model_dump(mode="json", exclude={"replayed"}))
 
-    def log_fault(self, fault: str, occurrence: Occurrence, subject: FaultSubject, how: str = "") -> None:
+    def log_fault(self, fault: str, occurrence: Occurrence, subject: FaultSubject, how: str) -> None:
         self._faults += 1
         self._write(
             "fault",

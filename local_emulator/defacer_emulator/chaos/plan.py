@@ -6,7 +6,6 @@ occurrence of a subject, and only into the first few. So a healthy job ends with
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,17 +107,6 @@ class Plan(BaseModel):
         """Return a number from 0 to below 1, such as for a duration. It depends only on the seed and the arguments."""
         text = f"{self.seed}|{fault}|{occurrence}|{purpose}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
-
-
-class OccurrenceCounter:
-    """Counts the occurrences of each subject."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def next(self, subject: str) -> Occurrence:
-        self._counts[subject] += 1
-        return Occurrence(subject, self._counts[subject])
 
 
 def read_plan(source: str) -> Plan:

@@ -10,10 +10,9 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlsplit
 
-from defacer_emulator.chaos.http import Request, Response, send, without_headers
+from defacer_emulator.chaos.http import Request, Response, find_header, send, with_header
 from defacer_emulator.chaos.subjects import Call, CallClassifier
 
 ENFORCED_VERBS = {"copy", "compose", "delete", "finish"}
@@ -47,10 +46,9 @@ class PreconditionEnforcer:
     async def _start_session(self, request: Request, call: Call) -> Response:
         """Start a resumable upload, and point its URL at this proxy instead of the server."""
         response = await send(self._upstream, request)
-        location = next((value for key, value in response.headers if key.lower() == "location"), "")
+        location = find_header(response.headers, "location")
         self._classifier.register_session(call, location)
-        url = location.replace(self._upstream, self._own_url)
-        return replace(response, headers=(*without_headers(response, "location").headers, ("Location", url)))
+        return with_header(response, "Location", location.replace(self._upstream, self._own_url))
 
     async def _check_precondition(self, request: Request, call: Call) -> Response | None:
         """Return 412 if the call's precondition does not hold and the server would not check it."""

@@ -45,19 +45,16 @@ class PublishProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         subject = self._run.classifier.classify_publish(
             publish.topic, [message.data for message in publish.messages]
         )
-        occurrence = self._run.occurrences.next(subject.name)
-        fault = self._run.plan.first_fault(FAULTS, occurrence)
-        if fault is None:
+        choice = self._run.choose_fault(subject, FAULTS)
+        if choice.fault is None:
             return None
-        seconds = self._run.plan.random_share(fault, occurrence, "how") * MAX_DELAY_SECONDS
-        self._run.journal.log_fault(
-            fault, occurrence, subject, f"{seconds:.2f} s" if fault == "publish-delay" else ""
-        )
-        if fault == "publish-delay":
+        seconds = choice.share * MAX_DELAY_SECONDS
+        choice.log(f"{seconds:.2f} s" if choice.fault == "publish-delay" else "")
+        if choice.fault == "publish-delay":
             await asyncio.sleep(seconds)
-        if fault == "publish-refused":
+        if choice.fault == "publish-refused":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "injected fault: publishing is rejected")
-        return fault
+        return choice.fault
 
 
 async def serve_publishing(run: Run) -> grpc.aio.Server:

@@ -7,14 +7,13 @@ import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Coroutine
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmission, send
-from defacer_emulator.chaos.plan import Occurrence
-from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.subjects import FaultSubject
+from defacer_emulator.chaos.setup import FaultChoice, Run
 
 ERROR_FAULTS = ("push-429", "push-500", "push-503")
 FAULTS = (
@@ -31,6 +30,21 @@ DEFAULT_SECONDS = 0.4
 NEWEST_WEIGHT = 0.3
 
 
+@dataclass(frozen=True)
+class _Push:
+    """A push to a function, and the fault to inject into it."""
+
+    function: str
+    request: Request
+    choice: FaultChoice
+
+    @property
+    def kind(self) -> str:
+        """The kind of the request: requests for one function and step take a similar time."""
+        name = self.choice.subject.name
+        return f"{name.partition('/')[0]}/{name.rpartition('/')[2].partition('-')[0]}"
+
+
 class PushProxy:
     """Answers pushes. The path of a push names the function."""
 
@@ -44,42 +58,29 @@ class PushProxy:
     async def handle(self, request: Request) -> Response:
         function = request.target.strip("/")
         subject = self._run.classifier.classify_push(function, request.body)
-        occurrence = self._run.occurrences.next(subject.name)
-        request = replace(request, target="/")
-        fault = self._run.plan.first_fault(FAULTS, occurrence)
+        choice = self._run.choose_fault(subject, FAULTS)
         try:
-            response = await self._deliver(fault, function, request, subject, occurrence)
+            response = await self._deliver(_Push(function, replace(request, target="/"), choice))
         except HangUpError:
-            self._run.journal.log_retry(occurrence, subject, None)
+            self._run.journal.log_retry(choice.occurrence, subject, None)
             raise
         if response.status >= 300:
-            self._run.journal.log_retry(occurrence, subject, response.status)
+            self._run.journal.log_retry(choice.occurrence, subject, response.status)
         return response
 
-    async def _deliver(
-        self,
-        fault: str | None,
-        function: str,
-        request: Request,
-        subject: FaultSubject,
-        occurrence: Occurrence,
-    ) -> Response:
+    async def _deliver(self, push: _Push) -> Response:
+        fault, share, log_fault = push.choice.fault, push.choice.share, push.choice.log
         if fault is None:
-            return await self._send(function, request, subject)
-        share = self._run.plan.random_share(fault, occurrence, "how")
-
-        def log_fault(how: str = "") -> None:
-            self._run.journal.log_fault(str(fault), occurrence, subject, how)
-
+            return await self._send(push)
         if fault == "kill":
-            return await self._kill_during(function, request, subject, occurrence)
+            return await self._kill_during(push)
         if fault == "full-disk":
-            return await self._fill_disk(function, request, subject, occurrence)
+            return await self._fill_disk(push)
         if fault in ERROR_FAULTS:
             log_fault()
             return Response(int(fault.rpartition("-")[2]))
         if fault == "push-lost":
-            await self._send(function, request, subject)
+            await self._send(push)
             log_fault("503" if share < 0.5 else "cut")
             if share < 0.5:
                 return Response(503)
@@ -88,51 +89,45 @@ class PushProxy:
             seconds = share * MAX_BODY_SECONDS
             log_fault("half of the message" if fault == "push-cut" else f"{seconds:.2f} s")
             transmission = Transmission(sent=0.5) if fault == "push-cut" else Transmission(seconds=seconds)
-            return await self._send(function, request, subject, transmission)
+            return await self._send(push, transmission)
         if fault == "push-twice":
             log_fault("at the same time" if share < 0.5 else "the second one later")
             if share < 0.5:
-                return await self._send_twice(function, request, subject)
-            response = await self._send(function, request, subject)
-            self._run_in_background(self._send_later(function, request, subject, share * MAX_DELAY_SECONDS))
+                return await self._send_twice(push)
+            response = await self._send(push)
+            self._run_in_background(self._send_later(push, share * MAX_DELAY_SECONDS))
             return response
         if fault == "push-delay":
             log_fault(f"{share * MAX_DELAY_SECONDS:.2f} s")
             await asyncio.sleep(share * MAX_DELAY_SECONDS)
         if fault == "push-reorder":
-            log_fault(f"after {await self._hold_back(function)} later messages")
-        return await self._send(function, request, subject)
+            log_fault(f"after {await self._hold_back(push.function)} later messages")
+        return await self._send(push)
 
-    async def _send(
-        self, function: str, request: Request, subject: FaultSubject, transmission: Transmission | None = None
-    ) -> Response:
+    async def _send(self, push: _Push, transmission: Transmission | None = None) -> Response:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            response = await send(self._run.setup.function_urls[function], request, transmission)
+            response = await send(self._run.setup.function_urls[push.function], push.request, transmission)
         finally:
-            self._deliveries[function] += 1
-        kind = _kind(subject)
-        self._mean_seconds[kind] += NEWEST_WEIGHT * (loop.time() - started - self._mean_seconds[kind])
+            self._deliveries[push.function] += 1
+        mean = self._mean_seconds[push.kind]
+        self._mean_seconds[push.kind] = mean + NEWEST_WEIGHT * (loop.time() - started - mean)
         return response
 
-    async def _send_twice(self, function: str, request: Request, subject: FaultSubject) -> Response:
+    async def _send_twice(self, push: _Push) -> Response:
         """Send the request twice at once, and return the worse status: Pub/Sub sees one delivery."""
-        deliveries = (self._send(function, request, subject) for _ in range(2))
+        deliveries = (self._send(push) for _ in range(2))
         responses = await asyncio.gather(*deliveries, return_exceptions=True)
         statuses = [response.status for response in responses if isinstance(response, Response)]
         if len(statuses) < len(responses):
             raise HangUpError
         return Response(max(statuses))
 
-    async def _send_later(
-        self, function: str, request: Request, subject: FaultSubject, seconds: float
-    ) -> None:
+    async def _send_later(self, push: _Push, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        try:
-            await self._send(function, request, subject)
-        except HangUpError:
-            return  # it was an extra delivery
+        with suppress(HangUpError):  # it was an extra delivery
+            await self._send(push)
 
     async def _hold_back(self, function: str) -> int:
         """Wait for later messages to be delivered first, and return their number."""
@@ -143,32 +138,28 @@ class PushProxy:
             await asyncio.sleep(POLL_SECONDS)
         return self._deliveries[function] - before
 
-    async def _kill_during(
-        self, function: str, request: Request, subject: FaultSubject, occurrence: Occurrence
-    ) -> Response:
+    async def _kill_during(self, push: _Push) -> Response:
         """Kill the process that has the request, at a random point of the request's usual duration."""
         transmission = Transmission()
         # Computed before the request is sent, which itself changes the average.
-        seconds = self._mean_seconds[_kind(subject)] * self._run.plan.random_share("kill", occurrence, "how")
-        delivery = asyncio.create_task(self._send(function, request, subject, transmission))
-        pid = await self._find_process(function, transmission, delivery)
+        seconds = self._mean_seconds[push.kind] * push.choice.share
+        delivery = asyncio.create_task(self._send(push, transmission))
+        pid = await self._find_process(push.function, transmission, delivery)
         if pid is None:
             return await delivery
         await asyncio.wait({delivery}, timeout=seconds)
         if not delivery.done() and process_faults.kill(pid):
-            self._run.journal.log_fault("kill", occurrence, subject, f"after {seconds:.2f} s")
+            push.choice.log(f"after {seconds:.2f} s")
         return await delivery
 
-    async def _fill_disk(
-        self, function: str, request: Request, subject: FaultSubject, occurrence: Occurrence
-    ) -> Response:
+    async def _fill_disk(self, push: _Push) -> Response:
         """Limit the file size of the process that accepted the connection, for the length of the request."""
         start = asyncio.Event()
         transmission = Transmission(start=start)
-        delivery = asyncio.create_task(self._send(function, request, subject, transmission))
-        pid = await self._find_process(function, transmission, delivery, MAX_HOLD_SECONDS)
+        delivery = asyncio.create_task(self._send(push, transmission))
+        pid = await self._find_process(push.function, transmission, delivery, MAX_HOLD_SECONDS)
         if pid is not None:
-            self._run.journal.log_fault("full-disk", occurrence, subject)
+            push.choice.log()
             self._full_disks[pid] += 1
             process_faults.fill_disk(pid)
         try:
@@ -202,8 +193,3 @@ class PushProxy:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _kind(subject: FaultSubject) -> str:
-    """Return the kind of a request: requests for one function and step take a similar time."""
-    return f"{subject.name.partition('/')[0]}/{subject.name.rpartition('/')[2].partition('-')[0]}"

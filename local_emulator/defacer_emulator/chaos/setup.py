@@ -1,16 +1,17 @@
 """The configuration of the proxies: their ports, and the servers behind them."""
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 from defacer_emulator.chaos.journal import Journal
-from defacer_emulator.chaos.plan import OccurrenceCounter, Plan
-from defacer_emulator.chaos.subjects import CallClassifier
+from defacer_emulator.chaos.plan import Occurrence, Plan
+from defacer_emulator.chaos.subjects import CallClassifier, FaultSubject
 from defacer_emulator.processes.state import EmulatorState, environment_mark
 from defacer_emulator.processes.supervisor import HOST, Program, is_listening
 from defacer_emulator.resources import Resources
@@ -71,22 +72,35 @@ class Setup(BaseModel):
         return Program(PROCESS, command, environment, lambda: all(map(is_listening, ports)))
 
 
-@dataclass
+@dataclass(frozen=True)
+class FaultChoice:
+    """An occurrence of a subject, and the fault to inject into it, or None. `share` is random, from 0 to below 1."""
+
+    subject: FaultSubject
+    occurrence: Occurrence
+    fault: str | None
+    share: float
+    journal: Journal
+
+    def log(self, how: str = "") -> None:
+        """Log that the fault was injected."""
+        self.journal.log_fault(str(self.fault), self.occurrence, self.subject, how)
+
+
 class Run:
     """The state that the proxies of one run share. `write_line` writes one line of the journal."""
 
-    setup: Setup
-    write_line: Callable[[str], None]
-    resources: Resources = field(init=False)
-    classifier: CallClassifier = field(init=False)
-    journal: Journal = field(init=False)
-    occurrences: OccurrenceCounter = field(default_factory=OccurrenceCounter)
-
-    def __post_init__(self) -> None:
-        self.resources = Resources(self.setup.project)
+    def __init__(self, setup: Setup, write_line: Callable[[str], None]):
+        self.setup, self.plan = setup, setup.plan
+        self.resources = Resources(setup.project)
         self.classifier = CallClassifier(self.resources)
-        self.journal = Journal(self.setup.plan, self.write_line)
+        self.journal = Journal(setup.plan, write_line)
+        self._occurrences: Counter[str] = Counter()
 
-    @property
-    def plan(self) -> Plan:
-        return self.setup.plan
+    def choose_fault(self, subject: FaultSubject, faults: Iterable[str]) -> FaultChoice:
+        """Count an occurrence of the subject, and choose the first of these faults that the plan injects into it."""
+        self._occurrences[subject.name] += 1
+        occurrence = Occurrence(subject.name, self._occurrences[subject.name])
+        fault = self.plan.first_fault(faults, occurrence)
+        share = self.plan.random_share(fault, occurrence, "how") if fault else 0.0
+        return FaultChoice(subject, occurrence, fault, share, self.journal)

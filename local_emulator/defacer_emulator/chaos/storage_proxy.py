@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos import process_faults
 from defacer_emulator.chaos.http import HangUpError, Request, Response, Transmission, send, without_headers
-from defacer_emulator.chaos.plan import Occurrence
 from defacer_emulator.chaos.preconditions import PreconditionEnforcer, error_response
-from defacer_emulator.chaos.setup import Run
-from defacer_emulator.chaos.subjects import Call, FaultSubject, hash_name
+from defacer_emulator.chaos.setup import FaultChoice, Run
+from defacer_emulator.chaos.subjects import Call, hash_name
 
 ERROR_FAULTS = ("storage-429", "storage-500", "storage-503")
 COMMON_FAULTS = (*ERROR_FAULTS, "storage-lost", "storage-cut", "storage-slow", "storage-delay")
@@ -39,43 +38,38 @@ class StorageProxy:
         if call.verb == "other":
             return await send(self._upstream, request)
         subject = self._run.classifier.classify_call(call)
-        occurrence = self._run.occurrences.next(subject.name)
-        fault = self._run.plan.first_fault(_possible_faults(call), occurrence)
-        if fault is None:
+        choice = self._run.choose_fault(subject, _possible_faults(call))
+        if choice.fault is None:
             return await self._forward(request, call)
-        return await self._inject(fault, request, call, subject, occurrence)
+        return await self._inject(choice.fault, choice, request, call)
 
-    async def _inject(
-        self, fault: str, request: Request, call: Call, subject: FaultSubject, occurrence: Occurrence
-    ) -> Response:
-        share = self._run.plan.random_share(fault, occurrence, "how")
-        log_fault = self._run.journal.log_fault
+    async def _inject(self, fault: str, choice: FaultChoice, request: Request, call: Call) -> Response:
+        share = choice.share
         if fault == "lease-jump":
-            return self._expire_lease(await self._forward(request, call), subject, occurrence)
+            return _expire_lease(await self._forward(request, call), choice)
         if fault == "kill-at-write":
-            before = share < 0.5 or self._run.plan.is_permanent(fault, occurrence)
-            return await self._kill_at_write(request, call, subject, occurrence, before=before)
+            return await self._kill_at_write(choice, request, call)
         if fault in ERROR_FAULTS:
-            log_fault(fault, occurrence, subject)
+            choice.log()
             return error_response(int(fault.rpartition("-")[2]), "injected fault")
         if fault == "storage-lost":
             await self._forward(request, call)
-            log_fault(fault, occurrence, subject, "503" if share < 0.5 else "cut")
+            choice.log("503" if share < 0.5 else "cut")
             if share < 0.5:
                 return error_response(503, "injected fault: the response is lost")
             raise HangUpError
         if fault == "storage-cut" and request.body and share < 0.5:
-            log_fault(fault, occurrence, subject, "the request's body")
+            choice.log("the request's body")
             return await send(self._upstream, request, Transmission(sent=0.5))
         if fault == "storage-delay":
-            log_fault(fault, occurrence, subject, f"{share * MAX_DELAY_SECONDS:.2f} s")
+            choice.log(f"{share * MAX_DELAY_SECONDS:.2f} s")
             await asyncio.sleep(share * MAX_DELAY_SECONDS)
             return await self._forward(request, call)
         response = await self._forward(request, call)
         if fault == "storage-slow":
-            log_fault(fault, occurrence, subject, f"{share * MAX_BODY_SECONDS:.2f} s")
+            choice.log(f"{share * MAX_BODY_SECONDS:.2f} s")
             return replace(response, seconds=share * MAX_BODY_SECONDS)
-        log_fault(fault, occurrence, subject, "the response's body")
+        choice.log("the response's body")
         return replace(response, sent=0.5)
 
     async def _forward(self, request: Request, call: Call) -> Response:
@@ -92,27 +86,27 @@ class StorageProxy:
         version = document.get("resource", document)
         self._run.journal.log_write(hash_name(call.name or ""), str(version.get("generation")))
 
-    def _expire_lease(self, response: Response, subject: FaultSubject, occurrence: Occurrence) -> Response:
-        """Return the lease as a reader sees it whose clock is ahead."""
-        if response.status != 200:
-            return response
-        lease = json.loads(response.body)
-        if datetime.fromisoformat(lease["expires_at"]) <= datetime.now(UTC):
-            return response
-        self._run.journal.log_fault("lease-jump", occurrence, subject, f"valid until {lease['expires_at']}")
-        body = json.dumps({**lease, "expires_at": EXPIRED_AT}).encode()
-        return replace(without_headers(response, *CHECKSUM_HEADERS), body=body)
-
-    async def _kill_at_write(
-        self, request: Request, call: Call, subject: FaultSubject, occurrence: Occurrence, *, before: bool
-    ) -> Response:
+    async def _kill_at_write(self, choice: FaultChoice, request: Request, call: Call) -> Response:
+        before = choice.share < 0.5 or self._run.plan.is_permanent("kill-at-write", choice.occurrence)
         if not before:
             response = await self._forward(request, call)
         pid = process_faults.find_owner(self._run.setup.mark, request.port, self._run.setup.storage_port)
         if pid is None or not process_faults.kill(pid):
             return await self._forward(request, call) if before else response
-        self._run.journal.log_fault("kill-at-write", occurrence, subject, "before" if before else "after")
+        choice.log("before" if before else "after")
         raise HangUpError
+
+
+def _expire_lease(response: Response, choice: FaultChoice) -> Response:
+    """Return the lease as a reader sees it whose clock is ahead."""
+    if response.status != 200:
+        return response
+    lease = json.loads(response.body)
+    if datetime.fromisoformat(lease["expires_at"]) <= datetime.now(UTC):
+        return response
+    choice.log(f"valid until {lease['expires_at']}")
+    body = json.dumps({**lease, "expires_at": EXPIRED_AT}).encode()
+    return replace(without_headers(response, *CHECKSUM_HEADERS), body=body)
 
 
 def _possible_faults(call: Call) -> tuple[str, ...]:

@@ -18,7 +18,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from defacer_emulator.chaos.http import Request, Response, send, serve_http, without_headers
+from defacer_emulator.chaos.http import (
+    Request,
+    Response,
+    find_header,
+    send,
+    serve_http,
+    with_header,
+    without_headers,
+)
 from defacer_emulator.processes.supervisor import HOST
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -100,14 +108,12 @@ class StorageBrowserProxy:
 
     def _register_session(self, response: Response) -> Response:
         """Register a new session, and point its URL at this proxy instead of the server."""
-        location = next((value for key, value in response.headers if key.lower() == "location"), "")
+        location = find_header(response.headers, "location")
         for session_id in parse_qs(urlsplit(location).query).get("upload_id", []):
             self._sessions[session_id] = UploadSession()
         if not location:
             return response
-        response = without_headers(response, "location")
-        url = location.replace(self._upstream, self._own_url)
-        return replace(response, headers=(*response.headers, ("Location", url)))
+        return with_header(response, "Location", location.replace(self._upstream, self._own_url))
 
     async def _answer_read(self, request: Request) -> Response:
         parts = urlsplit(request.target)
@@ -124,8 +130,7 @@ class StorageBrowserProxy:
         response = await send(self._upstream, replace(request, target=target, headers=headers))
         for name in ("content-disposition", "content-type"):
             for value in query.get(f"response-{name}", []):
-                response = without_headers(response, name)
-                response = replace(response, headers=(*response.headers, (name, value)))
+                response = with_header(response, name, value)
         return response
 
 
