@@ -71,11 +71,11 @@ class Measurement:
     def measure_beside_poison(self, number: int) -> list[Job]:
         """Measure jobs until the poison jobs have ended, and return those."""
         started = time.time()
-        dropped = [self.jobs.drop(self._sort, name) for name in poison_names(number)]
-        while any(job.ended is None for job in dropped):
+        uploaded = [self.jobs.upload(self._sort, name) for name in poison_names(number)]
+        while any(job.ended is None for job in uploaded):
             self.seconds["beside poison"].append(self._run_job())
         self._kills = list(self._kills_since(started))
-        return dropped
+        return uploaded
 
     def measure_beside_restarts(self) -> None:
         """Measure jobs while processes are killed at the moments of the last poison jobs."""
@@ -86,7 +86,7 @@ class Measurement:
 
     def _run_job(self) -> float:
         self._number += 1
-        job = wait_for(self.jobs, self.jobs.drop(self._sort, f"healthy-{self._number}.mp4"))
+        job = wait_for(self.jobs, self.jobs.upload(self._sort, f"healthy-{self._number}.mp4"))
         assert (job.failed, job.leaked, job.changed) == (None, 0, None)
         return job.seconds
 

@@ -15,7 +15,7 @@ from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
-# `drop` accepts it: its first bytes are not those of a text, a picture or a document.
+# `upload` accepts it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8
 CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 30
 # The clip has a key frame every 2 s, so it has two segments.
@@ -42,7 +42,7 @@ class Pipeline:
     emulator: Emulator
     capture: pytest.CaptureFixture[str]
 
-    def drop(self, video: Path, *arguments: str | Path) -> CommandResult:
+    def upload(self, video: Path, *arguments: str | Path) -> CommandResult:
         self.capture.readouterr()
         state = ("--dir", str(self.emulator.folder.path))
         code = main(["emulator", "upload", str(video), *map(str, arguments), *state])
@@ -50,7 +50,7 @@ class Pipeline:
         return CommandResult(code, output.out, output.err)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write into the intake bucket without the checks of `drop`."""
+        """Write into the intake bucket without the checks of `upload`."""
         self.emulator.storage_client().bucket(self.emulator.intake).blob(name).upload_from_string(data)
 
     def list_names(self, bucket: str, prefix: str) -> list[str]:

@@ -33,7 +33,7 @@ def test_job_with_a_full_disk_in_every_step_is_published(
     everyone = next(s for s in make_kinds(tmp_path_factory.mktemp("clips")) if s.name == "everyone")
     jobs = Jobs(emulator)
     jobs.prepare(everyone)
-    job = jobs.drop(everyone, NAME)
+    job = jobs.upload(everyone, NAME)
 
     wait_until(lambda: job in jobs.poll(), "the job ended", SECONDS)
 

@@ -70,7 +70,7 @@ def list_left(pipeline: Pipeline, channel: str) -> list[str]:
 @pytest.mark.parametrize("kind", ["job", "channel"])
 def test_erased_job_or_channel_leaves_only_its_mark(kind: str, pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
-    ended = pipeline.drop(video, "--channel", "erased", "--mode", "solid", "--wait")
+    ended = pipeline.upload(video, "--channel", "erased", "--mode", "solid", "--wait")
     assert ended.code == 0, ended.errors
     subject = ended.job if kind == "job" else "channels/erased"
 
@@ -92,12 +92,12 @@ def test_erased_job_or_channel_leaves_only_its_mark(kind: str, pipeline: Pipelin
 
 def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=12, keyframe_seconds=2, portrait=admiral()))
-    dropped = pipeline.drop(video, "--channel", "hasty")
-    work, mark = pipeline.emulator.work, object_names.failed(dropped.job)
+    uploaded = pipeline.upload(video, "--channel", "hasty")
+    work, mark = pipeline.emulator.work, object_names.failed(uploaded.job)
     wait_until(
         lambda: (
-            object_names.manifest(dropped.job)
-            in pipeline.list_names(work, object_names.job_prefix(dropped.job))
+            object_names.manifest(uploaded.job)
+            in pipeline.list_names(work, object_names.job_prefix(uploaded.job))
         ),
         "the job was planned",
         300,
@@ -107,14 +107,14 @@ def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_p
 
     assert done.returncode == 0, done.stderr
     wait_until_quiet(pipeline, tmp_path)
-    assert pipeline.list_names(work, object_names.job_prefix(dropped.job)) == [mark]
+    assert pipeline.list_names(work, object_names.job_prefix(uploaded.job)) == [mark]
     assert list_left(pipeline, "hasty") == []
 
 
 def test_forgotten_person_is_hidden_in_published_results(
     pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
 ) -> None:
-    ended = pipeline.drop(clip, "--channel", "vlog", "--keep", astronaut, "--wait")
+    ended = pipeline.upload(clip, "--channel", "vlog", "--keep", astronaut, "--wait")
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
 
@@ -135,7 +135,7 @@ def test_forgotten_person_is_hidden_in_published_results(
 def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
     """Wait until earlier messages are processed: the single worker processes segments in their order."""
     video = write_clip(folder / "last.mp4", Clip(seconds=1))
-    assert pipeline.drop(video, "--channel", "last", "--wait").code == 0
+    assert pipeline.upload(video, "--channel", "last", "--wait").code == 0
 
 
 def send(pipeline: Pipeline, topic: str, data: bytes, **attributes: str) -> None:
@@ -178,11 +178,11 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     broken = tmp_path / f"{MARK}broken.mp4"
     broken.write_bytes(NOISE)
 
-    kept = pipeline.drop(video, "--channel", channel, "--keep", target, "-o", tmp_path / "out.mp4")
+    kept = pipeline.upload(video, "--channel", channel, "--keep", target, "-o", tmp_path / "out.mp4")
     failed = [
-        pipeline.drop(broken, "--channel", channel, "--wait"),
-        pipeline.drop(video, "--channel", f"{MARK}faceless", "--keep", faceless, "--wait"),
-        pipeline.drop(video, "--channel", f"{MARK}policy", "--wait"),
+        pipeline.upload(broken, "--channel", channel, "--wait"),
+        pipeline.upload(video, "--channel", f"{MARK}faceless", "--keep", faceless, "--wait"),
+        pipeline.upload(video, "--channel", f"{MARK}policy", "--wait"),
     ]
     for topic in (UPLOADS, SEGMENTS, SEGMENTS_DONE):
         send(pipeline, topic, f'{{"job": "{MARK}"}}'.encode(), type=f"{MARK}type", bucketId=f"{MARK}bucket")

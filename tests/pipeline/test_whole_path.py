@@ -1,4 +1,4 @@
-"""From `drop` to a published video, on the emulator with the real functions."""
+"""From `upload` to a published video, on the emulator with the real functions."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
 ) -> None:
     out = tmp_path / "out.mp4"
 
-    ended = pipeline.drop(clip, "--channel", "whole", "--keep", astronaut, "-o", out)
+    ended = pipeline.upload(clip, "--channel", "whole", "--keep", astronaut, "-o", out)
 
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
@@ -86,8 +86,8 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
 def test_second_upload_replaces_the_result(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "again.mp4", Clip(seconds=2, portrait=admiral()))
 
-    first = pipeline.drop(video, "--channel", "again")
-    second = pipeline.drop(video, "--channel", "again", "-o", tmp_path / "out.mp4")
+    first = pipeline.upload(video, "--channel", "again")
+    second = pipeline.upload(video, "--channel", "again", "-o", tmp_path / "out.mp4")
 
     assert (first.code, second.code) == (0, 0), second.errors
     assert first.job != second.job
@@ -114,7 +114,7 @@ def test_job_with_duplicated_messages_publishes_once(pipeline: Pipeline, tmp_pat
     video = write_clip(tmp_path / "twice.mp4", Clip(seconds=6, keyframe_seconds=2, portrait=admiral()))
 
     with duplicate_messages(pipeline.emulator) as relay:
-        ended = pipeline.drop(video, "--channel", "twice", "-o", tmp_path / "out.mp4")
+        ended = pipeline.upload(video, "--channel", "twice", "-o", tmp_path / "out.mp4")
         relay.wait_until_idle()
 
     assert ended.code == 0, ended.errors
@@ -140,11 +140,11 @@ def test_job_with_duplicated_messages_publishes_once(pipeline: Pipeline, tmp_pat
         assert pipeline.list_names(pipeline.emulator.work, prefix) == []
 
 
-def assert_drop_fails(
+def assert_upload_fails(
     pipeline: Pipeline, channel: str, video: Path, code: str, named: str, *arguments: str | Path
 ) -> None:
-    """Assert that a drop fails with this code and a sentence about the object, and publishes nothing."""
-    ended = pipeline.drop(video, "--channel", channel, "--wait", *arguments)
+    """Assert that an upload fails with this code and a sentence about the object, and publishes nothing."""
+    ended = pipeline.upload(video, "--channel", channel, "--wait", *arguments)
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors
@@ -167,7 +167,7 @@ def test_file_that_is_not_a_video_fails(
     video = tmp_path / "holiday.mp4"
     video.write_bytes(content)
 
-    assert_drop_fails(pipeline, channel, video, "not-a-video", "videos/holiday.mp4")
+    assert_upload_fails(pipeline, channel, video, "not-a-video", "videos/holiday.mp4")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_target_picture_without_exactly_one_face_fails(
     target = tmp_path / "me.png"
     target.write_bytes(encode_picture(picture))
 
-    assert_drop_fails(pipeline, channel, video, code, "targets/me.png", "--keep", target)
+    assert_upload_fails(pipeline, channel, video, code, "targets/me.png", "--keep", target)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_invalid_policy_fails(pipeline: Pipeline, channel: str, policy: str, tmp
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
     pipeline.put(object_names.policy(channel), policy.encode())
 
-    assert_drop_fails(pipeline, channel, video, "bad-policy", "policy.json")
+    assert_upload_fails(pipeline, channel, video, "bad-policy", "policy.json")
 
 
 def test_mode_image_without_a_picture_fails(pipeline: Pipeline, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
     pipeline.put(object_names.policy("pictureless"), b'{"mode": "image"}')
 
-    assert_drop_fails(pipeline, "pictureless", video, "no-replacement", "replacement.png")
+    assert_upload_fails(pipeline, "pictureless", video, "no-replacement", "replacement.png")
 
 
 def run_rerender(pipeline: Pipeline, job: str, *arguments: str | Path) -> CommandResult:
@@ -217,9 +217,9 @@ def test_rerender_changes_decisions_without_another_detection(
     pipeline: Pipeline, clip: Path, astronaut: Path, tmp_path: Path
 ) -> None:
     """First one person is kept. Then, with duplicated messages, the decisions are swapped."""
-    dropped = pipeline.drop(clip, "--channel", "changed", "--keep", astronaut, "--wait")
-    assert dropped.code == 0, dropped.errors
-    listed = run_rerender(pipeline, dropped.job)
+    uploaded = pipeline.upload(clip, "--channel", "changed", "--keep", astronaut, "--wait")
+    assert uploaded.code == 0, uploaded.errors
+    listed = run_rerender(pipeline, uploaded.job)
     assert listed.code == 0, listed.errors
     tracks = {line.split()[0]: line for line in listed.out.splitlines()[1:]}
     kept = [number for number, line in tracks.items() if "keep as astronaut" in line]
@@ -231,18 +231,18 @@ def test_rerender_changes_decisions_without_another_detection(
     options = [*(word for number in kept for word in ("--hide", number))]
     options += [word for number in hidden for word in ("--keep", number)]
     with duplicate_messages(pipeline.emulator) as relay:
-        ended = run_rerender(pipeline, dropped.job, *options, "-o", out)
+        ended = run_rerender(pipeline, uploaded.job, *options, "-o", out)
         relay.wait_until_idle()
 
     assert ended.code == 0, ended.errors
-    assert f"decided by hand, based on the result of job {dropped.job}: " in ended.out
+    assert f"decided by hand, based on the result of job {uploaded.job}: " in ended.out
     assert min(face_differences(clip, out, "astronaut")) > MIN_HIDDEN_DIFFERENCE
     kept_differences = sorted(face_differences(clip, out, "admiral"))
     assert kept_differences[len(kept_differences) * 8 // 10] < MAX_KEPT_DIFFERENCE
     assert audio_packets(out) == audio_packets(clip)
     report = JobReport.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
     assert report.rerender is not None
-    assert (report.job, report.rerender.of) == (ended.job, dropped.job)
+    assert (report.job, report.rerender.of) == (ended.job, uploaded.job)
     messages = {
         name: [
             line["message"]

@@ -2,17 +2,23 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
+from defacer.pipeline.documents.base import Document, parse_document
 from defacer.pipeline.documents.job_records import Failed
-from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 from defacer_emulator.chaos.subjects import hash_name
 from defacer_emulator.emulator import Emulator
 from tests.soak import judging
 from tests.soak.clips import JobKind
+
+ONE_TRY: dict[str, Any] = {"retry": None, "timeout": 10.0}
 
 
 @dataclass
@@ -22,7 +28,7 @@ class Job:
     kind: JobKind
     id: str
     source: str
-    dropped: float
+    uploaded: float
     ended: float | None = None
     segments: int = 0
     leaked: int = 0
@@ -31,7 +37,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        return (self.ended or time.monotonic()) - self.dropped
+        return (self.ended or time.monotonic()) - self.uploaded
 
 
 class Jobs:
@@ -51,7 +57,7 @@ class Jobs:
             name = object_names.targets_prefix(kind.channel) + kind.target.name
             intake.blob(name).upload_from_filename(str(kind.target))
 
-    def drop(self, kind: JobKind, name: str) -> Job:
+    def upload(self, kind: JobKind, name: str) -> Job:
         """Upload the video under this name, and return its job."""
         source = object_names.VideoName(kind.channel, name).object_name
         blob = self._client.bucket(self._emulator.intake).blob(source)
@@ -68,7 +74,7 @@ class Jobs:
         return [job for job in self.running() if self._has_ended(job)]
 
     def _has_ended(self, job: Job) -> bool:
-        status = read_job_status(job.id, job.source)
+        status = self._read_status(job)
         job.segments = max(job.segments, status.segments)
         if not status.is_over:
             return False
@@ -76,6 +82,20 @@ class Jobs:
         job.failed = status.failed
         self._judge(job, status)
         return True
+
+    def _read_status(self, job: Job) -> JobStatus:
+        """Return the status of a job. Raise RetryableError if storage does not answer or its objects change."""
+        bucket = self._client.bucket(self._emulator.work)
+
+        def read(name: str, model: type[Document]) -> Document:
+            return parse_document(model, bucket.blob(name).download_as_bytes(**ONE_TRY))
+
+        try:
+            with transient_errors_as_retryable("reading a job"):
+                blobs = self._client.list_blobs(bucket, prefix=object_names.job_prefix(job.id), **ONE_TRY)
+                return job_status_of(job.id, list(blobs), job.source, read)
+        except NotFound as error:
+            raise RetryableError("an object of the job was deleted between listing and reading") from error
 
     def _judge(self, job: Job, status: JobStatus) -> None:
         ref = status.published.result if status.published else None
@@ -98,7 +118,7 @@ class Jobs:
         return [job for job in self.all if self._has_ended_twice(job, writes)]
 
     def _has_ended_twice(self, job: Job, writes: dict[str, set[str]]) -> bool:
-        status = read_job_status(job.id, job.source)
+        status = self._read_status(job)
         video = object_names.parse_video(job.source)
         assert video is not None
         current = self._client.bucket(self._emulator.output).get_blob(video.result)

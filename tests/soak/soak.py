@@ -12,7 +12,6 @@ from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import LOCAL_RETRIES
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.setup.weights_download import fetch_weights
 from tests.soak.clips import JobKind, make_kinds, mix_kinds
 from tests.soak.jobs import Job, Jobs
@@ -103,7 +102,7 @@ def run(soak: Soak) -> Outcome:
     options = EmulatorOptions(
         soak.folder / "state", "builtin", workers=WORKERS, variables=VARIABLES, chaos=soak.plan
     )
-    with Emulator(options) as emulator, use_emulator(emulator.state):
+    with Emulator(options) as emulator:
         jobs = Jobs(emulator)
         outcome.jobs = jobs.all
         log = emulator.folder.log("chaos")
@@ -133,7 +132,7 @@ def _run_jobs(soak: Soak, emulator: Emulator, jobs: Jobs, kinds: Sequence[JobKin
             remaining.clear()
         while remaining and len(jobs.running()) - len(outcome.lost) < MAX_RUNNING_JOBS:
             number, kind = remaining.pop(0)
-            jobs.drop(kind, f"{number:04d}.mp4")
+            jobs.upload(kind, f"{number:04d}.mp4")
         with suppress(RetryableError):  # too busy to answer: poll again
             for _ in jobs.poll():
                 ended += 1
@@ -146,7 +145,7 @@ def _run_jobs(soak: Soak, emulator: Emulator, jobs: Jobs, kinds: Sequence[JobKin
 
 def _print_progress(ended: int, soak: Soak, jobs: Jobs, emulator: Emulator) -> None:
     journal = read_journal(emulator.folder.log("chaos").read_text())
-    since = time.monotonic() - jobs.all[0].dropped
+    since = time.monotonic() - jobs.all[0].uploaded
     print(
         f"  {ended} of {soak.jobs} jobs ended, {len(jobs.running())} running, "
         f"{journal.faults.total()} faults, {journal.retries} retries, {since:.0f} s",

@@ -142,7 +142,7 @@ class StateFolder:
         if state is None or not state.parent.is_alive():
             raise EmulatorUsageError(
                 f"No emulator runs in {self.path}. Start one in another terminal: "
-                f"{program()} emulator up{self.option()}"
+                f"{program()} emulator up{self.option()}. If one runs in another folder, add --dir DIR."
             )
         if not state.ready:
             raise EmulatorUsageError(
