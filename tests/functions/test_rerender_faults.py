@@ -409,7 +409,7 @@ def test_manifest_with_foreign_references_is_refused(
     assert cloud.ingest(upload_push(request)) == 200
     name = object_names.manifest(job_of(request))
     document = json.loads(cloud.buckets.get(cloud.buckets.work, name))
-    document["job", "rerender"][part] |= changes
+    document["rerender"][part] |= changes
     ref = cloud.buckets.put(cloud.buckets.work, name, json.dumps(document).encode())
     with pytest.raises(PermanentError, match="it is about another job"):
         ownership.load_verified_manifest(job_of(request), 0, ref)
