@@ -84,9 +84,9 @@ def builtin_pubsub(logs: Path) -> Iterator[PubSub]:
 
 
 @contextmanager
-def run_builtin(logs: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def run_builtin(logs: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Run our emulator on a free port, and yield the process and its HOST:PORT. Log to `builtin.log` in `logs`."""
-    command = [sys.executable, "-m", "defacer_emulator.pubsub", "--host=127.0.0.1", "--port=0", *arguments]
+    command = [sys.executable, "-m", "defacer_emulator.pubsub", "--host=127.0.0.1", "--port=0"]
     log = logs / "builtin.log"
     with run_process(command, log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

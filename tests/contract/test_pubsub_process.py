@@ -15,7 +15,7 @@ from google.cloud import pubsub_v1
 from tests.contract.pubsub_client import Client
 from tests.contract.pubsub_servers import run_builtin
 from tests.contract.push_endpoint import PushEndpoint, Received
-from tests.servers import ROOT, wait_until
+from tests.servers import ROOT
 
 STOP_SECONDS = 3  # shorter than any ack deadline; 0.1 s suffices on an idle machine
 
@@ -74,22 +74,6 @@ def test_process_stops_at_once_during_a_push_and_a_pull(
     assert (tmp_path / "builtin.log").read_text() == ""
 
 
-def test_default_concurrency_is_a_command_line_option(tmp_path: Path, connect: Connect) -> None:
-    with busy_endpoint() as endpoint, run_builtin(tmp_path, "--max-outstanding=4") as (_, address):
-        client = connect(address)
-        topic = client.topic()
-        client.subscription(topic, f"{endpoint.address}/four")
-        client.subscription(topic, f"{endpoint.address}/two", labels={"max-outstanding": "2"})
-        client.publish_raw(topic, *({"data": b"x"} for _ in range(20)))
-        wait_until(lambda: endpoint.concurrent >= 6, "all allowed pushes arrived")
-        # A push beyond the limit would have arrived before this publish and pull finish.
-        subscription = client.subscription(topic)
-        client.publish(topic)
-        client.pull(subscription)
-        assert len(endpoint.received("/four")) == 4
-        assert len(endpoint.received("/two")) == 2
-
-
 def test_failed_push_is_logged_with_its_status(tmp_path: Path, connect: Connect) -> None:
     with (
         PushEndpoint(lambda _: 503 if len(endpoint.received()) == 1 else 204) as endpoint,
@@ -111,9 +95,3 @@ def test_port_in_use_is_reported(tmp_path: Path) -> None:
         ended = run("--port", port)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"Can't listen on 127.0.0.1:{port}" in ended.stderr
-
-
-def test_limit_out_of_range_is_reported() -> None:
-    ended = run("--port=0", "--max-outstanding=0")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "max_outstanding: found 0, expected 1 to 100.\n"

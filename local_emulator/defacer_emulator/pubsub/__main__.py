@@ -5,8 +5,6 @@ import logging
 import signal
 import sys
 
-from defacer_emulator.pubsub.call_errors import RefusedError
-from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, MAX_OUTSTANDING_LABEL
 from defacer_emulator.pubsub.grpc_server import GrpcServer, ListenError
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -19,10 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     # Blocked before any thread starts, so that only the sigwait below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        with GrpcServer(options.host, options.port, options.max_outstanding) as server:
+        with GrpcServer(options.host, options.port) as server:
             print(f"listening on {server.host}:{server.port}", flush=True)
             signal.sigwait(STOP_SIGNALS)
-    except (ListenError, RefusedError) as error:
+    except ListenError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -36,14 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8085, help="0 means any free port (default: %(default)s)")
-    parser.add_argument(
-        "--max-outstanding",
-        type=int,
-        default=1,
-        metavar="N",
-        help=f"the maximum of unanswered pushes, 1 to {MAX_OUTSTANDING}, for each subscription without the label "
-        f"{MAX_OUTSTANDING_LABEL} (default: %(default)s)",
-    )
     return parser
 
 

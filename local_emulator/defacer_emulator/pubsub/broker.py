@@ -4,15 +4,15 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from google.pubsub_v1.types import PublishRequest, PubsubMessage, Topic
 from google.pubsub_v1.types import Subscription as SubscriptionResource
 
-from defacer_emulator.pubsub.call_errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from defacer_emulator.pubsub.call_errors import AlreadyExistsError, NotFoundError
 from defacer_emulator.pubsub.checks import check_fields, check_messages, check_name, check_project
-from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING, fill_defaults, parse_delivery_policy
+from defacer_emulator.pubsub.delivery_policy import fill_defaults, parse_delivery_policy
 from defacer_emulator.pubsub.subscription import Clock, Subscription
 
 # The attributes of a dead letter (cloud.google.com/pubsub/docs/dead-letter-topics#how_dead_letter_topics_work).
@@ -35,12 +35,7 @@ def format_rfc3339(moment: datetime) -> str:
 class Broker:
     """Stores topics and subscriptions by name, and distributes messages. Thread-safe. Raises RefusedError."""
 
-    def __init__(self, max_outstanding: int = 1, clock: Clock = time.monotonic):
-        if not 1 <= max_outstanding <= MAX_OUTSTANDING:
-            raise InvalidArgumentError(
-                f"max_outstanding: found {max_outstanding}, expected 1 to {MAX_OUTSTANDING}."
-            )
-        self._max_outstanding = max_outstanding
+    def __init__(self, clock: Clock = time.monotonic):
         self._clock = clock
         self._lock = threading.RLock()
         self._topics: dict[str, Topic] = {}
@@ -89,7 +84,7 @@ class Broker:
 
     def create_subscription(self, request: SubscriptionResource) -> Subscription:
         resource = fill_defaults(request)
-        delivery = parse_delivery_policy(resource, self._max_outstanding)
+        delivery = parse_delivery_policy(resource)
         with self._lock:
             if resource.name in self._subscriptions:
                 raise AlreadyExistsError(
@@ -138,13 +133,10 @@ class Broker:
         for message in messages:
             message.message_id = str(next(self._message_ids))
             message.publish_time = publish_time
-        self._distribute(self._subscriptions_of(topic), messages)
-        return [message.message_id for message in messages]
-
-    def _distribute(self, subscriptions: Iterable[Subscription], messages: Sequence[PubsubMessage]) -> None:
-        for subscription in subscriptions:
+        for subscription in self._subscriptions_of(topic):
             for message in messages:
                 subscription.add(message)
+        return [message.message_id for message in messages]
 
     def _dead_letter(self, source: Subscription, message: PubsubMessage, attempts: int) -> bool:
         dead_letters = source.policy.dead_letters

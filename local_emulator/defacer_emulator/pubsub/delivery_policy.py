@@ -91,11 +91,11 @@ def fill_defaults(asked: Subscription) -> Subscription:
     return subscription
 
 
-def parse_delivery_policy(subscription: Subscription, default_max_outstanding: int) -> DeliveryPolicy:
+def parse_delivery_policy(subscription: Subscription) -> DeliveryPolicy:
     """Return the policy of a subscription with defaults. Raise InvalidArgumentError for a value out of range."""
     name = subscription.name
     _check_range(name, "ack_deadline_seconds", subscription.ack_deadline_seconds, ACK_DEADLINE_SECONDS)
-    push = _push(subscription, default_max_outstanding)
+    push = _push(subscription)
     dead_letters = None
     if "dead_letter_policy" in subscription:
         asked = subscription.dead_letter_policy
@@ -129,7 +129,7 @@ def _backoff(subscription: Subscription, push: Push | None) -> RetryPolicy:
     return RetryPolicy(max(minimum, floor), max(maximum, floor))
 
 
-def _push(subscription: Subscription, default_max_outstanding: int) -> Push | None:
+def _push(subscription: Subscription) -> Push | None:
     endpoint = subscription.push_config.push_endpoint
     if not endpoint:
         return None
@@ -143,13 +143,11 @@ def _push(subscription: Subscription, default_max_outstanding: int) -> Push | No
         raise InvalidArgumentError(
             f"{subscription.name}: push_endpoint is {endpoint!r}. Set it to http://HOST:PORT/PATH."
         )
-    return Push(endpoint, _max_outstanding(subscription, default_max_outstanding))
+    return Push(endpoint, _max_outstanding(subscription))
 
 
-def _max_outstanding(subscription: Subscription, default: int) -> int:
-    label = subscription.labels.get(MAX_OUTSTANDING_LABEL)
-    if label is None:
-        return default
+def _max_outstanding(subscription: Subscription) -> int:
+    label = subscription.labels.get(MAX_OUTSTANDING_LABEL, "1")
     if not label.isdecimal() or not 1 <= int(label) <= MAX_OUTSTANDING:
         raise InvalidArgumentError(
             f"{subscription.name}: the label {MAX_OUTSTANDING_LABEL} is {label!r}. Set it to a number from 1 to "

@@ -23,9 +23,9 @@ class ListenError(Exception):
 class GrpcServer:
     """Listens for the length of a `with` block. At its end, waiting pulls return nothing and pushes are abandoned."""
 
-    def __init__(self, host: str, port: int, max_outstanding: int = 1):
+    def __init__(self, host: str, port: int):
         self.host = host
-        self._broker = Broker(max_outstanding)
+        self._broker = Broker()
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_CONCURRENT_CALLS, thread_name_prefix="call"),
             handlers=(
