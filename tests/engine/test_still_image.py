@@ -282,3 +282,9 @@ def test_decode_is_stopped_on_a_system_without_a_cpu_timer(
         with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
             decode_picture(unlimited, "me")
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+
+
+def test_webp_larger_than_its_canvas_is_not_decoded() -> None:
+    data = webp_that_claims(encode_picture(astronaut(), ".webp"), 8, 8)
+    with pytest.raises(PictureError, match="not a picture that can be read"):
+        decode_picture(data, "me", max_pixels=64)
