@@ -5,20 +5,17 @@ from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from threading import local
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import open_video, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
-from defacer.engine.tracking.reduced_frame import MAX_DETECTOR_SIDE, MIN_DETECTOR_SIDE
+from defacer.engine.tracking.reduced_frame import detector_image_of
 
 SEEK_SECONDS = 2  # frames that are farther apart are reached by seeking
 CONTRAST_LIMIT, CONTRAST_TILES = 2.0, (8, 8)  # of the histogram equalisation
@@ -44,7 +41,8 @@ class Inspector:
 
     def detect(self, frame: av.VideoFrame) -> list[Detection]:
         """Return the detections in a frame, in displayed pixels. Several threads can call it."""
-        image, scale = _detector_image(frame, self.orientation)
+        image = detector_image_of(frame, self.orientation)
+        scale = image.shape[1] / self.orientation.displayed_size(frame.width, frame.height)[0]
         found = self._detector.detect([_raise_contrast(image)])[0]
         return [Detection(face.box / scale, face.score, NO_LANDMARKS) for face in found]
 
@@ -89,29 +87,6 @@ class Inspector:
             for frame in container.decode(stream):
                 self.on_frame()
                 yield int((frame.pts or 0) / scale), frame
-
-
-class _RgbScaler(local):
-    """Each thread's scaler, because a frame's own scaler would be created for each frame."""
-
-    def __init__(self) -> None:
-        self.to_rgb = VideoReformatter()
-
-
-_rgb_scaler = _RgbScaler()
-
-
-def _detector_image(frame: av.VideoFrame, orientation: Orientation) -> tuple[Image, float]:
-    """Return the displayed frame in the detector's size, RGB uint8 (H, W, 3), and its scale."""
-    shown = orientation.displayed_size(frame.width, frame.height)
-    scale = min(1.0, min(max(MIN_DETECTOR_SIDE, max(shown) / 2), MAX_DETECTOR_SIDE) / max(shown))
-    size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    small = _rgb_scaler.to_rgb.reformat(frame, *size, "rgb24", interpolation="AREA", threads=1)
-    image = orientation.to_displayed(small.to_ndarray().astype(np.uint8, copy=False))
-    curve = sdr_curve(frame)
-    if curve is not None:
-        image = cv2.LUT(image, curve).astype(np.uint8, copy=False)
-    return image, image.shape[1] / shown[0]
 
 
 def _raise_contrast(image: Image) -> Image:
