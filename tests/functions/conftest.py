@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "tests.functions.ingesting",
     "tests.functions.linking",
     "tests.functions.merging",
+    "tests.functions.records",
     "tests.functions.rendering",
     "tests.functions.working",
 )

@@ -1,13 +1,12 @@
 """Helpers for tests of ingest."""
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Topics
+from tests.functions.records import failure_of
 from tests.inbox import document
-from tests.sentences import require_plain
 
 VIDEO = "channels/street/videos/walk.mp4"
 
@@ -20,12 +19,6 @@ def job_of(ref: ObjectRef) -> str:
 
 def manifest_of(buckets: Buckets, ref: ObjectRef) -> Manifest:
     return Manifest.model_validate_json(buckets.get(buckets.work, object_names.manifest(job_of(ref))))
-
-
-def failure_of(buckets: Buckets, ref: ObjectRef) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job_of(ref))))
-    require_plain(failed.message)
-    return failed
 
 
 def tasks(topics: Topics) -> list[SegmentTask]:
@@ -41,7 +34,7 @@ def assert_nothing_happened(buckets: Buckets, topics: Topics) -> None:
 
 
 def assert_failed(buckets: Buckets, topics: Topics, ref: ObjectRef, code: str, *said: str) -> None:
-    failed = failure_of(buckets, ref)
+    failed = failure_of(buckets, job_of(ref))
     assert (failed.stage, failed.code, failed.source) == ("ingest", code, ref)
     for part in said:
         assert part in failed.message

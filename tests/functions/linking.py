@@ -7,6 +7,7 @@ from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine
 from defacer.pipeline.storage import object_names
 from defacer.report.faces import Faces
 from tests.cloud import Buckets, Topics
+from tests.functions.records import failure_of
 from tests.inbox import document
 from tests.planned import Planned, find_all_segments, linked_of
 from tests.sentences import require_plain
@@ -60,7 +61,7 @@ def assert_linked(buckets: Buckets, topics: Topics, planned: Planned) -> None:
 
 def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
     """Assert that the job has failed, that nothing was dispatched, and that no embedding is left."""
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert (failed.stage, failed.code) == ("merge", code)
     require_plain(failed.message)
     assert object_names.faces(planned.job) not in buckets.names(buckets.work)

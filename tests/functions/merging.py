@@ -9,8 +9,8 @@ from defacer.pipeline.documents.job_records import Failed, Lease, Published
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
+from tests.functions.records import failure_of
 from tests.planned import Planned
-from tests.sentences import require_plain
 
 RESULT = "channels/street/walk.mp4"
 
@@ -19,12 +19,6 @@ REPORT = "channels/street/walk.report.jsonl"
 
 def published_of(buckets: Buckets, planned: Planned) -> Published:
     return Published.model_validate_json(buckets.get(buckets.work, object_names.published(planned.job)))
-
-
-def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
-    require_plain(failed.message)
-    return failed
 
 
 def change_report(buckets: Buckets, planned: Planned, of: int, **changes: object) -> None:
@@ -49,7 +43,7 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
 
 def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> Failed:
     """Assert that the job has failed, and that nothing was published."""
-    failed = failure_of(buckets, planned)
+    failed = failure_of(buckets, planned.job)
     assert (failed.stage, failed.code) == ("merge", code)
     assert buckets.names(buckets.output, RESULT) == []
     assert object_names.published(planned.job) not in buckets.names(buckets.work)

@@ -16,6 +16,7 @@ from defacer.pipeline.storage import object_names
 from defacer.report.tracks import TrackRecord
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
+from tests.functions.records import failure_of
 from tests.inbox import document
 from tests.planned import Planned, faces_of, link_job, plan_job, track_of
 
@@ -113,7 +114,7 @@ class Cloud:
         return Published.model_validate_json(self.buckets.get(self.buckets.work, object_names.published(job)))
 
     def failed(self, job: str) -> Failed:
-        return Failed.model_validate_json(self.buckets.get(self.buckets.work, object_names.failed(job)))
+        return failure_of(self.buckets, job)
 
     def manifest(self, job: str) -> Manifest:
         return Manifest.model_validate_json(self.buckets.get(self.buckets.work, object_names.manifest(job)))

@@ -1,17 +1,16 @@
 """The objects that stay when a job is over: its manifest and its end, also after late writes."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
-from tests.functions.working import put_lease, work
+from tests.functions.records import put_lease
+from tests.functions.working import lease_name, work
 from tests.planned import Planned, do_all_segments, do_segment, find_segment, link_job, plan_job
 
 KEEP = Policy(keep_intermediates=True)
@@ -21,12 +20,6 @@ def fail(planned: Planned) -> None:
     failure.fail_job(planned.job, "worker", PermanentError("poison-segment", "another segment's fault"))
 
 
-def put_merge_lease(buckets: Buckets, planned: Planned, seconds: float) -> None:
-    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    lease = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
-    buckets.put(buckets.work, object_names.merge_lease(planned.job), lease.model_dump_json().encode())
-
-
 def leave_everything(buckets: Buckets, planned: Planned) -> Planned:
     """Store an object of each kind that a job can have, as if all its workers had died."""
     buckets.put(buckets.work, object_names.gallery(planned.job, "ab" * 32), b"embeddings")
@@ -34,8 +27,8 @@ def leave_everything(buckets: Buckets, planned: Planned) -> Planned:
     linked = link_job(buckets, planned)
     do_segment(buckets, linked, 0)
     buckets.put(buckets.work, object_names.merge_part(planned.job, "token", "samples"), b"samples")
-    put_lease(buckets, linked, 1, "dead", seconds=-1)
-    put_merge_lease(buckets, linked, seconds=-1)
+    put_lease(buckets, lease_name(linked, 1))
+    put_lease(buckets, object_names.merge_lease(linked.job))
     return linked
 
 
@@ -79,7 +72,7 @@ def test_failed_job_deletes_the_lease_of_a_live_merge(
 ) -> None:
     """The verdict, not the lease, keeps that merge from publishing."""
     linked = leave_everything(buckets, planned)
-    put_merge_lease(buckets, linked, seconds=600)
+    put_lease(buckets, object_names.merge_lease(linked.job), seconds=600)
     fail(linked)
     assert names(buckets, linked) == ["failed.json", "manifest.json", "verdict.json"]
 
@@ -89,7 +82,7 @@ def test_merge_lease_stays_until_the_job_is_finalized(
 ) -> None:
     do_all_segments(buckets, linked)
     assert merge(linked.done(1)) == 200
-    put_merge_lease(buckets, linked, seconds=-1)
+    put_lease(buckets, object_names.merge_lease(linked.job))
     assert worker(linked.task(0)) == 200
     assert names(buckets, linked) == ["manifest.json", "merge-lease.json", "published.json", "verdict.json"]
     assert merge(linked.done(0)) == 200
@@ -112,7 +105,7 @@ def test_redelivery_deletes_output_of_a_dead_late_worker(
     bring_to(end, buckets, job, merge)
     find_segment(buckets, job, 0)
     do_segment(buckets, job, 0)
-    put_lease(buckets, job, 0, "dead", seconds=-1)
+    put_lease(buckets, lease_name(job, 0))
     segments = topics.all(topics.segments_done)
     assert worker(job.task(0)) == 200
     assert names(buckets, job) == sorted([f"{end}.json", "manifest.json", "verdict.json"])

@@ -1,16 +1,16 @@
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed, JobEvent, JobEventData, Lease, Published
+from defacer.pipeline.documents.job_records import JobEvent, JobEventData, Published
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Push, Topics, push_body, upload_push
+from tests.functions.records import failure_of, put_lease
 from tests.inbox import document
 from tests.planned import VIDEO, Planned, do_all_segments, find_segment, link_job
 from tests.proxy import Proxy
@@ -27,16 +27,6 @@ def dead_letter_of(push: Push, waited: str = "3") -> Push:
     message = push["message"]
     attributes = message["attributes"] | GAVE_UP | {"requeues": waited, "deliveries": "100"}
     return push | {"message": message | {"attributes": attributes}}
-
-
-def failure_of(buckets: Buckets, job: str) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
-
-
-def put_merge_lease(buckets: Buckets, planned: Planned, seconds: float) -> None:
-    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    lease = Lease(holder="merging", token="t", expires_at=expires_at, attempts=1)  # noqa: S106 - no secret
-    buckets.put(buckets.work, object_names.merge_lease(planned.job), lease.model_dump_json().encode())
 
 
 @pytest.mark.parametrize("stage", ["worker", "merge"])
@@ -120,10 +110,10 @@ def test_dead_letter_of_a_published_job_deletes_embeddings(
 def test_dead_letter_waits_while_the_job_is_published(
     buckets: Buckets, topics: Topics, planned: Planned, dead_letter: Post
 ) -> None:
-    put_merge_lease(buckets, planned, seconds=600)
+    put_lease(buckets, object_names.merge_lease(planned.job), seconds=600)
     assert dead_letter(dead_letter_of(planned.task(0))) == 503
     assert object_names.failed(planned.job) not in buckets.names(buckets.work)
-    put_merge_lease(buckets, planned, seconds=-1)
+    put_lease(buckets, object_names.merge_lease(planned.job))
     assert dead_letter(dead_letter_of(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "exhausted"
 
@@ -191,7 +181,7 @@ def test_storage_outage_is_retried_until_it_succeeds(
     with proxy.failing(lambda method, path: len(proxy.requests) > failing):
         assert dead_letter(dead_letter_of(planned.task(0))) == 503
     if object_names.merge_lease(planned.job) in buckets.names(buckets.work):
-        put_merge_lease(buckets, planned, seconds=-1)  # as if the lease had expired
+        put_lease(buckets, object_names.merge_lease(planned.job))  # as if the lease had expired
     assert dead_letter(dead_letter_of(planned.task(0))) == 200
     assert failure_of(buckets, planned.job).code == "exhausted"
     assert {event["id"] for event in topics.events()} == {f"{planned.job}-failed"}

@@ -12,7 +12,8 @@ from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Post, Topics, upload_push
-from tests.functions.working import count_frames_done, failure_of, made, work
+from tests.functions.records import failure_of
+from tests.functions.working import count_frames_done, made, work
 from tests.planned import VIDEO, Planned, find_segment, link_job, plan_job
 from tests.proxy import Proxy
 
@@ -51,7 +52,7 @@ def test_gallery_of_another_recogniser_version_fails_the_job(
     old = Gallery(("Eileen",), np.eye(1, 128, dtype=np.float32), "sface/2020jan/1")
     planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"), gallery=old.to_bytes())
     assert worker(planned.task(0)) == 200
-    assert failure_of(buckets, planned).message == (
+    assert failure_of(buckets, planned.job).message == (
         "walk.mp4: the target pictures were embedded by sface/2020jan/1, and the faces in the video by "
         "sface/2021dec/1. Upload the video again, so that one recogniser does both."
     )

@@ -11,7 +11,7 @@ from defacer.commands.app import main
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.pipeline.channel import TargetPicture
-from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.media_engine import TargetGallery
@@ -20,6 +20,7 @@ from defacer.report.tracks import TrackRecord
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.merging import REPORT, RESULT
+from tests.functions.records import failure_of
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job, track_of
 
@@ -202,7 +203,7 @@ def test_forget_fails_only_jobs_that_keep_the_person(
     other = plan_job(buckets, clip, name="channels/street/videos/run.mp4", targets=("Grace",))
     elsewhere = plan_job(buckets, clip, name="channels/other/videos/walk.mp4", targets=("Eileen",))
     assert main([*FORGET]) == 0
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(keeping.job)))
+    failed = failure_of(buckets, keeping.job)
     assert (failed.stage, failed.code) == ("forget", "person-forgotten")
     assert "Upload the video again" in failed.message
     assert "Eileen" not in failed.message
@@ -231,7 +232,7 @@ def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip:
         source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None)
     )
     job = object_names.job_id(source.bucket, source.name, source.generation)
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
+    failed = failure_of(buckets, job)
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []
     assert buckets.names(buckets.work) == [object_names.failed(job), object_names.verdict(job)]

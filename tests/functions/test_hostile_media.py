@@ -14,7 +14,8 @@ from defacer.pipeline.storage import object_names
 from tests.clips import astronaut, encode_picture, frame_times
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
-from tests.functions.working import failure_of, report_of
+from tests.functions.records import failure_of
+from tests.functions.working import report_of
 from tests.heif import heic_that_claims
 from tests.hostile import (
     avi_that_claims_frames,
@@ -194,5 +195,5 @@ def test_change_to_a_huge_frame_size_fails_the_job(
     still.write_bytes(data[: at + 5] + b"\x80\0\x80\0" + data[at + 9 :])
     planned = plan_job(buckets, still, policy=Policy(on_decode_error="refuse"))
     assert worker(planned.task(0)) == 200
-    assert failure_of(buckets, planned).code == "not-a-video"
-    assert "damaged" in failure_of(buckets, planned).message
+    assert failure_of(buckets, planned.job).code == "not-a-video"
+    assert "damaged" in failure_of(buckets, planned.job).message

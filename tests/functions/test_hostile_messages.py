@@ -8,7 +8,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics, push_body, upload_push
@@ -17,10 +16,12 @@ from tests.functions.ingesting import (
     VIDEO,
     assert_failed,
     assert_nothing_happened,
+    job_of,
     manifest_of,
     tasks,
 )
 from tests.functions.merging import change_report
+from tests.functions.records import failure_of
 from tests.hostile import BAD_NAMES, ODD_NAMES
 from tests.planned import Planned, do_all_segments, link_job
 
@@ -109,14 +110,8 @@ def test_hostile_policy_fails_with_a_short_message(
     ref = buckets.put(buckets.intake, VIDEO, clip)
     assert ingest(upload_push(ref)) == 200
     assert_failed(buckets, topics, ref, "bad-policy", "policy.json", said)
-    failed = Failed.model_validate_json(
-        buckets.get(buckets.work, object_names.failed(object_names.job_id(*ref_key(ref))))
-    )
+    failed = failure_of(buckets, job_of(ref))
     assert len(failed.message) < 1_500
-
-
-def ref_key(ref: ObjectRef) -> tuple[str, str, int]:
-    return ref.bucket, ref.name, ref.generation
 
 
 @pytest.mark.parametrize("attribute", ["bucketId", "objectId", "objectGeneration", "eventType"])
@@ -212,7 +207,7 @@ def test_manifest_with_foreign_objects_fails_the_job(
     assert (
         post(app, function, planned.segment_task(0).model_copy(update={"manifest": ref}).model_dump()) == 200
     )
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert failed.code == "bad-object"
     assert "it is about another job" in failed.message
     assert topics.all(topics.segments_done) == []
@@ -226,7 +221,7 @@ def test_segment_report_with_foreign_video_fails_the_job(
     foreign = buckets.put(getattr(buckets, bucket), "mine.nut", b"a video of somebody else")
     change_report(buckets, linked, 0, video=foreign)
     assert merge(linked.done(0)) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(linked.job)))
+    failed = failure_of(buckets, linked.job)
     assert (failed.code, "the report of a segment is not its own" in failed.message) == (
         "check-failed",
         True,
@@ -310,7 +305,7 @@ def test_invalid_manifest_fails_the_job(
     ref = buckets.put(buckets.work, planned.ref.name, data)
     task = planned.segment_task(0).model_copy(update={"manifest": ref})
     assert worker(push_body(task.model_dump_json().encode(), {"type": "segment-task"})) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert (failed.code, failed.source) == ("bad-object", None)
 
 
@@ -327,7 +322,7 @@ def test_invalid_faces_fail_the_job(
     if function == "worker":
         buckets.client.bucket(buckets.work).blob(object_names.segment_report(planned.job, 0)).delete()
     assert post(app, function, linked.segment_task(0).model_copy(update={"faces": ref}).model_dump()) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert failed.code == "bad-object"
     assert buckets.names(buckets.output) == []
 

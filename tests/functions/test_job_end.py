@@ -16,8 +16,8 @@ from tests.functions.merging import (
     RESULT,
     assert_published,
     expire_lease,
-    failure_of,
 )
+from tests.functions.records import failure_of
 from tests.functions.test_dead_letter import dead_letter_of
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
@@ -95,7 +95,7 @@ def test_job_that_failed_before_the_verdict_is_not_published(
         return joined
 
     join_and_publish(linked.segment_done(0), "1", with_operations(MergeEngine(), join=meanwhile))
-    assert failure_of(buckets, linked).message == "what a worker met"
+    assert failure_of(buckets, linked.job).message == "what a worker met"
     assert buckets.names(buckets.output) == []
     stays = [object_names.failed(linked.job), linked.ref.name, object_names.verdict(linked.job)]
     assert [name for name in buckets.names(buckets.work) if not object_names.is_lease(name)] == stays
@@ -107,7 +107,7 @@ def test_job_exhausted_between_verdict_and_copy_fails(
 ) -> None:
     crash_after_verdict(buckets, linked)
     assert dead_letter(dead_letter_of(linked.done(0))) == 200
-    assert failure_of(buckets, linked).code == "exhausted"
+    assert failure_of(buckets, linked.job).code == "exhausted"
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 
@@ -124,7 +124,7 @@ def test_merge_stalled_before_the_copy_cannot_publish(
 
     assert finalize.apply_verdict(linked.manifest, give_up) is None
     assert given == [200]
-    assert failure_of(buckets, linked).code == "exhausted"
+    assert failure_of(buckets, linked.job).code == "exhausted"
     assert buckets.names(buckets.output) == []
 
 
@@ -152,7 +152,7 @@ def test_foreign_object_after_the_verdict_fails_the_job(
     crash_after_verdict(buckets, linked)
     buckets.put(buckets.output, RESULT, b"somebody else's")
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
-    assert failure_of(buckets, linked).code == "result-exists"
+    assert failure_of(buckets, linked.job).code == "result-exists"
     assert buckets.get(buckets.output, RESULT) == b"somebody else's"
     assert buckets.names(buckets.output, REPORT) == []
 
@@ -167,7 +167,7 @@ def test_interrupted_rollback_request_is_continued(buckets: Buckets, topics: Top
         failed=failure.failure_record(linked.job, linked.manifest.source, ERROR),
     )
     join_and_publish(linked.segment_done(1), "second", with_operations(MergeEngine(), join=never))
-    assert failure_of(buckets, linked).message == "what a worker met"
+    assert failure_of(buckets, linked.job).message == "what a worker met"
     assert buckets.names(buckets.output) == []
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
-from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.storage import object_names
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.functions.linking import embeddings
+from tests.functions.records import failure_of
 from tests.planned import Planned, find_segment
 
 LIMITS: dict[str, tuple[Any, ...]] = {
@@ -100,7 +100,7 @@ def test_too_many_detections_fail_the_job_before_redaction(
     if allowed == 6:
         assert object_names.faces(planned.job) in buckets.names(buckets.work)
         return
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert (failed.stage, failed.code) == ("merge", "too-many-faces")
     assert "6 detections in the first 2 of 2 segments, at most 5 are allowed. Cut it" in failed.message
     assert embeddings(buckets, planned) == []

@@ -8,8 +8,6 @@ import pytest
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link_and_dispatch
-from defacer.pipeline.documents.job_records import Failed
-from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
@@ -22,6 +20,7 @@ from tests.functions.linking import (
     redact_tasks,
     store_inputs_of_link,
 )
+from tests.functions.records import failure_of, put_failure
 from tests.media_engines import with_operations
 from tests.planned import Planned, find_all_segments, find_segment, link_job, linked_of, plan_job
 from tests.proxy import Proxy
@@ -113,14 +112,7 @@ def test_message_of_a_failed_job_is_acknowledged(
     buckets: Buckets, topics: Topics, planned: Planned, merge: Post
 ) -> None:
     find_all_segments(buckets, planned)
-    failed = Failed(
-        job=planned.job,
-        source=planned.manifest.source,
-        stage="worker",
-        code=ErrorCode.POISON_SEGMENT,
-        message="m",
-    )
-    buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
+    put_failure(buckets, planned)
     assert merge(planned.done(2)) == 200
     assert redact_tasks(topics) == []
     assert embeddings(buckets, planned) == []
@@ -146,7 +138,7 @@ def test_missing_manifest_fails_the_linking(
     store_inputs_of_link(buckets, planned)
     buckets.client.bucket(buckets.work).blob(planned.ref.name).delete()
     assert merge(planned.done(2)) == 200
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
+    failed = failure_of(buckets, planned.job)
     assert failed.code == "object-gone"
     assert embeddings(buckets, planned) == []
 

@@ -25,7 +25,8 @@ from tests.functions.linking import (
     store_inputs_of_link,
 )
 from tests.functions.merging import deliver_concurrently, expire_lease, lease_expiry
-from tests.functions.working import put_lease, work
+from tests.functions.records import put_lease
+from tests.functions.working import lease_name, work
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments, link_job, linked_of
 from tests.proxy import Proxy
@@ -216,7 +217,7 @@ def test_worker_that_took_over_late_leaves_no_detections(
     buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
     """Another worker did its segment, the job was linked, and all detections were deleted."""
-    put_lease(buckets, planned, 0, holder="dead", seconds=-1)
+    put_lease(buckets, lease_name(planned, 0))
 
     def meanwhile(_: object) -> None:
         store_inputs_of_link(buckets, planned)

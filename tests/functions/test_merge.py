@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import JobReport
-from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from defacer.report.faces import Faces
 from tests.clips import Clip, frame_seconds, write_clip
@@ -22,9 +20,9 @@ from tests.functions.merging import (
     assert_failed,
     assert_published,
     change_report,
-    failure_of,
     published_of,
 )
+from tests.functions.records import failure_of, put_failure
 from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job
 
 
@@ -168,14 +166,7 @@ def test_missing_source_fails_the_job(buckets: Buckets, topics: Topics, linked: 
 
 def test_failed_job_is_not_published(buckets: Buckets, topics: Topics, linked: Planned, merge: Post) -> None:
     do_all_segments(buckets, linked)
-    failed = Failed(
-        job=linked.job,
-        source=linked.manifest.source,
-        stage="worker",
-        code=ErrorCode.POISON_SEGMENT,
-        message="m",
-    )
-    buckets.put(buckets.work, object_names.failed(linked.job), failed.model_dump_json().encode())
+    put_failure(buckets, linked)
     assert merge(linked.done(2)) == 200
     assert buckets.names(buckets.output) == []
 
@@ -222,7 +213,7 @@ def test_foreign_object_is_never_replaced(
     blob.metadata = metadata
     blob.upload_from_string(b"precious")
     assert merge(linked.done(2)) == 200
-    failed = failure_of(buckets, linked)
+    failed = failure_of(buckets, linked.job)
     assert failed.code == "result-exists"
     assert f"a result named {object_names.owner_name(name)} is there already" in failed.message
     assert buckets.get(buckets.output, name) == b"precious"
@@ -239,7 +230,7 @@ def test_similar_video_names_have_separate_results(
         do_all_segments(buckets, linked)
         assert merge(linked.done(2)) == 200
     assert published_of(buckets, first).result is not None
-    assert failure_of(buckets, second).code == "result-exists"
+    assert failure_of(buckets, second.job).code == "result-exists"
 
 
 @pytest.mark.parametrize("data", [b"", b"no json", b"{}"])

@@ -1,13 +1,10 @@
 """A merge that always reaches its deadline fails its job with the reason."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.merge.link_step import link_and_dispatch
-from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
@@ -15,16 +12,10 @@ from tests.cloud import Buckets, Environment, Post, Topics
 from tests.functions.linking import assert_failed as assert_link_failed
 from tests.functions.linking import store_inputs_of_link
 from tests.functions.merging import assert_failed, assert_published
+from tests.functions.records import put_lease
 from tests.functions.test_job_end import crash_after_verdict
 from tests.media_engines import with_operations
 from tests.planned import Planned, do_all_segments
-
-
-def too_late(buckets: Buckets, name: str, times: int) -> None:
-    """Store a lease with this many timeouts."""
-    expired = datetime.now(UTC) - timedelta(seconds=1)
-    lease = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
-    buckets.put(buckets.work, name, lease.model_dump_json().encode())
 
 
 def endless(parts: JoinInput) -> JoinedVideo:
@@ -69,13 +60,13 @@ def test_two_timeouts_do_not_fail_the_job(
     buckets: Buckets, topics: Topics, linked: Planned, merge: Post
 ) -> None:
     do_all_segments(buckets, linked)
-    too_late(buckets, object_names.merge_lease(linked.job), 2)
+    put_lease(buckets, object_names.merge_lease(linked.job), attempts=2, timeouts=2)
     assert merge(linked.done(0)) == 200
     assert_published(buckets, topics, linked)
 
 
 def test_joined_video_is_published_after_timeouts(buckets: Buckets, topics: Topics, linked: Planned) -> None:
     crash_after_verdict(buckets, linked)
-    too_late(buckets, object_names.merge_lease(linked.job), 3)
+    put_lease(buckets, object_names.merge_lease(linked.job), attempts=3, timeouts=3)
     join_and_publish(linked.segment_done(0), "1", MergeEngine())
     assert_published(buckets, topics, linked)

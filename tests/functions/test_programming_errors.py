@@ -11,10 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from defacer.pipeline import programming_errors
-from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
 from tests.functions.ingesting import job_of
+from tests.functions.records import failure_of
 from tests.functions.test_dead_letter import dead_letter_of
 from tests.functions.test_webhook import event_push
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
@@ -79,10 +79,6 @@ def case(request: pytest.FixtureRequest, buckets: Buckets, topics: Topics, clip:
     linked = link_job(buckets, planned)
     do_all_segments(buckets, linked)
     return Case(planned.job, "merge", linked.done(0), "defacer.engine.media.joiner.join")
-
-
-def failure_of(buckets: Buckets, job: str) -> Failed:
-    return Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
 
 
 def assert_failed_with_bug(buckets: Buckets, topics: Topics, job: str, function: str) -> None:

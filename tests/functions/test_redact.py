@@ -12,7 +12,8 @@ from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
-from tests.functions.working import failure_of, made, report_of
+from tests.functions.records import failure_of
+from tests.functions.working import made, report_of
 from tests.planned import Planned, faces_of, link_job, plan_job
 
 BOX = (100.0, 50.0, 160.0, 120.0)
@@ -68,7 +69,7 @@ def test_only_hidden_tracks_are_redacted(
 def test_missing_faces_fail_the_job(buckets: Buckets, topics: Topics, linked: Planned, worker: Post) -> None:
     buckets.put(buckets.work, object_names.faces(linked.job), b"another version")
     assert worker(linked.task(0)) == 200
-    assert failure_of(buckets, linked).code == "object-gone"
+    assert failure_of(buckets, linked.job).code == "object-gone"
     assert made(buckets, linked) == []
 
 

@@ -20,8 +20,9 @@ from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.merging import REPORT, RESULT, published_of
+from tests.functions.records import failure_of
 from tests.functions.rendering import Cloud
-from tests.functions.working import failure_of, report_of
+from tests.functions.working import report_of
 from tests.planned import Planned, do_segment, faces_of, link_job, plan_job
 
 WHITE = Policy(mode="solid", color="#ffffff")
@@ -127,7 +128,7 @@ def test_unmaskable_face_quarantines_the_job_once(
     monkeypatch.setattr(release_gate, "redact_segment", forgetful)
     monkeypatch.setattr(check_ahead.CheckAhead, "_decide", lambda *_: None)  # too late for a mask
     assert [worker(linked.task(0)), worker(linked.task(0)), worker(linked.task(1))] == [200, 200, 200]
-    failed = failure_of(buckets, linked)
+    failed = failure_of(buckets, linked.job)
     assert (failed.stage, failed.code) == ("worker", "quarantined")
     assert "a face is still visible at 0.0 s" in failed.message
     assert "Watch the video there" in failed.message

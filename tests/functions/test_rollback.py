@@ -13,7 +13,8 @@ from defacer.pipeline.lifecycle import failure, finalize, job_state, verdict
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Post, Topics
-from tests.functions.merging import REPORT, RESULT, assert_published, failure_of, published_of
+from tests.functions.merging import REPORT, RESULT, assert_published, published_of
+from tests.functions.records import failure_of
 from tests.functions.test_dead_letter import dead_letter_of
 from tests.functions.test_job_end import ERROR, copy_result, crash_after_verdict, never
 from tests.media_engines import with_operations
@@ -28,7 +29,7 @@ ENGINE = with_operations(
 
 
 def assert_failed_once(buckets: Buckets, topics: Topics, planned: Planned, code: str) -> None:
-    assert failure_of(buckets, planned).code == code
+    assert failure_of(buckets, planned.job).code == code
     assert object_names.published(planned.job) not in buckets.names(buckets.work)
     # A duplicate event has the same id.
     assert {(event["type"], event["id"]) for event in topics.events()} == {
@@ -127,7 +128,7 @@ def test_job_with_verdict_ends_without_manifest(
         )
     else:
         assert_failed_once(buckets, topics, linked, "exhausted")
-        assert failure_of(buckets, linked).source == linked.manifest.source
+        assert failure_of(buckets, linked.job).source == linked.manifest.source
         assert buckets.names(buckets.output) == []
     left = {
         object_names.verdict(linked.job),

@@ -8,7 +8,7 @@ import pytest
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.job_records import Failed, Published
+from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
@@ -17,6 +17,7 @@ from defacer.worker.engine_adapter import WorkerEngine
 from defacer.worker.redact_step import redact_and_announce
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
+from tests.functions.records import failure_of
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
 
@@ -77,7 +78,7 @@ def deleted(buckets: Buckets) -> Callable[[], None]:
 
 def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, stage: str) -> None:
     job = job_of(source)
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(job)))
+    failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == (stage, "source-gone", source)
     assert failed.message == (
         f"{object_names.owner_name(source.name)} was deleted or replaced while its video was being processed. "

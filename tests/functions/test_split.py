@@ -18,7 +18,8 @@ from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
 from tests.engine.test_engine import GONE, grey, likeness
 from tests.functions.merging import REPORT, RESULT, assert_published
-from tests.functions.working import do_step, failure_of, lease_name, work
+from tests.functions.records import failure_of, put_lease
+from tests.functions.working import do_step, lease_name, work
 from tests.inbox import document
 from tests.planned import Planned, plan_job
 
@@ -36,11 +37,9 @@ def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
     return plan_job(buckets, clip, seconds=2.5)
 
 
-def too_late(buckets: Buckets, planned: Planned, index: int, times: int) -> None:
-    """Store a lease with this many timeouts for the segment."""
-    expired = datetime.now(UTC) - timedelta(seconds=1)
-    lease = Lease(holder="h", token="t", expires_at=expired, attempts=times, timeouts=times)  # noqa: S106 - no secret
-    buckets.put(buckets.work, lease_name(planned, index), lease.model_dump_json().encode())
+def too_late(buckets: Buckets, planned: Planned, index: int) -> None:
+    """Store the lease of a segment whose worker reached its deadline three times."""
+    put_lease(buckets, lease_name(planned, index), attempts=3, timeouts=3)
 
 
 def tasks(topics: Topics, step: str) -> list[SegmentTask]:
@@ -65,7 +64,7 @@ def news(topics: Topics) -> list[SegmentDone]:
 
 def split(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> list[SegmentTask]:
     """Let segment 1 be split, and return the tasks of its halves."""
-    too_late(buckets, job, 1, times=3)
+    too_late(buckets, job, 1)
     assert worker(job.task(1)) == 200
     halves = [task for task in tasks(topics, job.segment_task(1).step) if task.subsegment]
     assert [(task.index, task.subsegment) for task in halves] == [(1, "0"), (1, "1")]
@@ -105,7 +104,7 @@ def test_segment_is_split_after_three_timeouts(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post, merge: Post, clip: Path
 ) -> None:
     """Both steps use the real engine."""
-    too_late(buckets, planned, 1, times=3)
+    too_late(buckets, planned, 1)
     assert {worker(planned.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "detect")
     assert [(task.index, task.subsegment) for task in halves] == [(1, "0"), (1, "1")]
@@ -116,7 +115,7 @@ def test_segment_is_split_after_three_timeouts(
 
     first, second = tasks(topics, "redact")
     linked = Planned(clip, planned.manifest, planned.ref, first.faces)
-    too_late(buckets, linked, 1, times=3)
+    too_late(buckets, linked, 1)
     assert {worker(push_of(task)) for task in (first, second)} == {200}
     halves = [task for task in tasks(topics, "redact") if task.subsegment]
     assert [task.subsegment for task in halves] == ["0", "1"]
@@ -137,7 +136,7 @@ def test_segment_is_split_after_three_timeouts(
 def test_duplicate_messages_split_a_segment_once(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    too_late(buckets, job, 0, times=3)
+    too_late(buckets, job, 0)
     assert {worker(job.task(0)) for _ in range(3)} == {200}
     halves = [task for task in tasks(topics, job.segment_task(0).step) if task.subsegment]
     assert {task.subsegment for task in halves} == {"0", "1"}
@@ -150,7 +149,7 @@ def test_first_finished_output_counts_whole_or_split(
     buckets: Buckets, topics: Topics, linked: Planned, worker: Post, merge: Post
 ) -> None:
     """A slow worker finishes after the split, beside one of the halves."""
-    too_late(buckets, linked, 1, times=3)
+    too_late(buckets, linked, 1)
     assert {worker(linked.task(index)) for index in (0, 1)} == {200}
     halves = tasks(topics, "redact")
     do_step(buckets, linked, 1)
@@ -168,7 +167,7 @@ def test_segment_too_short_to_split_fails_the_job(
     lease = Lease(holder="h", token="t", expires_at=expired, attempts=5, timeouts=5)  # noqa: S106 - no secret
     buckets.put(buckets.work, name, lease.model_dump_json().encode())
     assert worker(push_of(quarter)) == 200
-    assert failure_of(buckets, job).code == "poison-segment"
+    assert failure_of(buckets, job.job).code == "poison-segment"
     assert [task for task in tasks(topics, quarter.step) if task.subsegment] == []
 
 
@@ -249,13 +248,13 @@ def test_face_across_a_split_stays_hidden(
     """Uses the real engine. Both steps are split, so detection and redaction have the seam."""
     clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=6, size=(480, 360), portrait=admiral()))
     planned = plan_job(buckets, clip, seconds=6)
-    too_late(buckets, planned, 0, times=3)
+    too_late(buckets, planned, 0)
     assert worker(planned.task(0)) == 200
     halves = tasks(topics, "detect")
     assert [worker(push_of(half)) for half in halves] == [200, 200]
     assert merge(push_of(done_of(halves[1]))) == 200
     (whole,) = tasks(topics, "redact")
-    too_late(buckets, Planned(clip, planned.manifest, planned.ref, whole.faces), 0, times=3)
+    too_late(buckets, Planned(clip, planned.manifest, planned.ref, whole.faces), 0)
     assert worker(push_of(whole)) == 200
     halves = [task for task in tasks(topics, "redact") if task.subsegment]
     assert [worker(push_of(half)) for half in halves] == [200, 200]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from defacer.pipeline.documents.job_records import Failed, Published
-from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, push_body
-from tests.functions.working import count_frames_done, do_step, failure_of, made
+from tests.functions.records import failure_of, put_failure
+from tests.functions.working import count_frames_done, do_step, made
 from tests.inbox import document
 from tests.planned import VIDEO, Planned, link_job, plan_job
 
@@ -49,13 +49,9 @@ def test_task_of_an_ended_job_is_acknowledged(
     if end == "published":
         link_job(buckets, job)  # because every published job is linked
         published = Published(job=job.job, result=None, report="r")
-        data, name = published.model_dump_json().encode(), object_names.published(job.job)
+        buckets.put(buckets.work, object_names.published(job.job), published.model_dump_json().encode())
     else:
-        failed = Failed(
-            job=job.job, source=job.manifest.source, stage="merge", code=ErrorCode.POISON_SEGMENT, message="m"
-        )
-        data, name = failed.model_dump_json().encode(), object_names.failed(job.job)
-    buckets.put(buckets.work, name, data)
+        put_failure(buckets, job)
     assert worker(job.task(0)) == 200
     assert made(buckets, job) == []
     assert topics.all(topics.segments_done) == []
@@ -64,14 +60,7 @@ def test_task_of_an_ended_job_is_acknowledged(
 def test_next_message_announces_an_unannounced_failure(
     buckets: Buckets, topics: Topics, planned: Planned, worker: Post
 ) -> None:
-    failed = Failed(
-        job=planned.job,
-        source=planned.manifest.source,
-        stage="worker",
-        code=ErrorCode.POISON_SEGMENT,
-        message="m",
-    )
-    buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
+    put_failure(buckets, planned)
     assert [worker(planned.task(index)) for index in (0, 1)] == [200, 200]
     (event,) = topics.events()
     assert (event["id"], event["data"]["message"]) == (f"{planned.job}-failed", "m")
@@ -101,7 +90,7 @@ def test_task_outside_its_manifest_is_acknowledged(
 def test_missing_source_fails_the_job(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
     buckets.put(buckets.intake, VIDEO, b"a newer upload")
     assert worker(job.task(0)) == 200
-    assert failure_of(buckets, job).code == "source-gone"
+    assert failure_of(buckets, job.job).code == "source-gone"
 
 
 def test_missing_manifest_fails_the_job_without_event(
@@ -109,7 +98,7 @@ def test_missing_manifest_fails_the_job_without_event(
 ) -> None:
     buckets.client.bucket(buckets.work).blob(job.ref.name).delete()
     assert worker(job.task(0)) == 200
-    failed = failure_of(buckets, job)
+    failed = failure_of(buckets, job.job)
     assert (failed.code, failed.source) == ("object-gone", None)
     assert topics.events() == []
 
@@ -121,6 +110,6 @@ def test_truncated_source_fails_the_job(buckets: Buckets, topics: Topics, clip: 
     source = buckets.put(buckets.intake, VIDEO, broken)
     planned = plan_job(buckets, clip, source=source)
     assert worker(planned.task(0)) == 200
-    failed = failure_of(buckets, planned)
+    failed = failure_of(buckets, planned.job)
     assert (failed.stage, failed.code) == ("worker", "not-a-video")
     assert failed.message.startswith("walk.mp4: ")

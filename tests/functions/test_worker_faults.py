@@ -11,14 +11,13 @@ from defacer.pipeline.documents.job_records import Lease
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Environment, Post, Topics
+from tests.functions.records import failure_of, put_lease
 from tests.functions.working import (
     count_frames_done,
     do_step,
-    failure_of,
     is_done,
     lease_name,
     made,
-    put_lease,
     report_of,
     work,
 )
@@ -32,14 +31,14 @@ Keep = Callable[[], None]
 def test_message_is_redelivered_while_another_holds_the_lease(
     holder: str, buckets: Buckets, topics: Topics, job: Planned, worker: Post
 ) -> None:
-    put_lease(buckets, job, 0, holder, seconds=600)
+    put_lease(buckets, lease_name(job, 0), holder, seconds=600)
     assert worker(job.task(0, "mine")) == 503
     assert made(buckets, job) == []
     assert topics.all(topics.segments_done) == []
 
 
 def test_expired_lease_is_taken_over(buckets: Buckets, topics: Topics, job: Planned, worker: Post) -> None:
-    put_lease(buckets, job, 0, holder="mine", seconds=-1)
+    put_lease(buckets, lease_name(job, 0), "mine")
     assert worker(job.task(0, "mine")) == 200
     assert count_frames_done(buckets, job, 0) == len(job.frames(0))
 
@@ -49,9 +48,9 @@ def test_segment_with_exhausted_attempts_fails_the_job(
 ) -> None:
     environment(max_segment_attempts=3)
     buckets.put(buckets.work, object_names.gallery(job.job, "ab" * 32), b"embeddings")
-    put_lease(buckets, job, 1, holder="mine", seconds=-1, attempts=3)
+    put_lease(buckets, lease_name(job, 1), "mine", attempts=3)
     assert worker(job.task(1, "mine")) == 200
-    failed = failure_of(buckets, job)
+    failed = failure_of(buckets, job.job)
     assert (failed.stage, failed.code, failed.source) == ("worker", "poison-segment", job.manifest.source)
     assert "3 attempts did not finish segment 2 of 2" in failed.message
     assert "walk.mp4" in failed.message
@@ -68,7 +67,7 @@ def test_attempts_are_counted_per_step(
     environment: Environment,
 ) -> None:
     environment(max_segment_attempts=3)
-    put_lease(buckets, planned, 0, holder="mine", seconds=-1, attempts=3)
+    put_lease(buckets, lease_name(planned, 0), "mine", attempts=3)
     assert worker(linked.task(0, "mine")) == 200
     assert is_done(buckets, linked, 0)
 
@@ -77,7 +76,7 @@ def test_waiting_deliveries_do_not_count_as_attempts(
     buckets: Buckets, topics: Topics, job: Planned, worker: Post, environment: Environment
 ) -> None:
     environment(max_segment_attempts=1)
-    put_lease(buckets, job, 0, holder="mine", seconds=600)
+    put_lease(buckets, lease_name(job, 0), "mine", seconds=600)
     assert {worker(job.task(0, "mine")) for _ in range(20)} == {503}
     buckets.client.bucket(buckets.work).blob(lease_name(job, 0)).delete()
     assert worker(job.task(0, "mine")) == 200

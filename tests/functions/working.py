@@ -5,14 +5,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import read_frames
 from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.pipeline.documents.job_records import Failed, Lease
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.pipeline.media_engine import MediaEngine, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
@@ -20,7 +18,6 @@ from defacer.worker.detect_step import detect_and_announce
 from defacer.worker.redact_step import redact_and_announce
 from tests.cloud import Buckets
 from tests.planned import Planned, do_segment, find_segment
-from tests.sentences import require_plain
 
 # Called while the engine works, with the function that renews the lease.
 Meanwhile = Callable[[Callable[[], None]], None]
@@ -86,19 +83,5 @@ def report_of(buckets: Buckets, planned: Planned, index: int) -> SegmentReport:
     return SegmentReport.model_validate_json(data)
 
 
-def failure_of(buckets: Buckets, planned: Planned) -> Failed:
-    failed = Failed.model_validate_json(buckets.get(buckets.work, object_names.failed(planned.job)))
-    require_plain(failed.message)
-    return failed
-
-
 def lease_name(planned: Planned, index: int) -> str:
     return object_names.segment_lease(planned.job, planned.segment_task(index).step, index)
-
-
-def put_lease(
-    buckets: Buckets, planned: Planned, index: int, holder: str, seconds: float, attempts: int = 1
-) -> None:
-    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    lease = Lease(holder=holder, token="t", expires_at=expires_at, attempts=attempts)  # noqa: S106 - no secret
-    buckets.put(buckets.work, lease_name(planned, index), lease.model_dump_json().encode())
