@@ -22,7 +22,7 @@ COMMANDS = (
     LazyCommand("schema", "defacer.commands.schema", "Print the JSON Schema of a policy."),
     LazyCommand("version", "defacer.commands.version", "Print the versions of De-facer and of Python."),
     LazyCommand("live", "defacer.commands.live", "Redact a camera's picture in the browser.", "console"),
-    LazyCommand("job", "defacer.commands.job", "Re-render, inspect or erase a video in the cloud.", "cloud"),
+    LazyCommand("job", "defacer.commands.job", "List, re-render or erase the jobs of a pipeline.", "cloud"),
     LazyCommand("person", "defacer.commands.person", "Forget a person: pictures, names, results.", "cloud"),
     LazyCommand(
         "emulator",
