@@ -107,7 +107,7 @@ The demand in the busiest hour (1.8 times the mean), without a backlog:
 The limits, sorted by the hours of video that reach them:
 
 {tables.bottlenecks()}
-Listings are not a bottleneck: most of them read a job's state, which is the top level of its folder.
+Listings are not a bottleneck: merge lists the outputs of a step only once its last segment is done.
 
 ## Inputs
 
