@@ -267,5 +267,5 @@ def test_unreadable_job_does_not_hide_other_jobs(
     buckets.put(buckets.work, name(broken.job), b"{nothing that can be read")
     shown = read_cards(visitor)
     assert set(shown) == {healthy.job, broken.job}
-    assert "be read. Erase it" in shown[broken.job]
+    assert "be read. Erase the job" in shown[broken.job]
     assert "Detecting faces" in shown[healthy.job]
