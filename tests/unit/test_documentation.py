@@ -1,6 +1,7 @@
 """The Markdown pages: their links resolve, and the commands, make targets and files that they name exist."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ COMMAND = r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/|\$VENV/bin/)?"
 MAKE_TARGET = re.compile(COMMAND + r"make ([a-z][a-z-]*)", re.MULTILINE)
 MODULE = re.compile(COMMAND + r"python[\d.]* -m ([a-z_]+(?:\.[a-z_]+)*)", re.MULTILINE)
 DEFACER = re.compile(COMMAND + r"defacer((?: [a-z][a-z-]*)*)(.*)$", re.MULTILINE)
+MAX_WORDS = 32  # of a sentence
 SOURCE_ROOTS = (ROOT, ROOT / "functions", ROOT / "local_emulator")
 COMMANDS_PAGE = ROOT / "functions" / "defacer" / "commands" / "CLI.md"
 FILE = re.compile(r"`((?:[\w-]+/)+[\w-]+\.(?:py|tf|sh|md|toml|html|js|yaml))`")
@@ -58,7 +60,7 @@ def test_named_make_targets_exist(page: Path) -> None:
 
 @PAGES
 def test_named_modules_exist(page: Path) -> None:
-    if page.name == "CHANGELOG.md" or page == ROOT / "README.md":  # these name removed commands
+    if page.name == "CHANGELOG.md":  # it names removed commands
         return
     missing = {
         module
@@ -106,3 +108,16 @@ def test_named_files_exist(page: Path) -> None:
     folders = (ROOT, page.parent, *packages, packages[0] / "engine")
     named = set(FILE.findall(page.read_text()))
     assert not {name for name in named if not any((folder / name).exists() for folder in folders)}
+
+
+def sentences_of(text: str) -> Iterator[str]:
+    """Yield the sentences of a page, with one word for each code span and without code blocks and headings."""
+    text = re.sub(r"^```.*?^```|^#.*?$|^<!--.*?$", "\n", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "code", re.sub(r"\]\([^)]*\)", "]", text))
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )|\n(?=\|)|\|", text):
+        yield from re.split(r"(?<=[.!?;]) +", " ".join(paragraph.split()))
+
+
+@PAGES
+def test_sentences_are_short(page: Path) -> None:
+    assert not [sentence for sentence in sentences_of(page.read_text()) if len(sentence.split()) > MAX_WORDS]
