@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
 from defacer.pipeline.storage import object_names
-from defacer_emulator.demo.demo_clip import compute_demo_boxes, make_demo_clip, write_target_picture
+from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.console.browser import PIPELINE_TIMEOUT_MS, Window, launch_browser
+from tests.demo_boxes import compute_demo_boxes
 
 CHANNEL = "vlog & <b>co</b>".replace("/", "")
 PERSON = "Eileen <img src=x onerror=alert(1)>"

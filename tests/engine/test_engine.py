@@ -24,8 +24,8 @@ from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import Decision, with_decisions
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
-from defacer_emulator.demo.demo_clip import compute_demo_boxes
 from tests.clips import admiral, astronaut, encode_picture, frame_times
+from tests.demo_boxes import compute_demo_boxes
 from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 
 # Likeness of the detail inside a face's box, before and after: 1 the same, 0 gone.

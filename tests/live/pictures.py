@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo.demo_clip import FaceBox, compute_boxes, demo_cast, render_frames
+from defacer_emulator.demo.demo_clip import demo_cast, render_frames
+from tests.demo_boxes import FaceBox, compute_boxes
 from tests.soak.judging import VISIBLE_CORRELATION, correlate_detail
 
 SIZE, FRAMES_PER_SECOND, SECONDS = (640, 360), 15, 12

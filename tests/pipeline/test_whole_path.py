@@ -12,9 +12,9 @@ import pytest
 from defacer.commands.app import main
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
-from defacer_emulator.demo.demo_clip import compute_demo_boxes
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
+from tests.demo_boxes import compute_demo_boxes
 from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, NOISE, CommandResult, Pipeline
 from tests.pipeline.doubling import duplicate_messages
 from tests.sentences import require_plain

@@ -8,16 +8,15 @@ import av
 import numpy as np
 
 from defacer_emulator.demo.demo_clip import (
-    FaceBox,
     Pose,
     Role,
-    compute_boxes,
     count_frames,
     demo_cast,
     render_frames,
     write_target_picture,
 )
 from defacer_emulator.demo.picture import save_picture, write_clip
+from tests.demo_boxes import FaceBox, compute_boxes
 from tests.inputs.write_video import patch
 
 SIZE, RATE = (320, 240), 12

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defacer_emulator.demo.demo_clip import FaceBox
+from tests.demo_boxes import FaceBox
 from tests.soak.clips import JobKind
 
 Grey = NDArray[np.uint8]

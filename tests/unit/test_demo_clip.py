@@ -11,8 +11,6 @@ import pytest
 from defacer.engine.errors import VideoError
 from defacer_emulator.demo.demo_clip import (
     ASTRONAUT_FACE,
-    compute_boxes,
-    compute_demo_boxes,
     demo_cast,
     load_astronaut,
     make_demo_clip,
@@ -21,6 +19,7 @@ from defacer_emulator.demo.demo_clip import (
 )
 from defacer_emulator.demo.drawn_clip import drawn_cast, make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import Picture, before_and_after, write_clip
+from tests.demo_boxes import compute_boxes, compute_demo_boxes
 
 SMALL = (320, 180)
 BOTH_LARGE_AT = 0.25  # of the clip's length: both faces are frontal and large
