@@ -88,7 +88,7 @@ def plan_job(
     header = read_header(clip)
     video = object_names.parse_video(source.name)
     assert video is not None
-    job = object_names.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_of(source)
     manifest = Manifest(
         job=job,
         channel=video.channel,

@@ -4,6 +4,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.cloud import Buckets, Topics
 from tests.functions.records import failure_of
 from tests.inbox import document
@@ -11,10 +12,6 @@ from tests.inbox import document
 VIDEO = "channels/street/videos/walk.mp4"
 
 POLICY = "channels/street/policy.json"
-
-
-def job_of(ref: ObjectRef) -> str:
-    return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
 def manifest_of(buckets: Buckets, ref: ObjectRef) -> Manifest:

@@ -72,7 +72,7 @@ class Cloud:
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
         blob = self.buckets.blob(self.buckets.intake, name)
         ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
-        assert asked == object_names.job_id(ref.bucket, ref.name, ref.generation)
+        assert asked == object_names.job_of(ref)
         return ref
 
     def run(self, request: ObjectRef, times: int = 1) -> str:
@@ -81,7 +81,7 @@ class Cloud:
             assert self.ingest(upload_push(request, f"upload {number}")) == 200
         self.deliver(self.topics.segments, self.worker, times)
         self.deliver(self.topics.segments_done, self.merge, times)
-        return object_names.job_id(request.bucket, request.name, request.generation)
+        return object_names.job_of(request)
 
     def run_until_last_merge(self, request: ObjectRef) -> None:
         """Run a request, but do not deliver the last messages to merge."""

@@ -79,7 +79,7 @@ def test_dead_letter_of_an_unplanned_upload_fails_a_job(
 ) -> None:
     ref = buckets.put(buckets.intake, VIDEO, b"whatever")
     assert dead_letter(dead_letter_of(upload_push(ref))) == 200
-    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+    job = object_names.job_of(ref)
     failed = failure_of(buckets, job)
     assert (failed.stage, failed.code, failed.source) == ("ingest", "exhausted", ref)
     assert [event["subject"] for event in topics.events()] == [job]

@@ -39,7 +39,7 @@ def test_faces_are_embedded_only_if_there_are_targets(
     assert ingest(upload_push(ref)) == 200
     (push,) = topics.all(topics.segments)
     assert worker(push) == 200
-    name = object_names.segment_detections(object_names.job_id(ref.bucket, ref.name, ref.generation), 0)
+    name = object_names.segment_detections(object_names.job_of(ref), 0)
     found = SegmentDetections.from_bytes(buckets.get(buckets.work, name))
     faces = [face for sample in found.samples for face in sample.faces]
     assert len(faces) > 0

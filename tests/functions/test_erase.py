@@ -142,10 +142,7 @@ def test_erase_deletes_one_channel_with_all_its_jobs(
 
     assert_erased(buckets, published, under_way, superseded)
     marks = {object_names.failed(each.job) for each in (published, under_way, superseded)}
-    marks |= {
-        object_names.failed(object_names.job_id(ref.bucket, ref.name, ref.generation))
-        for ref in (refused, waiting)
-    }
+    marks |= {object_names.failed(object_names.job_of(ref)) for ref in (refused, waiting)}
     others = {other.ref.name, object_names.published(other.job), object_names.verdict(other.job)}
     assert set(buckets.names(buckets.work)) == marks | others
     assert buckets.names(buckets.intake) == [OTHER, "channels/streets/policy.json"]
@@ -234,7 +231,7 @@ def test_running_planning_leaves_nothing_of_an_erased_job(
 ) -> None:
     buckets.put(buckets.intake, TARGET, b"a picture")
     source = buckets.put(buckets.intake, VIDEO, clip)
-    job = object_names.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_of(source)
 
     def embed(pictures: Sequence[TargetPicture], _: str) -> TargetGallery:
         erase_job(job)

@@ -231,7 +231,7 @@ def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip:
     plan_upload_job(
         source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None)
     )
-    job = object_names.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_of(source)
     failed = failure_of(buckets, job)
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []

@@ -33,7 +33,7 @@ def refuse_picture(buckets: Buckets, clip: Path) -> ObjectRef:
 def test_failure_about_a_picture_loses_the_name(buckets: Buckets, topics: Topics, clip: Path) -> None:
     """The job has no manifest, only its failure."""
     source = refuse_picture(buckets, clip)
-    failed = object_names.failed(object_names.job_id(source.bucket, source.name, source.generation))
+    failed = object_names.failed(object_names.job_of(source))
     before = buckets.blob(buckets.work, failed)
     assert object_names.owner_name(PICTURE) in Failed.model_validate_json(before.download_as_bytes()).message
     assert main(["person", "forget", "Eil", "--channel", "street", "--yes"]) == 0
@@ -58,7 +58,7 @@ def test_unannounced_failure_is_announced_without_the_name(
     untold = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
     for job, name in (
         (condemned.job, object_names.verdict),
-        (object_names.job_id(untold.bucket, untold.name, untold.generation), object_names.failed),
+        (object_names.job_of(untold), object_names.failed),
     ):
         source = condemned.manifest.source if job == condemned.job else untold
         failed = Failed(job=job, source=source, stage="ingest", code=ErrorCode.BAD_TARGET, message=message)
@@ -89,7 +89,7 @@ def test_forget_finds_names_in_nfc_and_nfd(
     refused = buckets.put(buckets.intake, "channels/street/videos/run.mp4", clip)
     message = f"{told}{stored}/1.png shows no face"
     failure.fail_job(
-        object_names.job_id(refused.bucket, refused.name, refused.generation),
+        object_names.job_of(refused),
         "ingest",
         PermanentError("bad-target", message),
         refused,

@@ -10,13 +10,13 @@ from flask.testing import FlaskClient
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.cloud import Buckets, Environment, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
     POLICY,
     VIDEO,
     assert_failed,
     assert_nothing_happened,
-    job_of,
     manifest_of,
     tasks,
 )

@@ -14,6 +14,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.clips import admiral, astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import (
@@ -21,7 +22,6 @@ from tests.functions.ingesting import (
     VIDEO,
     assert_failed,
     assert_nothing_happened,
-    job_of,
     manifest_of,
     tasks,
 )

@@ -15,9 +15,10 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import TargetGallery
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.clips import astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
-from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of, tasks
+from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of, tasks
 from tests.media_engines import with_operations
 from tests.planned import link_job, plan_job
 from tests.proxy import Proxy

@@ -130,7 +130,7 @@ def test_older_upload_does_not_replace_a_newer_result(
     do_all_segments(buckets, linked)
     newer = ObjectRef(bucket=buckets.intake, name=VIDEO, generation=linked.manifest.source.generation + 1)
     metadata = {
-        "defacer-job": object_names.job_id(newer.bucket, newer.name, newer.generation),
+        "defacer-job": object_names.job_of(newer),
         "defacer-source": VIDEO,
         "defacer-source-generation": str(newer.generation),
     }

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from defacer.pipeline import programming_errors
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
-from tests.functions.ingesting import job_of
 from tests.functions.records import failure_of
 from tests.functions.test_dead_letter import dead_letter_of
 from tests.functions.test_webhook import event_push

@@ -150,7 +150,7 @@ def test_later_of_two_rerenders_stays_published(first_done: str, cloud: Cloud, f
     jobs, done = [], []
     for decisions in ({0: "hide"}, {1: "keep"}):
         request = cloud.write_request(first.job, decisions)  # type: ignore[arg-type]  # of dicts' values
-        jobs.append(object_names.job_id(request.bucket, request.name, request.generation))
+        jobs.append(object_names.job_of(request))
         cloud.run_until_last_merge(request)
         done.append(cloud.new_messages(cloud.topics.segments_done))
     for pushes in done if first_done == "older" else reversed(done):
@@ -178,7 +178,7 @@ def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: P
         }
         blob.patch()
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
-    job = object_names.job_id(request.bucket, request.name, request.generation)
+    job = object_names.job_of(request)
     assert cloud.published(job).superseded
     assert cloud.hidden() == [False, True, True]
     with pytest.raises(PermanentError, match="of another upload, by job abab") as raised:
@@ -299,7 +299,7 @@ def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None
     cloud.deliver(cloud.topics.segments_done, cloud.merge)
     assert cloud.buckets.names(cloud.buckets.output) == []
     assert cloud.buckets.names(cloud.buckets.intake) == []
-    job = object_names.job_id(request.bucket, request.name, request.generation)
+    job = object_names.job_of(request)
     marks = [object_names.failed(each) for each in sorted((first.job, job))]
     assert cloud.buckets.names(cloud.buckets.work) == marks
 

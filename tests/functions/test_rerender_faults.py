@@ -28,6 +28,7 @@ from defacer.pipeline.lifecycle import (
 from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
+from defacer.pipeline.storage.object_names import job_of
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.rendering import EILEEN, Cloud
@@ -48,10 +49,6 @@ def cloud(buckets: Buckets, topics: Topics, ingest: Post, worker: Post, merge: P
 def first(cloud: Cloud, clip: Path) -> Planned:
     """A published video with Eileen kept and two other people hidden."""
     return cloud.publish_first(clip)
-
-
-def job_of(request: ObjectRef) -> str:
-    return object_names.job_id(request.bucket, request.name, request.generation)
 
 
 def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said: str) -> None:
@@ -215,7 +212,7 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
     ids=["empty", "no fields", "no text", "no source", "too long"],
 )
 def test_invalid_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
-    request = put(cloud, data, rerender_request.request_name(first.manifest.source))
+    request = put(cloud, data, object_names.rerender_request(first.manifest.source))
     cloud.run(request)
     assert_failed(cloud, request, "ingest", "bad-request", "The re-render request")
 
@@ -226,14 +223,14 @@ def test_request_for_another_upload_than_its_name_is_refused(
 ) -> None:
     """The right to write into one channel's folder must not allow access to another channel's video."""
     source = first.manifest.source
-    name = rerender_request.request_name(source)
+    name = object_names.rerender_request(source)
     if other == "upload":
         name = object_names.RerenderName("street", "ab" * 10).object_name
     elif other == "channel":
         name = name.replace("street", "elsewhere")
     elif other == "bucket":
         source = source.model_copy(update={"bucket": cloud.buckets.output})
-        name = rerender_request.request_name(source)
+        name = object_names.rerender_request(source)
     else:
         source = source.model_copy(update={"name": "channels/street/walk.report.jsonl"})
     request = put(
@@ -245,7 +242,7 @@ def test_request_for_another_upload_than_its_name_is_refused(
 
 
 def test_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
-    name = rerender_request.request_name(first.manifest.source)
+    name = object_names.rerender_request(first.manifest.source)
     request = RerenderRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
     before = cloud.buckets.names(cloud.buckets.work)
     assert cloud.ingest(upload_push(cloud.buckets.put(cloud.buckets.output, name, request))) == 200
@@ -476,7 +473,7 @@ def test_rerender_with_deleted_request_names_the_video(
 def test_request_in_another_channel_announces_to_that_channel_only(
     cloud: Cloud, first: Planned, dead_letter: Post
 ) -> None:
-    name = rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
+    name = object_names.rerender_request(first.manifest.source).replace("street", "elsewhere")
     request = put(cloud, b"{}", name)
     assert dead_letter(dead_letter_of(upload_push(request))) == 200
     failed = cloud.failed(job_of(request))
@@ -487,7 +484,7 @@ def test_request_in_another_channel_announces_to_that_channel_only(
 
 def test_erase_of_foreign_request_keeps_the_other_channel(cloud: Cloud, first: Planned) -> None:
     request = put(
-        cloud, b"{}", rerender_request.request_name(first.manifest.source).replace("street", "elsewhere")
+        cloud, b"{}", object_names.rerender_request(first.manifest.source).replace("street", "elsewhere")
     )
     cloud.run(request)
     assert privacy(["job", "erase", job_of(request), "--yes"]) == 0

@@ -15,10 +15,11 @@ from werkzeug.serving import make_server
 
 from defacer.engine.media.pictures import image_decoder, still_image
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from tests.clips import astronaut, encode_picture
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.conftest import App
-from tests.functions.ingesting import POLICY, VIDEO, assert_failed, job_of, manifest_of
+from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.hostile import progressive_jpeg
 
 TARGET = "channels/street/targets/Nobody.jpg"

@@ -12,6 +12,7 @@ from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import job_of
 from defacer.worker.detect_step import detect_and_announce
 from defacer.worker.engine_adapter import WorkerEngine
 from defacer.worker.redact_step import redact_and_announce
@@ -20,10 +21,6 @@ from tests.functions.merging import REPORT, RESULT
 from tests.functions.records import failure_of
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, find_all_segments, link_job
-
-
-def job_of(ref: ObjectRef) -> str:
-    return object_names.job_id(ref.bucket, ref.name, ref.generation)
 
 
 @pytest.fixture

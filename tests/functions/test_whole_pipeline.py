@@ -58,7 +58,7 @@ def test_upload_is_published_with_only_the_target_visible(
     assert (track.decision, track.person) == (("keep", "Eileen") if kept else ("hide", None))
     assert {event["type"] for event in topics.events()} == {"job.planned", "job.completed"}
     assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
-    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+    job = object_names.job_of(ref)
     stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
     assert buckets.names(buckets.work) == stays
     assert_states_balance(

@@ -94,7 +94,7 @@ def _parse_upload(received: Message) -> None:
         return
     if ref is not None:
         _require_round_trip(ref)
-        object_names.job_id(ref.bucket, ref.name, ref.generation)
+        object_names.job_of(ref)
         _check_name(ref.name)
 
 

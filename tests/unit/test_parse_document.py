@@ -10,6 +10,7 @@ from defacer.pipeline.documents.base import EncodingError, ObjectRef, normalize_
 from defacer.pipeline.documents.manifest import Policy, RerenderRequest
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.storage import object_names
 from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.uploading import Upload, check_upload
@@ -38,7 +39,7 @@ def test_policy_and_request_with_a_mark_are_read(environment: Environment) -> No
     request = RerenderRequest(source=source, decisions={1: "keep"})
     data = MARK + request.model_dump_json().encode()
     assert parse_document(RerenderRequest, data) == request
-    name = rerender_request.request_name(source)
+    name = object_names.rerender_request(source)
     assert (
         rerender_request.parse_request(data, ObjectRef(bucket="intake", name=name, generation=1)) == request
     )

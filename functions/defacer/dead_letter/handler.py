@@ -62,7 +62,7 @@ def handle_dead_letter(message: Message) -> None:
         job.id,
         "dead_letter",
         job.source,
-        stage_already_passed=lambda record: _has_passed(job, record),
+        stage_already_passed=lambda record: record.is_published or _is_late_detection(job, record),
     ):
         record = job_state.read_job(job.id)
         if record.has_failed or record.is_finalized:
@@ -108,11 +108,6 @@ def _is_late_detection(job: _LetterJob, record: JobRecord) -> bool:
     return job.step == "detect" and record.redaction_dispatched
 
 
-def _has_passed(job: _LetterJob, record: JobRecord) -> bool:
-    """Return whether the job does not need the message any more."""
-    return record.is_published or _is_late_detection(job, record)
-
-
 def _job_of(message: Message) -> _LetterJob | None:
     """Return the job that the message is about; None for an object that starts no job."""
     kind = message.attributes.get(pubsub.TYPE)
@@ -128,7 +123,7 @@ def _job_of(message: Message) -> _LetterJob | None:
     ):
         return None
     return _LetterJob(
-        id=object_names.job_id(source.bucket, source.name, source.generation),
+        id=object_names.job_of(source),
         stage="ingest",
         source=source,
         step=None,

@@ -33,7 +33,7 @@ def plan_upload_job(source: ObjectRef, engine: MediaEngine) -> None:
     if source.bucket != settings().intake_bucket or video is None:
         log.info("ignored an object that is not a video of the intake bucket")
         return
-    job = object_names.job_id(source.bucket, source.name, source.generation)
+    job = object_names.job_of(source)
     with failure.fail_job_on_permanent_error(job, "ingest", source):
         if failure.finish_if_over(job):  # a planning can have died after it wrote too late
             return

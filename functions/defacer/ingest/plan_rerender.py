@@ -37,7 +37,7 @@ def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
     if request.bucket != settings().intake_bucket or object_names.parse_rerender(request.name) is None:
         log.info("ignored an object that is not a request of the intake bucket")
         return
-    job = object_names.job_id(request.bucket, request.name, request.generation)
+    job = object_names.job_of(request)
     announced = rerender_request.video_of(request) or request  # the event of a failure names it
     with failure.fail_job_on_permanent_error(
         job, "ingest", announced, stage_already_passed=lambda record: record.is_detection_over

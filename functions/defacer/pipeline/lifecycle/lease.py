@@ -33,8 +33,6 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
-# Races for one lease settle within a round. More lost rounds in a row have another cause.
-
 
 class LeaseTakenError(RetryableError):
     """Another process holds the lease."""

@@ -125,13 +125,10 @@ def require_job_objects(manifest: Manifest) -> None:
 
 def is_job_of(job: str, source: ObjectRef, request: ObjectRef | None) -> bool:
     """Return whether this upload started the job or, with a request, whether this request of the upload's video did."""
-    upload = object_names.job_id(source.bucket, source.name, source.generation)
     if request is None:
-        return job == upload
-    name = object_names.RerenderName(object_names.channel_of_input(source.name) or "", upload).object_name
-    return (request.bucket, request.name) == (source.bucket, name) and job == object_names.job_id(
-        request.bucket, request.name, request.generation
-    )
+        return job == object_names.job_of(source)
+    name = object_names.rerender_request(source)
+    return (request.bucket, request.name) == (source.bucket, name) and job == object_names.job_of(request)
 
 
 def is_segment_video(report: SegmentReport) -> bool:

@@ -19,7 +19,6 @@ from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.lifecycle.lease import utc_now
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.pipeline.storage.object_names import RerenderName
 
 MAX_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
 # The records of a job's end are kept for at least this time (infra/variables.tf). Older requests can be over or not.
@@ -38,7 +37,7 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
     published_report(source)
     if objects.find_blob(source.bucket, source.name, source.generation) is None:
         raise source_gone(source)
-    name = request_name(source)
+    name = object_names.rerender_request(source)
     before = objects.find_blob(settings().intake_bucket, name)
     request = _request(source, {**_decisions(before), **decisions})
     try:
@@ -50,18 +49,12 @@ def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
         )
     except objects.AlreadyWrittenError as error:
         raise RetryableError("another request for the same video arrived at the same moment") from error
-    return object_names.job_id(ref.bucket, ref.name, ref.generation)
+    return object_names.job_of(ref)
 
 
 def report_of(job: str) -> JobReport:
     """Return the published report of this job's video. Raise PermanentError, with a sentence, if none is published."""
     return objects.read_report(published_report(_source_of(job)))
-
-
-def request_name(source: ObjectRef) -> str:
-    """Where requests to render an upload's video again lie."""
-    upload = object_names.job_id(source.bucket, source.name, source.generation)
-    return RerenderName(object_names.channel_of_input(source.name) or "", upload).object_name
 
 
 def parse_request(data: bytes, ref: ObjectRef) -> RerenderRequest:
@@ -76,7 +69,7 @@ def parse_request(data: bytes, ref: ObjectRef) -> RerenderRequest:
         ) from error
     source = request.source
     is_video = source.bucket == ref.bucket and object_names.parse_video(source.name) is not None
-    if not is_video or ref.name != request_name(source):
+    if not is_video or ref.name != object_names.rerender_request(source):
         raise PermanentError(
             ErrorCode.BAD_REQUEST,
             "The re-render request is about another video than its name says. Ask for it again.",
@@ -98,7 +91,7 @@ def video_of(request: ObjectRef) -> ObjectRef | None:
             return parse_request(objects.read(request), request).source
     source = job_state.source_of_job(asked.upload)
     # Not a video of another channel, whose folder this one's owner may not see.
-    return source if source is not None and request_name(source) == request.name else None
+    return source if source is not None and object_names.rerender_request(source) == request.name else None
 
 
 def published_report(source: ObjectRef) -> ObjectRef:
@@ -163,7 +156,7 @@ def _source_in(blob: Blob) -> ObjectRef | None:
 
 def pending(source: ObjectRef) -> dict[int, Decision]:
     """Return the requested decisions that are not in a report yet. The next request for this upload includes them."""
-    return _decisions(objects.find_blob(settings().intake_bucket, request_name(source)))
+    return _decisions(objects.find_blob(settings().intake_bucket, object_names.rerender_request(source)))
 
 
 def _decisions(before: Blob | None) -> dict[int, Decision]:
@@ -174,7 +167,7 @@ def _decisions(before: Blob | None) -> dict[int, Decision]:
     if before is None:
         return {}
     ref = objects.reference(before)
-    job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+    job = object_names.job_of(ref)
     if job_state.is_over(job):
         return {}
     try:

@@ -44,21 +44,17 @@ def write_verdict_once(verdict: Verdict) -> Verdict:
     return verdict
 
 
-def replace_verdict(ref: ObjectRef, verdict: Verdict) -> None:
-    """Write the verdict in place of this version. Do nothing if another version is there by now: that one counts."""
+def change_verdict(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
+    """Change these fields of this version. Do nothing if another version is there by now: that one counts."""
+    changed = Verdict.model_validate({**dict(verdict), **changes})
     with suppress(objects.AlreadyWrittenError):
         objects.replace(
             ref.bucket,
             ref.name,
-            _to_bytes(verdict),
+            _to_bytes(changed),
             generation=ref.generation,
-            metadata=_metadata(verdict),
+            metadata=_metadata(changed),
         )
-
-
-def change_verdict(verdict: Verdict, ref: ObjectRef, **changes: object) -> None:
-    """Change these fields of the verdict, as `replace_verdict` does."""
-    replace_verdict(ref, Verdict.model_validate({**dict(verdict), **changes}))
 
 
 def _to_bytes(verdict: Verdict) -> bytes:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from defacer.picture_formats import SUFFIXES
+from defacer.pipeline.documents.base import ObjectRef
 
 CHANNELS = "channels/"
 JOBS = "jobs/"
@@ -218,6 +219,16 @@ def job_id(bucket: str, object_name: str, generation: int) -> str:
     The id has 20 hex digits (80 bits) of SHA-256, which is short enough to read out and too long to collide.
     """
     return hashlib.sha256(f"{bucket}\n{object_name}\n{generation}".encode()).hexdigest()[:JOB_ID_LENGTH]
+
+
+def job_of(ref: ObjectRef) -> str:
+    """Return the job that this upload or this re-render request starts."""
+    return job_id(ref.bucket, ref.name, ref.generation)
+
+
+def rerender_request(source: ObjectRef) -> str:
+    """Return the name of the request to re-render the video of this upload."""
+    return RerenderName(channel_of_input(source.name) or "", job_of(source)).object_name
 
 
 def is_job_id(text: str) -> bool:

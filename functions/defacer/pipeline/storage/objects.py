@@ -29,7 +29,8 @@ from defacer.report.json_lines import ReportError, split_report
 
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
-MAX_CAS_RETRIES = 5  # of a conditional write that another writer overtakes
+# Of a conditional write that another writer overtakes. Races settle within a round.
+MAX_CAS_RETRIES = 5
 # A larger file is uploaded in chunks of this size. The client's default is 100 MiB, and a chunk is held in memory.
 CHUNK_BYTES = 8 * 1024 * 1024
 

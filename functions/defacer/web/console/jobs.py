@@ -165,14 +165,14 @@ def list_jobs(channel: str) -> dict[str, ListedJob]:
     for blob in objects.list_blobs(config.intake_bucket, object_names.videos_prefix(channel)):
         if object_names.parse_video(blob.name) is not None:
             ref = objects.reference(blob)
-            job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+            job = object_names.job_of(ref)
             jobs[job] = ListedJob(job, blob.updated, blob.name, ref)
             upload_names[job] = blob.name
     for blob in objects.list_blobs(config.intake_bucket, object_names.rerender_prefix(channel)):
         parsed = object_names.parse_rerender(blob.name)
         if parsed is not None:
             ref = objects.reference(blob)
-            job = object_names.job_id(ref.bucket, ref.name, ref.generation)
+            job = object_names.job_of(ref)
             jobs[job] = ListedJob(job, blob.updated, upload_names.get(parsed.upload, blob.name), ref)
     return jobs
 

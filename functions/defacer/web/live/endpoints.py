@@ -96,7 +96,7 @@ async def watch(socket: WebSocket) -> None:
     session = await _accept(socket)
     if session is None:
         return
-    disconnected = asyncio.create_task(_wait_for_websocket_disconnect(socket))
+    disconnected = asyncio.create_task(_wait_for_disconnect(socket.receive))
     status_sent = 0.0
     try:
         with Viewer(session.stream) as viewer:
@@ -125,11 +125,6 @@ def _status_json(session: Session) -> str:
     return json.dumps({**asdict(stream.status), "watching": stream.viewer_count, "ended": stream.ended})
 
 
-async def _wait_for_websocket_disconnect(socket: WebSocket) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
-
-
 async def mjpeg(request: Request) -> Response:
     """Return the stream as MJPEG, for OBS or a player."""
     return _MjpegResponse(require_session(request))
@@ -153,7 +148,7 @@ class _MjpegResponse(Response):
     async def _send_frames(self, viewer: Viewer, receive: Receive, send: Send) -> None:
         raw = [header for header in self.raw_headers if header[0] != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
-        disconnected = asyncio.create_task(_wait_for_http_disconnect(receive))
+        disconnected = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             while not disconnected.done():
                 frame = await viewer.next_frame(STATUS_SECONDS)
@@ -171,6 +166,6 @@ class _MjpegResponse(Response):
             disconnected.cancel()
 
 
-async def _wait_for_http_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while not (await receive())["type"].endswith(".disconnect"):
         pass
