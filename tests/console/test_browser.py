@@ -302,7 +302,7 @@ def test_policy_is_previewed_on_a_frame_and_saved(
     expect(page.get_by_label("One colour")).to_be_checked()
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("colours", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_fits_a_phone_in_light_and_dark(
     browser: Browser, published: PublishedVideo, colours: str
 ) -> None:

@@ -110,11 +110,14 @@ def redacted(engine: Engine, source: Path, gallery: Gallery | None = None) -> Pa
     return result
 
 
+SLOW = pytest.mark.slow
+
+
 def is_moment(number: int) -> bool:
     return any(first <= number < first + frames for first, frames in MOMENTS)
 
 
-@pytest.mark.parametrize("height", [48, 72, 144])
+@pytest.mark.parametrize("height", [48, pytest.param(72, marks=SLOW), pytest.param(144, marks=SLOW)])
 def test_face_shown_briefly_between_samples_is_hidden(engine: Engine, height: int, tmp_path: Path) -> None:
     def scene(number: int) -> list[Shown]:
         return [Shown("admiral", height, 420, 170)] if is_moment(number) else []
@@ -123,7 +126,7 @@ def test_face_shown_briefly_between_samples_is_hidden(engine: Engine, height: in
     assert visible(source, redacted(engine, source), scene) == []
 
 
-@pytest.mark.parametrize("height", [72, 144])
+@pytest.mark.parametrize("height", [72, pytest.param(144, marks=SLOW)])
 def test_stranger_shown_briefly_in_a_targets_place_is_hidden(
     engine: Engine, height: int, tmp_path: Path
 ) -> None:
@@ -140,7 +143,13 @@ def test_stranger_shown_briefly_in_a_targets_place_is_hidden(
 
 
 @pytest.mark.parametrize(
-    ("name", "height"), [("astronaut", 850), ("astronaut", 1000), ("admiral", 1300), ("admiral", 1600)]
+    ("name", "height"),
+    [
+        ("astronaut", 850),
+        pytest.param("astronaut", 1000, marks=SLOW),
+        pytest.param("admiral", 1300, marks=SLOW),
+        ("admiral", 1600),
+    ],
 )
 def test_face_that_fills_the_frame_is_hidden(engine: Engine, name: str, height: int, tmp_path: Path) -> None:
     def scene(number: int) -> list[Shown]:

@@ -124,6 +124,7 @@ def test_without_targets_everyone_is_hidden_in_every_mode(
         assert max(remaining_detail(demo_clip, [out], name)) < GONE
 
 
+@pytest.mark.slow
 def test_other_detector_hides_too(engine: Engine, demo_clip: Path, gallery: Gallery, tmp_path: Path) -> None:
     options = Options(detector="mtcnn")
     faces = link_clip(engine, demo_clip, gallery, options)

@@ -35,6 +35,7 @@ def run(*arguments: str | Path, hidden: bool) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_default_run_without_pytorch_writes_the_same_bytes(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.4, portrait=astronaut()))
     target = tmp_path / "ann.png"

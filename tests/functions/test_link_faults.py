@@ -154,7 +154,14 @@ def test_job_that_fails_during_linking_is_not_dispatched(
     assert embeddings(buckets, planned) == []
 
 
-@pytest.mark.parametrize("crash_after", range(REQUESTS_OF_A_LINK + 1))
+@pytest.mark.parametrize(
+    "crash_after",
+    [
+        *range(0, REQUESTS_OF_A_LINK, 3),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in range(REQUESTS_OF_A_LINK) if n % 3),
+        REQUESTS_OF_A_LINK,
+    ],
+)
 def test_redelivery_continues_after_a_crash_at_any_request(
     crash_after: int,
     buckets: Buckets,

@@ -69,8 +69,15 @@ def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said
     assert cloud.report().rerender is None
 
 
-@pytest.mark.parametrize("gone", ["deleted", "replaced"])
-@pytest.mark.parametrize("when", ["before planning", "before hiding", "before joining"])
+@pytest.mark.parametrize(
+    ("gone", "when"),
+    [
+        ("deleted", "before planning"),
+        ("replaced", "before planning"),
+        ("replaced", "before hiding"),
+        ("deleted", "before joining"),
+    ],
+)
 def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {0: "hide"})
     if when != "before planning":
@@ -200,45 +207,30 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
     return cloud.buckets.put(cloud.buckets.intake, name, data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{}",
-        b"\xff",
-        b'{"version": 1, "decisions": {"1": "keep"}}',
-        b" " * (rerender_request.MAX_BYTES + 1),
-    ],
-    ids=["empty", "no fields", "no text", "no source", "too long"],
-)
-def test_invalid_request_fails_its_job(data: bytes, cloud: Cloud, first: Planned) -> None:
-    request = put(cloud, data, object_names.rerender_request(first.manifest.source))
-    cloud.run(request)
-    assert_failed(cloud, request, "ingest", "bad-request", "The re-render request")
+def test_invalid_request_fails_its_job(cloud: Cloud, first: Planned) -> None:
+    no_source = b'{"version": 1, "decisions": {"1": "keep"}}'
+    for data in (b"", b"{}", b"\xff", no_source, b" " * (rerender_request.MAX_BYTES + 1)):
+        request = put(cloud, data, object_names.rerender_request(first.manifest.source))
+        cloud.run(request)
+        assert_failed(cloud, request, "ingest", "bad-request", "The re-render request")
 
 
-@pytest.mark.parametrize("other", ["upload", "channel", "bucket", "report"])
-def test_request_for_another_upload_than_its_name_is_refused(
-    other: str, cloud: Cloud, first: Planned
-) -> None:
+def test_request_for_another_upload_than_its_name_is_refused(cloud: Cloud, first: Planned) -> None:
     """The right to write into one channel's folder must not allow access to another channel's video."""
     source = first.manifest.source
     name = object_names.rerender_request(source)
-    if other == "upload":
-        name = object_names.RerenderName("street", "ab" * 10).object_name
-    elif other == "channel":
-        name = name.replace("street", "elsewhere")
-    elif other == "bucket":
-        source = source.model_copy(update={"bucket": cloud.buckets.output})
-        name = object_names.rerender_request(source)
-    else:
-        source = source.model_copy(update={"name": "channels/street/walk.report.jsonl"})
-    request = put(
-        cloud, RerenderRequest(source=source, decisions={1: "keep"}).model_dump_json().encode(), name
-    )
-    cloud.run(request)
-    assert cloud.failed(job_of(request)).code == "bad-request"
-    assert cloud.hidden() == [False, True, True]
+    in_output = source.model_copy(update={"bucket": cloud.buckets.output})
+    for named, given in {
+        object_names.RerenderName("street", "ab" * 10).object_name: source,
+        name.replace("street", "elsewhere"): source,
+        object_names.rerender_request(in_output): in_output,
+        name: source.model_copy(update={"name": "channels/street/walk.report.jsonl"}),
+    }.items():
+        document = RerenderRequest(source=given, decisions={1: "keep"}).model_dump_json().encode()
+        request = put(cloud, document, named)
+        cloud.run(request)
+        assert cloud.failed(job_of(request)).code == "bad-request"
+        assert cloud.hidden() == [False, True, True]
 
 
 def test_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.protocol.model import check
 from tests.protocol.mutations import MUTATIONS
 
-INTERLEAVINGS = 300
+INTERLEAVINGS = 150
 MAX_INTERLEAVINGS = 1000  # until a bug is detected; most are within fifty
 
 

@@ -73,7 +73,11 @@ def test_function_is_healthy_and_accepts_only_pushes(function: str, tmp_path: Pa
     ("environment", "sentence"),
     [
         ({"DEFACER_LEASE_SECONDS": "soon"}, "DEFACER_LEASE_SECONDS='soon'"),
-        ({"DEFACER_PRELOAD_MODELS": "true", "DEFACER_REQUIRE_GPU": "true"}, "PyTorch"),
+        pytest.param(
+            {"DEFACER_PRELOAD_MODELS": "true", "DEFACER_REQUIRE_GPU": "true"},
+            "PyTorch",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_misconfigured_worker_exits_with_a_clear_error(
