@@ -96,13 +96,29 @@ test-slow: $(DEV)  ## the slow tests; with BUDGET, starts no test after that man
 .PHONY: test-all
 test-all: test test-slow  ## all tests
 
+.PHONY: coverage
+coverage: $(DEV)  ## the lines that no test runs, by the tests of unit, engine, functions, console and commands
+	@$(VENV)/bin/coverage erase
+	@$(VENV)/bin/coverage run $(PYTEST) -m "not slow" $(or $(TESTS),tests/unit tests/engine tests/functions tests/console tests/commands)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
+# Run the demo and tests on another Python, in an environment of its own: $(1) is its series, $(2) the tests.
+define test_on
+	@found=$$($(RUN) -m tests.newest_python $(1)) || exit 1; \
+	series=$${found%% *}; python=$${found#* }; \
+	if test -z "$$found"; then echo "Skipped: this machine has no $(if $(1),Python $(1),supported Python newer than that of $(VENV))."; exit 0; fi; \
+	echo "Using Python $$series ($$python) in .venv-$$series"; \
+	$(MAKE) --no-print-directory VENV=".venv-$$series" PYTHON="$$python" demo test TESTS="$(2)"
+endef
+
 .PHONY: test-newest-python
 test-newest-python: $(BOOTSTRAPPED)  ## the demo and the engine's tests on the newest supported Python of this machine, in its own environment
-	@found=$$($(RUN) -m tests.newest_python) || exit 1; \
-	series=$${found%% *}; python=$${found#* }; \
-	if test -z "$$found"; then echo "Nothing to do: no supported Python on this machine is newer than that of $(VENV)."; exit 0; fi; \
-	echo "Using Python $$series ($$python) in .venv-$$series"; \
-	$(MAKE) --no-print-directory VENV=".venv-$$series" PYTHON="$$python" demo test TESTS=tests/engine
+	$(call test_on,,tests/engine)
+
+.PHONY: test-python
+test-python: $(BOOTSTRAPPED)  ## the demo and the tests on another Python of this machine: SERIES=3.12 [TESTS="tests/unit"]
+	$(call test_on,$(or $(SERIES),$(error Name a Python: make test-python SERIES=3.12)),$(or $(TESTS),tests))
 
 .PHONY: lint
 lint: $(DEV)  ## lint, format and types; changes nothing
@@ -192,5 +208,5 @@ pin-base:  ## write today's digest of the images' base into infra/Dockerfile; ne
 .PHONY: clean
 clean:  ## stop the emulator; delete all files of the emulator, the demo and the tools, but not the environments
 	@if test -f .emulator/state.json; then $(DEFACER) emulator down; fi
-	@rm -rf bill-of-materials.cdx.json .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf bill-of-materials.cdx.json .coverage .coverage.* .emulator demo .screenshots .fuzz .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

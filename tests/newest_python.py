@@ -1,13 +1,14 @@
-"""Print the newest supported CPython on this machine and its version: python -m tests.newest_python.
+"""Print a CPython of this machine and its series: python -m tests.newest_python [SERIES].
 
-The script prints nothing if no supported Python is newer than the running one. It searches PATH and pyenv's versions.
+Without a series, such as 3.12, the script prints the newest supported Python if it is newer than the running one. The
+script prints nothing if it finds none. It searches PATH and pyenv's versions.
 """
 
 import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +39,15 @@ def supported_series() -> set[str]:
     return {text.rpartition(" :: ")[2] for text in project["classifiers"]}
 
 
-def find_newest(folders: Iterable[Path], running: tuple[int, int]) -> Python | None:
-    """Return the newest supported Python in these folders, or None if none is newer than the series `running`."""
-    found = [
-        python
-        for path in _candidates(folders)
-        if (python := _describe(path))
-        and python.series in supported_series()
-        and python.version[:2] > running
-    ]
-    return max(found, default=None)
+def find_newest(folders: Iterable[Path], series: Collection[str]) -> Python | None:
+    """Return the newest Python of these series in these folders, or None."""
+    found = (_describe(path) for path in _candidates(folders))
+    return max((python for python in found if python and python.series in series), default=None)
+
+
+def newer_series(running: tuple[int, int]) -> set[str]:
+    """Return the supported series that are newer than the series `running`."""
+    return {series for series in supported_series() if tuple(map(int, series.split("."))) > running}
 
 
 def _candidates(folders: Iterable[Path]) -> Iterator[Path]:
@@ -73,10 +73,10 @@ def _describe(path: Path) -> Python | None:
 
 
 def main() -> None:
-    """Print the newest supported Python in PATH and in pyenv's versions."""
+    """Print the newest Python of these series in PATH and in pyenv's versions."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders = [*map(Path, os.environ.get("PATH", "").split(os.pathsep)), *pyenv.glob("versions/*/bin")]
-    if python := find_newest(folders, sys.version_info[:2]):
+    if python := find_newest(folders, sys.argv[1:] or newer_series(sys.version_info[:2])):
         print(python.series, python.path)
 
 

@@ -1,4 +1,4 @@
-"""The tests and commands that tests/README.md names exist, and each of its figures names a commit."""
+"""The tests and commands that the pages of tests/ name exist, and each figure of a long run names a commit."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 
 from tests.servers import ROOT
 
-PAGE = (ROOT / "tests" / "README.md").read_text()
+PAGES = {name: (ROOT / "tests" / name).read_text() for name in ("README.md", "LONG_RUNS.md", "PROMISES.md")}
+ITEMS = PAGES["PROMISES.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-ITEMS = PAGE.split("## Unbreakable, item by item")[1]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -31,7 +31,9 @@ def test_tests_of_a_promise_exist(row: list[str]) -> None:
         assert "\ndef test_" in (ROOT / file).read_text(), file
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [^`]+)`", PAGE))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"`((?:make|python -m) [^`]+)`", "".join(PAGES.values()))))
+)
 def test_command_exists(command: str) -> None:
     words = command.split()
     if words[0] == "make":
@@ -41,7 +43,7 @@ def test_command_exists(command: str) -> None:
         assert "__main__" in module.with_suffix(".py").read_text()
 
 
-@pytest.mark.parametrize("row", rows(PAGE.split("## Unbreakable")[0]), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows(PAGES["LONG_RUNS.md"]), ids=lambda row: row[0])
 def test_figure_names_its_commit(row: list[str]) -> None:
     found, at = row[2:]
     elsewhere = re.fullmatch(r"`(\S+\.md)`", found)
