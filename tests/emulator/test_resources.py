@@ -43,11 +43,3 @@ def test_dead_letters_end_in_the_lost_letters_without_a_cycle() -> None:
             seen.append(topic)
             topic = next_topic[topic]
         assert topic == LOST_LETTERS
-
-
-def test_worker_stops_before_its_ack_deadline() -> None:
-    deadline = Settings.from_environment(RESOURCES.environment()).deadline_seconds
-
-    assert all(
-        function.ack_deadline_seconds > deadline for function in FUNCTIONS if function.name == "worker"
-    )

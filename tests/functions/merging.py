@@ -11,6 +11,7 @@ from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.records import failure_of
 from tests.planned import Planned
+from tests.servers import wait_until
 
 RESULT = "channels/street/walk.mp4"
 
@@ -69,6 +70,10 @@ def deliver_concurrently(merge: Post, planned: Planned) -> list[int]:
 
 def lease_expiry(buckets: Buckets, name: str) -> datetime:
     return Lease.model_validate_json(buckets.get(buckets.work, name)).expires_at
+
+
+def wait_for_expiry(buckets: Buckets, name: str) -> None:
+    wait_until(lambda: datetime.now(UTC) > lease_expiry(buckets, name), "the lease ran out")
 
 
 def expire_lease(buckets: Buckets, name: str) -> None:

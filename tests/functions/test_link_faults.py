@@ -24,7 +24,7 @@ from tests.functions.linking import (
     redact_tasks,
     store_inputs_of_link,
 )
-from tests.functions.merging import deliver_concurrently, expire_lease, lease_expiry
+from tests.functions.merging import deliver_concurrently, expire_lease, lease_expiry, wait_for_expiry
 from tests.functions.records import put_lease
 from tests.functions.working import lease_name, work
 from tests.media_engines import with_operations
@@ -86,10 +86,7 @@ def test_linker_that_lost_its_lease_changes_nothing(
         """Stall until the lease has expired and another merge has linked the faces."""
         if wakes_up == "after linking":
             list(job.detections)
-        wait_until(
-            lambda: datetime.now(UTC) > lease_expiry(buckets, lease),
-            "the lease ran out",
-        )
+        wait_for_expiry(buckets, lease)
         link_and_dispatch(
             planned.segment_done(1), "second", with_operations(MergeEngine(), link=lambda _: other)
         )

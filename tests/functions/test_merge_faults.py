@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,12 @@ from tests.functions.merging import (
     assert_published,
     deliver_concurrently,
     expire_lease,
-    lease_expiry,
     published_of,
+    wait_for_expiry,
 )
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, link_job, plan_job
 from tests.proxy import Proxy
-from tests.servers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +80,7 @@ def test_merge_that_lost_its_lease_publishes_nothing(
     def frozen(parts: JoinInput) -> JoinedVideo:
         """Join, then stall until the lease has expired and another merge has published the result."""
         joined = MergeEngine().join(parts)
-        wait_until(
-            lambda: datetime.now(UTC) > lease_expiry(buckets, lease),
-            "the lease ran out",
-        )
+        wait_for_expiry(buckets, lease)
         join_and_publish(linked.segment_done(1), "second", MergeEngine())
         return joined
 
