@@ -6,9 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings
 from defacer.report.compact_boxes import Box
@@ -20,6 +22,7 @@ MAX_DRIFT_MS = 0.5
 HIDDEN_SHARE = 0.5  # a face counts as hidden by its masks if they schedule this share of its box
 Floats = NDArray[np.float64]
 Place = tuple[int, Sequence[float]]  # time, box
+HEAVY_BLUR = 6  # as score.py: a face that is like its own blur shows no structure to judge by
 GRID = 24  # points in a row and a column of a box, to measure how much of it is covered
 
 
@@ -62,6 +65,32 @@ def visible_by_masks(faces: Faces, times: list[int], truth: Truth) -> tuple[Shar
         visible[role].append(share < HIDDEN_SHARE)
     leaked, kept = (Share(sum(found), len(found)) for found in visible.values())
     return leaked, kept
+
+
+def graded_crop(gray: NDArray[Any], box: Sequence[float], score: ModuleType) -> NDArray[Any] | None:
+    """Return score.py's crop of a face in a gray frame, or None if score.py would not grade the face."""
+    crop: NDArray[Any] | None = score.crop(gray, box)
+    if crop is None or score.ssim(crop, cv2.GaussianBlur(crop, (0, 0), HEAVY_BLUR)) >= score.SEEN_SSIM:
+        return None
+    return crop
+
+
+def seen_places(segment: Segment, result: Path, places: Sequence[Place], score: ModuleType) -> list[Place]:
+    """Return the places of a segment that can be seen in its redacted frames, by score.py's test of the pixels."""
+    seen = []
+    sources = read_frames(segment.source, segment.start, segment.end)
+    for source, redacted in zip(sources, read_frames(str(result)), strict=True):
+        here = [place for place in places if place[0] == source.pts]
+        if not here:
+            continue
+        before, after = (
+            cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY) for frame in (source, redacted)
+        )
+        for place in here:
+            crop = graded_crop(before, place[1], score)
+            if crop is not None and score.ssim(crop, score.crop(after, place[1])) >= score.SEEN_SSIM:
+                seen.append(place)
+    return seen
 
 
 def covered_by_masks(faces: Faces, times: Sequence[int], places: Sequence[Place]) -> list[float]:

@@ -44,6 +44,7 @@ from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
 from tests.quality.clips import Clip, load_clips, load_score
 from tests.quality.figures import Share, percent, table
+from tests.quality.grades import graded_crop
 from tests.quality.people import SAME_PEOPLE
 
 MAX_RECOGNISED = 0.001
@@ -51,7 +52,6 @@ MIN_POWER = 0.5  # a measure that does not recognise half of the faces in plain 
 RECOGNIZERS: tuple[RecognizerName, ...] = ("sface", "facenet-casia")
 MODES = ("blur", "pixelate", "solid", "image")
 VIEWS = 8  # other source crops of a track that a hidden face is compared with
-HEAVY_BLUR = 6  # as score.py: a face that is like its own blur shows no structure to judge by
 SEARCH_SIDE = 960  # pixels, the long side of the frames for the landmark search
 SAME_FACE = 0.3  # overlap of a detection with a face of the truth
 # Where landmarks are in a face that the detector does not find: eyes, nose and mouth corners, as shares of the box.
@@ -203,10 +203,9 @@ def _graded(
     for frame, track, role, *box in clip.truth["faces"]:
         if frame != number or role == "ignore":
             continue
-        crop = score.crop(gray, box)
-        if crop is None or score.ssim(crop, cv2.GaussianBlur(crop, (0, 0), HEAVY_BLUR)) >= score.SEEN_SSIM:
-            continue
-        yield track, box, crop
+        crop = graded_crop(gray, box, score)
+        if crop is not None:
+            yield track, box, crop
 
 
 def _with_landmarks(image: Image, boxes: Sequence[Sequence[float]], engine: Engine) -> list[Detection]:
