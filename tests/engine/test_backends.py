@@ -115,16 +115,6 @@ def test_centerface_in_the_fastest_precision_detects_the_same_faces(centerface: 
     assert_same_faces(network(pictures()), centerface)
 
 
-def test_centerface_detects_in_a_small_picture_alone_as_in_a_batch() -> None:
-    """Otherwise the detections would depend on where a segment begins."""
-    network = openvino_backend.CenterFaceNetwork(weights.centerface(), openvino_backend.fastest_precision())
-    small = np.tile(np.ascontiguousarray(pictures()[:, :128, :160]), (5, 1, 1, 1))
-    small = np.stack([np.roll(picture, 9 * number, axis=1) for number, picture in enumerate(small)])
-    alone = [np.concatenate(output) for output in zip(*(network(one[None]) for one in small), strict=True)]
-    for together, apart in zip(network(small), alone, strict=True):
-        assert np.abs(together - apart).max() < 1e-3
-
-
 def test_centerface_accepts_more_sizes_than_it_caches() -> None:
     network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
     first = network(pictures())
@@ -202,15 +192,6 @@ def test_sface_in_float32_equals_the_published_quantised_file(sface: Array) -> N
 def test_sface_in_the_fastest_precision_moves_no_face_far(sface: Array) -> None:
     found = openvino_backend.SFaceNetwork(weights.sface(), openvino_backend.fastest_precision())(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.05
-
-
-@pytest.mark.parametrize("precision", ["f32", openvino_backend.fastest_precision()])
-def test_sface_embeds_a_face_alone_as_in_a_batch(precision: str) -> None:
-    """Otherwise the decisions would depend on where a segment begins."""
-    network = openvino_backend.SFaceNetwork(weights.sface(), precision)
-    faces = np.concatenate([aligned(), aligned()[:, ::-1], aligned()[:, :, ::-1]])[:7]
-    alone = np.concatenate([network(face[None]) for face in faces])
-    assert np.linalg.norm(unit(network(faces)) - unit(alone), axis=1).max() < 1e-3
 
 
 def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> None:

@@ -35,10 +35,6 @@ from defacer.engine.runtime.prefetch import usable_threads  # noqa: E402
 # threads that do so at the same time deadlock, so it happens here in one thread.
 _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 
-MAX_SFACE_BATCH = 4
-# Pictures of at most this many pixels are computed in batches: 1.3 instead of 1.9 ms for one of 160x128 in bfloat16.
-# The caches are too small for batches of larger ones.
-SMALL_PIXELS, MAX_SMALL_BATCH = 2**15, 8
 MAX_COMPILED_SIZES = 4  # a network for one size is 15 % faster than one for any size; compiling takes 0.2 s
 
 
@@ -51,7 +47,7 @@ def fastest_precision() -> str:
 class _AnySizeNetwork:
     """A network of an ONNX file for pictures of any size whose sides are multiples of 32.
 
-    Each calling thread computes on one core.
+    Each calling thread computes on one core, one picture at a time, because the caches are too small for batches.
     """
 
     reads_bgr = False
@@ -67,7 +63,7 @@ class _AnySizeNetwork:
             if shape not in self._requests:
                 height, width, _ = shape
                 model = openvino.Core().read_model(self._path)
-                model.reshape([openvino.Dimension(1, _max_batch(height, width)), 3, height, width])
+                model.reshape([1, 3, height, width])
                 steps = PrePostProcessor(model)
                 steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
                 if self.reads_bgr:
@@ -79,22 +75,17 @@ class _AnySizeNetwork:
             return self._requests[shape]
 
 
-def _max_batch(height: int, width: int) -> int:
-    return MAX_SMALL_BATCH if height * width <= SMALL_PIXELS else 1
-
-
 class CenterFaceNetwork(_AnySizeNetwork):
     """CenterFace's ONNX file, for RGB uint8 pictures (N, H, W, 3). `centerface_faces` describes the outputs."""
 
     def __call__(self, pictures: Image) -> list[Array]:
         """Return heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
         request = self._requests_for_size(pictures.shape[1:]).for_this_thread()
-        batch = _max_batch(*pictures.shape[1:3])
         found = []
-        for first in range(0, len(pictures), batch):
-            request.infer([pictures[first : first + batch]])
-            found.append([tensor.data.copy() for tensor in request.output_tensors])
-        return [np.concatenate(output) for output in zip(*found, strict=True)]
+        for index in range(len(pictures)):
+            request.infer([pictures[index : index + 1]])
+            found.append([tensor.data[0].copy() for tensor in request.output_tensors])
+        return [np.stack(output) for output in zip(*found, strict=True)]
 
 
 class YuNetNetwork(_AnySizeNetwork):
@@ -110,25 +101,18 @@ class YuNetNetwork(_AnySizeNetwork):
 
 
 class SFaceNetwork:
-    """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors.
-
-    In bfloat16 a face takes 4.8 ms alone and 4.0 ms in a batch of four, because the weights are read once for each
-    batch. On AVX-512, a face has the same embedding alone and in a batch.
-    """
+    """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors."""
 
     def __init__(self, path: Path, precision: str):
-        model = openvino.Core().read_model(path)
-        model.reshape([openvino.Dimension(1, MAX_SFACE_BATCH), 3, 112, 112])
-        steps = PrePostProcessor(model)
+        steps = PrePostProcessor(openvino.Core().read_model(path))
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         self._requests = _Requests(steps.build(), precision)
 
     def __call__(self, faces: Image) -> Array:
-        """Return the embeddings (N, 128)."""
+        """Return the embeddings (N, 128), one face at a time."""
         request = self._requests.for_this_thread()
-        batches = np.array_split(faces, -(-len(faces) // MAX_SFACE_BATCH))
-        return np.concatenate([request.infer([batch])[0].copy() for batch in batches])
+        return np.concatenate([request.infer([face[None]])[0].copy() for face in faces])
 
 
 class FaceNetNetwork:
