@@ -121,10 +121,11 @@ test-python: $(BOOTSTRAPPED)  ## the demo and the tests on another Python of thi
 	$(call test_on,$(or $(SERIES),$(error Name a Python: make test-python SERIES=3.12)),$(or $(TESTS),tests))
 
 .PHONY: lint
-lint: $(DEV)  ## lint, format and types; changes nothing
+lint: $(DEV)  ## lint, format, types and prose; changes nothing
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "Not formatted as ruff does: run $(VENV)/bin/ruff format ."; exit 1; }
 	@$(VENV)/bin/mypy
+	@$(RUN) -m tests.prose
 
 .PHONY: check
 check: lint test  ## the gate: lint, format, types, tests; changes nothing

@@ -262,7 +262,7 @@ def test_render_refuses_arguments_with_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_report_with_an_unknown_recogniser_is_refused(redacted: Path, tmp_path: Path, defacer: Run) -> None:
+def test_a_report_with_an_unknown_recognizer_is_refused(redacted: Path, tmp_path: Path, defacer: Run) -> None:
     report = tmp_path / "out.jsonl"
     first, *rest = (redacted / "out.jsonl").read_bytes().splitlines(keepends=True)
     head = json.loads(first)

@@ -291,7 +291,7 @@ def test_policy_is_previewed_on_a_frame_and_saved(
     expect(page.get_by_alt_text("The picture that covers faces")).to_be_visible()
     expect(page.get_by_text("Videos fail until you upload one")).to_have_count(0)
     expect(page.locator("#color")).to_be_hidden()
-    page.get_by_label("One colour").check()
+    page.get_by_label("One color").check()
     expect(page.locator("#color")).to_be_visible()
     page.get_by_role("button", name="Show the preview").click()
     expect(page.get_by_text("2 faces are hidden.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
@@ -299,18 +299,18 @@ def test_policy_is_previewed_on_a_frame_and_saved(
     window.check_page("policy")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
-    expect(page.get_by_label("One colour")).to_be_checked()
+    expect(page.get_by_label("One color")).to_be_checked()
 
 
-@pytest.mark.parametrize("colours", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("colors", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_fits_a_phone_in_light_and_dark(
-    browser: Browser, published: PublishedVideo, colours: str
+    browser: Browser, published: PublishedVideo, colors: str
 ) -> None:
     context = browser.new_context(
         viewport={"width": 360, "height": 740},
         has_touch=True,
         is_mobile=True,
-        color_scheme=colours,  # type: ignore[arg-type]
+        color_scheme=colors,  # type: ignore[arg-type]
     )
     window = Window(context.new_page())
     page = window.page
@@ -324,7 +324,7 @@ def test_every_page_fits_a_phone_in_light_and_dark(
         page.goto(address)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         window.errors.clear() if name == "nothing" else None  # the browser logs the 404
-        window.check_page(f"phone-{colours}-{name}")
+        window.check_page(f"phone-{colors}-{name}")
     context.close()
 
 

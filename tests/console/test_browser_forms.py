@@ -93,11 +93,11 @@ def test_back_restores_a_changed_policy_with_its_fields(
     page = window.page
     page.goto(visitor.url("street", "policy"))
     expect(page.locator("#color")).to_be_hidden()
-    page.get_by_label("One colour").check()
+    page.get_by_label("One color").check()
     page.goto(visitor.url("street", "people"))
     assert dialogs == ["beforeunload"]
     page.go_back()
-    expect(page.get_by_label("One colour")).to_be_checked()
+    expect(page.get_by_label("One color")).to_be_checked()
     expect(page.locator("#color")).to_be_visible()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()

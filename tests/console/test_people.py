@@ -102,7 +102,7 @@ def test_turned_picture_is_stored_with_a_warning(visitor: Visitor) -> None:
     answer = add(visitor, encode_picture(turned(astronaut(), 155))).json()
     assert (answer["usable"], answer["doubtful"]) == (True, True)
     assert answer["message"].endswith(
-        "turned away from the camera. Pictures from the front are recognised more reliably."
+        "turned away from the camera. Pictures from the front are recognized more reliably."
     )
 
 

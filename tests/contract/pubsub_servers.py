@@ -22,7 +22,7 @@ STOP_SECONDS = 10
 
 @dataclass(frozen=True)
 class Differences:
-    """The behaviour that differs between the emulators. The tests assert both values."""
+    """The behavior that differs between the emulators. The tests assert both values."""
 
     min_ack_deadline: int  # seconds
     error_for_attempts_out_of_range: type[exceptions.GoogleAPICallError]

@@ -89,7 +89,7 @@ def visible(
 
 
 def redacted(picture: Picture, faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the first frame of a video in grey, before and after it is redacted by these faces."""
+    """Return the first frame of a video in gray, before and after it is redacted by these faces."""
     return _redacted(picture, MaskSchedule(faces), 0, BLUR)
 
 

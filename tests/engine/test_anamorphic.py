@@ -1,4 +1,4 @@
-"""Test videos whose pixels are not square: faces are detected, recognised and hidden as displayed."""
+"""Test videos whose pixels are not square: faces are detected, recognized and hidden as displayed."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext

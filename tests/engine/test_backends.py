@@ -62,7 +62,7 @@ def aligned() -> Image:
 
 @pytest.fixture(scope="module")
 def sface() -> Array:
-    """Return what ONNX's own reference computes for `aligned()` from the published, quantised file."""
+    """Return what ONNX's own reference computes for `aligned()` from the published, quantized file."""
     model = onnx.load(weights.fetch(weights.SFACE, None))
     (picture,) = (value for value in model.graph.input if value.name == "data")
     del model.graph.input[:]  # the file lists its weights as inputs too

@@ -87,7 +87,7 @@ def write_scene(path: Path, scene: Scene, frames: int, size: tuple[int, int] = (
     return path
 
 
-def greys(path: Path) -> list[np.ndarray]:
+def grays(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
@@ -95,7 +95,7 @@ def greys(path: Path) -> list[np.ndarray]:
 def visible(source: Path, result: Path, scene: Scene, who: str | None = None) -> list[int]:
     """Return the frames of the result that still show a face, or this person's face."""
     found = []
-    for number, (one, other) in enumerate(zip(greys(source), greys(result), strict=True)):
+    for number, (one, other) in enumerate(zip(grays(source), grays(result), strict=True)):
         for shown in scene(number):
             x1, y1, x2, y2 = (float(side) for side in shown.box)
             if who in (None, shown.name) and is_seen(one, other, (x1, y1, x2, y2)):

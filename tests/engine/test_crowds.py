@@ -1,4 +1,4 @@
-"""Test faces that the lower edge or a neighbour covers, in generated crowds."""
+"""Test faces that the lower edge or a neighbor covers, in generated crowds."""
 
 from collections.abc import Sequence
 

@@ -93,7 +93,7 @@ def test_every_view_is_embedded_on_request(clip: Path) -> None:
     assert embedded(findings) == [sample.pts for sample in findings.samples]
 
 
-def test_embedded_view_has_the_recognisers_quality(clip: Path) -> None:
+def test_embedded_view_has_the_recognizers_quality(clip: Path) -> None:
     faces = [face for sample in detect_clip(clip, 1.3).samples for face in sample.faces]
     assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
 

@@ -32,7 +32,7 @@ from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE
 GONE, KEPT = 0.5, 0.75
 
 
-def grey(path: Path | str) -> list[np.ndarray]:
+def gray(path: Path | str) -> list[np.ndarray]:
     return [frame.to_ndarray(format="gray") for frame in read_frames(str(path))]
 
 
@@ -44,7 +44,7 @@ def likeness(before: np.ndarray, after: np.ndarray) -> float:
 
 def remaining_detail(clip: Path, results: list[Path], name: str) -> list[float]:
     """Return the remaining detail of a face in each frame where the source shows it clearly."""
-    after = [frame for path in results for frame in grey(path)]
+    after = [frame for path in results for frame in gray(path)]
     found = []
     for face in compute_demo_boxes(DEMO_SECONDS, DEMO_SIZE, DEMO_RATE):
         if face.name == name and face.visible:
@@ -56,7 +56,7 @@ def remaining_detail(clip: Path, results: list[Path], name: str) -> list[float]:
 
 @cache
 def grey_of(path: Path) -> list[np.ndarray]:
-    return grey(path)
+    return gray(path)
 
 
 def link_clip(engine: Engine, clip: Path, gallery: Gallery | None, options: Options) -> Faces:
@@ -158,7 +158,7 @@ def test_pixels_outside_every_face_are_only_re_encoded(
 ) -> None:
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), faces_without_targets, str(out), Options())
-    for before, after in zip(grey_of(demo_clip), grey(out), strict=True):
+    for before, after in zip(grey_of(demo_clip), gray(out), strict=True):
         corner = np.s_[:20, :60]
         assert cv2.PSNR(before[corner], after[corner]) > 40
 
@@ -234,7 +234,7 @@ def test_faces_of_another_video_are_refused_before_writing(
             redact_segment(Segment(str(demo_clip)), other, str(tmp_path / "out.nut"), Options())
 
 
-def test_gallery_of_another_recogniser_is_refused(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
+def test_gallery_of_another_recognizer_is_refused(engine: Engine, demo_clip: Path, gallery: Gallery) -> None:
     findings = engine.detect_segment(
         Segment(str(demo_clip), None, frame_times(demo_clip)[3]), gallery, Options()
     )

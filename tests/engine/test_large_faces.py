@@ -96,7 +96,7 @@ def test_merged_box_covers_the_boxes_of_both_searches() -> None:
 
 
 def test_landmarks_of_the_full_search_are_kept() -> None:
-    """They align the crop for the recogniser. The landmarks of a part of the face are wrong."""
+    """They align the crop for the recognizer. The landmarks of a part of the face are wrong."""
     whole, part, close = face(100, 0, 480, 340, 0.6), face(300, 90, 500, 280, 0.9), face(120, 20, 500, 360)
     assert (merge_large_faces([whole, part], [close], 640, 0.3)[0].landmarks == whole.landmarks).all()
     assert (merge_large_faces([part], [close], 640, 0.3)[0].landmarks == close.landmarks).all()

@@ -30,7 +30,7 @@ def allowed(field: str) -> tuple[str, ...]:
     return next(values for values in map(get_args, literals) if values and isinstance(values[0], str))
 
 
-def test_policy_and_engine_have_the_same_recognisers_levels_and_limits() -> None:
+def test_policy_and_engine_have_the_same_recognizers_levels_and_limits() -> None:
     assert set(MEASURED) == set(VERSIONS) == set(allowed("recognizer"))
     assert all(tuple(found.levels) == LEVELS == allowed("recognition") for found in MEASURED.values())
     assert {name: found.max_match_threshold for name, found in MEASURED.items()} == MAX_MATCH_THRESHOLDS
@@ -74,9 +74,9 @@ def test_strangers_are_unknown_without_a_distance_or_a_measurement() -> None:
     assert strangers_at("facenet-vggface2", 0.5) is None
 
 
-def test_an_unknown_recogniser_is_named_with_the_known_ones() -> None:
+def test_an_unknown_recognizer_is_named_with_the_known_ones() -> None:
     with pytest.raises(
-        EngineError, match="the recogniser is 'casia-webface', allowed are sface, facenet-casia"
+        EngineError, match="the recognizer is 'casia-webface', allowed are sface, facenet-casia"
     ):
         calibration_of("casia-webface/20180408-102900/1")
 

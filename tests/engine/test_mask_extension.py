@@ -438,11 +438,11 @@ def require_near(one: dict[int, list[Box]], other: dict[int, list[Box]]) -> None
 def redacted(
     folder: Path, pictures: Sequence[Picture], faces: Faces
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
-    """Return the frames, in grey, of the scene's video and of its redacted copy."""
+    """Return the frames, in gray, of the scene's video and of its redacted copy."""
     source, out = write(folder / "in.mp4", pictures), folder / "out.nut"
     known = in_units_of(replace(faces, time_base=time_base_of(source)), frame_times(source))
     redact_segment(Segment(str(source)), known, str(out), Options())
-    return list(grey(source)), list(grey(out))
+    return list(gray(source)), list(gray(out))
 
 
 def in_units_of(faces: Faces, shown: Sequence[int]) -> Faces:
@@ -473,7 +473,7 @@ def time_base_of(path: Path) -> str:
         return f"{base.numerator}/{base.denominator}"
 
 
-def grey(path: Path) -> Iterator[NDArray[np.uint8]]:
+def gray(path: Path) -> Iterator[NDArray[np.uint8]]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield np.asarray(frame.to_ndarray(format="gray"), np.uint8)

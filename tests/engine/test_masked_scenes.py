@@ -75,7 +75,7 @@ def near_face(decision: Decision = "keep", box: Box = BESIDE) -> TrackRecord:
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])
-def test_target_under_a_neighbours_mask_stays_visible(mode: str) -> None:
+def test_target_under_a_neighbors_mask_stays_visible(mode: str) -> None:
     style = Style(mode, picture=np.full((8, 8, 4), 255, np.uint8))
     frames = [[Shown(TARGET, BESIDE), Shown(HIDDEN, STRANGER)]] * 20
     tracks = [track(0, dict.fromkeys(range(0, RATE, 5), STRANGER)), near_face()]

@@ -18,8 +18,8 @@ Packets = list["av.Packet[Any]"]
 
 def pictures() -> Iterator[av.VideoFrame]:
     for number in range(FRAMES):
-        grey = np.full((96, 128, 3), 40 + 4 * number, np.uint8)
-        frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv420p")
+        gray = np.full((96, 128, 3), 40 + 4 * number, np.uint8)
+        frame = av.VideoFrame.from_ndarray(gray, format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, RATE)
         yield frame
 

@@ -60,6 +60,6 @@ def test_crop_at_the_edge_of_the_picture_has_the_networks_size(engine: Engine) -
         assert crop.dtype == np.uint8
 
 
-def test_unknown_recogniser_is_refused_with_the_choices() -> None:
+def test_unknown_recognizer_is_refused_with_the_choices() -> None:
     with pytest.raises(EngineError, match="'lfw', allowed are sface, facenet-casia, facenet-vggface2"):
         make_recognizer("lfw")

@@ -61,7 +61,7 @@ def test_face_is_redacted_and_other_pixels_are_unchanged(mode: str, pixel_format
     inside = np.s_[y1:y2, x1:x2]
     detail = [cv2.Laplacian(image[inside].astype(np.float32), cv2.CV_32F) for image in (before, after)]
     likeness = np.corrcoef(detail[0].ravel(), detail[1].ravel())[0, 1]
-    assert not likeness > 0.35  # a flat colour has no detail at all: NaN
+    assert not likeness > 0.35  # a flat color has no detail at all: NaN
     # Chroma cells reach one pixel farther than the mask.
     untouched = cv2.erode(outside(FACE).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert (before[untouched] == after[untouched]).all()
@@ -147,7 +147,7 @@ def test_remaining_detail_does_not_grow_with_the_size_of_a_face(mode: str) -> No
     )  # cells' edges are rounded
 
 
-def test_blur_keeps_at_most_four_colours() -> None:
+def test_blur_keeps_at_most_four_colors() -> None:
     """Only the means of the mask's quarters remain: two pictures with the same means have the same result."""
     quarters = np.random.default_rng(2).integers(60, 180, (2, 2), np.uint8)
     flat = quarters.repeat(150, 0).repeat(150, 1)[..., None].repeat(3, 2)
@@ -181,7 +181,7 @@ def test_strength_makes_blur_coarser() -> None:
     assert detail[1] < detail[0]
 
 
-def test_solid_and_image_have_the_requested_colour() -> None:
+def test_solid_and_image_have_the_requested_color() -> None:
     for mode in ("solid", "image"):
         frame = frame_of(astronaut(), "yuv444p")
         redact_boxes(frame, [FACE], style(mode))

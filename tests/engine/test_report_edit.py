@@ -113,9 +113,9 @@ def test_a_manual_decision_removes_the_number_of_strangers(faces: Faces) -> None
     assert Faces.from_bytes(made.document).tracks[0].strangers_per_10000 is None
 
 
-def test_a_report_with_an_unknown_recogniser_is_refused(faces: Faces) -> None:
+def test_a_report_with_an_unknown_recognizer_is_refused(faces: Faces) -> None:
     unknown = replace(faces, recognizer="casia-webface/20180408-102900/1")
-    sentence = "the recogniser is 'casia-webface', allowed are sface, facenet-casia, facenet-vggface2"
+    sentence = "the recognizer is 'casia-webface', allowed are sface, facenet-casia, facenet-vggface2"
     with pytest.raises(EngineError, match=sentence):
         read_faces_between(unknown.to_bytes())
     with pytest.raises(EngineError, match=sentence):

@@ -259,8 +259,8 @@ def test_frames_are_reduced_where_a_window_exceeds_the_memory_limit(
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (2560, 1440), (320, 240)])
 def test_check_of_the_result_detects_in_the_same_copy_as_the_first_pass(size: tuple[int, int]) -> None:
     width, height = size
-    grey = np.random.default_rng(3).integers(0, 255, (height, width, 3), np.uint8)
-    frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv420p")
+    gray = np.random.default_rng(3).integers(0, 255, (height, width, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(gray, format="rgb24").reformat(format="yuv420p")
     orientation = Orientation(0, 1, -1, 0)  # a quarter turn
     copy = ReducedFrame(frame, orientation=orientation).detector_image()
     assert max(copy.shape) == min(max(640, max(size) // 2), max(size))

@@ -72,7 +72,7 @@ def test_real_clip_has_the_same_tracks_in_one_segment_or_eight(engine: Engine, n
 def test_segment_without_a_frame_of_its_own_changes_nothing(
     engine: Engine, demo_clip: Path, gallery: Gallery
 ) -> None:
-    """The segment has no frame of its own, but its neighbours have."""
+    """The segment has no frame of its own, but its neighbors have."""
     shown = frame_times(demo_clip)
     bounds: list[int | None] = [None, shown[10], shown[10] + 1, shown[11], None]
     require_same(detect(engine, demo_clip, gallery, [None, None]), detect(engine, demo_clip, gallery, bounds))

@@ -1,4 +1,4 @@
-"""Warnings about target pictures that are recognised badly, on real faces."""
+"""Warnings about target pictures that are recognized badly, on real faces."""
 
 import os
 from collections.abc import Callable

@@ -137,7 +137,7 @@ def test_face_needs_one_high_score_or_many_likely_scores(scores: list[float], is
 
 @pytest.mark.parametrize("pts", [TIMES[0], TIMES[-1]])
 def test_face_in_a_segments_end_frame_needs_no_higher_score(pts: int) -> None:
-    """The other frames of the face are in the neighbouring segment, which is checked separately."""
+    """The other frames of the face are in the neighboring segment, which is checked separately."""
     detections = {time: [face(FAR, 0.75)] if time == pts else [] for time in TIMES}
     assert found(detections, faces()) == [[pts]]
 

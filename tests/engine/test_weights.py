@@ -27,11 +27,11 @@ def test_converted_facenet_equals_the_original_graph() -> None:
     face = cv2.resize(astronaut()[60:200, 90:230], (160, 160), interpolation=cv2.INTER_AREA)
     noise = np.random.default_rng(7).integers(0, 256, (160, 160, 3))
     for image in (face, noise):
-        standardised = ((image.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None]
-        graph.setInput(standardised)
+        standardized = ((image.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None]
+        graph.setInput(standardized)
         expected = graph.forward()
         with torch.inference_mode():
-            found = network(torch.from_numpy(standardised)).numpy()
+            found = network(torch.from_numpy(standardized)).numpy()
         assert found.shape == (1, 512)
         assert np.abs(found - expected).max() < 1e-4
 

@@ -1,4 +1,4 @@
-"""A published video with three faces to re-render. The colour of their pixels shows which are hidden."""
+"""A published video with three faces to re-render. The color of their pixels shows which are hidden."""
 
 import io
 from collections.abc import Mapping

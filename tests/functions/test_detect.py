@@ -46,7 +46,7 @@ def test_faces_are_embedded_only_if_there_are_targets(
     assert any(face.embedding is not None for face in faces) == target
 
 
-def test_gallery_of_another_recogniser_version_fails_the_job(
+def test_gallery_of_another_recognizer_version_fails_the_job(
     buckets: Buckets, topics: Topics, worker: Post, tmp_path: Path
 ) -> None:
     old = Gallery(("Eileen",), np.eye(1, 128, dtype=np.float32), "sface/2020jan/1")
@@ -54,7 +54,7 @@ def test_gallery_of_another_recogniser_version_fails_the_job(
     assert worker(planned.task(0)) == 200
     assert failure_of(buckets, planned.job).message == (
         "walk.mp4: the target pictures were embedded by sface/2020jan/1, and the faces in the video by "
-        "sface/2021dec/1. Upload the video again, so that one recogniser does both."
+        "sface/2021dec/1. Upload the video again, so that one recognizer does both."
     )
 
 

@@ -263,7 +263,7 @@ def test_only_the_header_of_a_long_video_is_read(
     assert 1 <= len(reads) <= 5
 
 
-def test_missing_recogniser_package_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_recognizer_package_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in torch_package.MODULES:
         monkeypatch.setitem(sys.modules, name, None)
 

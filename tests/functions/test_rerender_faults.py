@@ -378,13 +378,13 @@ def test_truncated_report_is_not_rerendered(lines: int, cloud: Cloud, first: Pla
     assert cloud.hidden() == [False, True, True]
 
 
-def test_report_with_unknown_recogniser_is_refused(cloud: Cloud, first: Planned) -> None:
+def test_report_with_unknown_recognizer_is_refused(cloud: Cloud, first: Planned) -> None:
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     assert report.count(b'"recognizer":null') == 1
     cloud.rewrite_report_bytes(report.replace(b'"recognizer":null', b'"recognizer":"casia-webface/1/1"'))
     request = cloud.write_request(first.job, {0: "hide"})
     cloud.run(request)
-    sentence = "can't be re-rendered: the recogniser is 'casia-webface', allowed are sface"
+    sentence = "can't be re-rendered: the recognizer is 'casia-webface', allowed are sface"
     assert_failed(cloud, request, "ingest", "bad-decisions", sentence)
 
 

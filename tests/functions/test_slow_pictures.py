@@ -22,14 +22,14 @@ from tests.functions.conftest import App
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.hostile import progressive_jpeg
 
-TARGET = "channels/street/targets/Nobody.jpg"
+TARGET = "channels/street/targets/Faceless.jpg"
 REPLACEMENT = "channels/street/replacement.png"
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A picture that takes minutes to decode and is not recognised as such."""
-    monkeypatch.setattr(still_image, "SCAN", None)  # so that it is not recognised
+    """A picture that takes minutes to decode and is not recognized as such."""
+    monkeypatch.setattr(still_image, "SCAN", None)  # so that it is not recognized
     return progressive_jpeg(5_000, 10_000)
 
 
@@ -79,7 +79,7 @@ def test_slow_picture_does_not_block_another_channel(
         assert first.result(120).status_code == 200
     failed = buckets.json(buckets.work, object_names.failed(job_of(hostile)))
     assert failed["code"] == "bad-picture"
-    assert failed["message"].startswith("targets/Nobody.jpg can't be decoded")
+    assert failed["message"].startswith("targets/Faceless.jpg can't be decoded")
 
 
 @pytest.mark.parametrize(("name", "code"), [(TARGET, "bad-picture"), (REPLACEMENT, "bad-replacement")])

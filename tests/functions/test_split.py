@@ -16,7 +16,7 @@ from defacer.pipeline.storage import object_names
 from defacer.report.faces import Faces
 from tests.clips import Clip, admiral, frame_seconds, frame_times, write_clip
 from tests.cloud import Buckets, Environment, Post, Push, Topics, push_body
-from tests.engine.test_engine import GONE, grey, likeness
+from tests.engine.test_engine import GONE, gray, likeness
 from tests.functions.merging import REPORT, RESULT, assert_published
 from tests.functions.records import failure_of, put_lease
 from tests.functions.working import do_step, lease_name, work
@@ -267,7 +267,7 @@ def test_face_across_a_split_stays_hidden(
     (track,) = report.tracks  # one track across the seam
     assert track.decision == "hide"
     assert track.start < seam < track.end
-    before, after, times = grey(clip), grey(result), frame_times(clip)
+    before, after, times = gray(clip), gray(result), frame_times(clip)
     around = [number for number, time in enumerate(times) if abs(time - seam) <= (times[1] - times[0]) * 8]
     assert {times[number] < seam for number in around} == {True, False}
     for number in around:

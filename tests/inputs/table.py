@@ -12,7 +12,7 @@ Each row is a file that `rows.py` writes. It runs through the engine in several 
 if the last column says "emulator". A result has:
 
 - the same frames at the same times, and the same sound packets
-- the same size, orientation, pixel aspect ratio, colours and fields
+- the same size, orientation, pixel aspect ratio, colors and fields
 - at least 40 dB of PSNR outside of faces
 - no data that identifies or locates a person
 - its index first, and no warning from ffprobe

@@ -29,7 +29,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 GRID = (32, 18)
 FRAME_SECONDS = 0.04
 TIME_SECONDS = 0.001  # less than the interval of two frames
-MIN_PSNR = 28.0  # of small pictures, through another colour conversion
+MIN_PSNR = 28.0  # of small pictures, through another color conversion
 PAGE = """<!doctype html><video id=v muted playsinline src=out.mp4></video><script>
 const v = document.getElementById('v'), c = document.createElement('canvas');
 c.width = %d; c.height = %d;

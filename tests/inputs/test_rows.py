@@ -26,7 +26,7 @@ from tests.inputs.table import README, line
 from tests.planned import read_header
 
 # In every run the emulator processes the rows in which the pipeline does more than the engine: it reads a refused,
-# damaged or unindexed file over the network, and passes times, colours and masks on in its documents.
+# damaged or unindexed file over the network, and passes times, colors and masks on in its documents.
 FIRST = {
     "variable rate, as a phone writes it",
     "an edit list that starts the sound 0.5 s later",
@@ -36,7 +36,7 @@ FIRST = {
     "a header that states ten hours, MP4",
     "a damaged packet, with the policy to hide its frames",
 }
-# Another row holds the same on every commit: the rate, the turn, the colours, the codec or the track differ in a value.
+# Another row holds the same on every commit: the rate, the turn, the colors, the codec or the track differ in a value.
 SIMILAR = {
     "23.976 frames a second",
     "50 frames a second",
@@ -49,7 +49,7 @@ SIMILAR = {
     "BT.2020, 8 bits",
     "HEVC with 10 bits",
     "interlaced, bottom field first",
-    "grey, limited range",
+    "gray, limited range",
     "128x96",
     "MPEG-4 with B-frames, AVI",
     "VP8, Vorbis, WebM",

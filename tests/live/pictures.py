@@ -15,7 +15,7 @@ SIZE, FRAMES_PER_SECOND, SECONDS = (640, 360), 15, 12
 COUNT = FRAMES_PER_SECOND * SECONDS
 BITS, BIT = 10, 24  # bits of the frame number in the top rows, where no face is, and their width in pixels
 BLACK = 24  # brightest sample of a black frame
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 
 
 class Clip:
@@ -23,7 +23,7 @@ class Clip:
 
     def __init__(self) -> None:
         self.jpegs: list[bytes] = []
-        self.greys: list[Grey] = []
+        self.grays: list[Gray] = []
         for number, picture in enumerate(render_frames(demo_cast(), COUNT, SIZE)):
             marked = picture.copy()
             for bit in range(BITS):
@@ -31,10 +31,10 @@ class Clip:
             encoded, data = cv2.imencode(".jpg", marked[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
             assert encoded
             self.jpegs.append(data.tobytes())
-            self.greys.append(decode_grey(self.jpegs[-1]))
+            self.grays.append(decode_grey(self.jpegs[-1]))
         self.faces = compute_boxes(demo_cast(), COUNT, SIZE)
 
-    def read_number(self, picture: Grey) -> int:
+    def read_number(self, picture: Gray) -> int:
         bits = picture[: BIT // 2, : BITS * BIT].reshape(BIT // 2, BITS, BIT)[2:-2, :, 4:-4].mean(axis=(0, 2))
         return sum(int(value > 127) << bit for bit, value in enumerate(bits))
 
@@ -66,7 +66,7 @@ class VisibilityCount:
             face = self.clip.find_face(name, number)
             if face is None:
                 continue
-            is_visible = correlate_detail(self.clip.greys[number], picture, face) > VISIBLE_CORRELATION
+            is_visible = correlate_detail(self.clip.grays[number], picture, face) > VISIBLE_CORRELATION
             if name == "admiral" and is_visible:
                 self.leaked.append(number)
             elif name == "admiral":
@@ -77,7 +77,7 @@ class VisibilityCount:
                 self.lost += 1
 
 
-def decode_grey(jpeg: bytes) -> Grey:
+def decode_grey(jpeg: bytes) -> Gray:
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture is not None
     return np.asarray(picture, np.uint8)

@@ -25,7 +25,7 @@ def test_stream_uses_its_channels_match_threshold(buckets: Buckets, policy: byte
     assert limits_of(plan_stream(StreamRequest(channel="street")).options).match == match
 
 
-def test_stream_of_channel_with_unknown_recogniser_is_refused(buckets: Buckets) -> None:
+def test_stream_of_channel_with_unknown_recognizer_is_refused(buckets: Buckets) -> None:
     buckets.put(buckets.intake, POLICY, b'{"recognizer": "casia-webface"}')
     with pytest.raises(PermanentError, match="\"recognizer\" is 'casia-webface': input should be 'sface'"):
         plan_stream(StreamRequest(channel="street"))

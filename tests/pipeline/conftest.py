@@ -69,7 +69,7 @@ class Pipeline:
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 
-# tests/contract holds both Pub/Subs to the same behaviour on every commit.
+# tests/contract holds both Pub/Subs to the same behavior on every commit.
 @pytest.fixture(scope="module", params=["builtin", pytest.param("google", marks=pytest.mark.slow)])
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     if request.param == "google" and find_google_emulator() is None:

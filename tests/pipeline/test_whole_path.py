@@ -21,13 +21,13 @@ from tests.sentences import require_plain
 from tests.servers import wait_until
 
 FRAMES = round(CLIP_SECONDS * CLIP_RATE)
-# The mean difference of grey values in a face's box. Another encoding changes little, redaction changes much.
+# The mean difference of gray values in a face's box. Another encoding changes little, redaction changes much.
 MAX_KEPT_DIFFERENCE, MIN_HIDDEN_DIFFERENCE = 4.0, 12.0
 SECONDS = 300
 
 
 def decode_grey(path: Path) -> Iterator[tuple[float, Picture]]:
-    """Yield the time in seconds and the grey pixels of each frame."""
+    """Yield the time in seconds and the gray pixels of each frame."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             assert frame.time is not None

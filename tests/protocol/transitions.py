@@ -105,7 +105,7 @@ def transitions_between(before: JobObjects, after: JobObjects) -> Iterator[Trans
         yield JobState.FAILED, JobState.ANNOUNCED
     if (
         "published.json" in created and not before.is_over
-    ):  # otherwise it was erased meanwhile, and is deleted again
+    ):  # otherwise the job was erased, and the object is deleted again
         yield last, JobState.PUBLISHED
     if "merge-lease.json" in deleted and "published.json" in before.names and not before.marks:
         yield JobState.PUBLISHED, JobState.FINALIZED

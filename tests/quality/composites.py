@@ -227,7 +227,7 @@ def _window(image: Image, face: Array | None, height: float, width: int) -> tupl
 
 
 def _fitted(image: Image, width: int) -> Image:
-    """Return the image scaled to fit into (HEIGHT, width), on grey."""
+    """Return the image scaled to fit into (HEIGHT, width), on gray."""
     scale = min(width / image.shape[1], HEIGHT / image.shape[0])
     columns, rows = min(width, round(image.shape[1] * scale)), min(HEIGHT, round(image.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -3,7 +3,7 @@
     python -m tests.quality.degraded [--clips c04,c11] [--kinds motion,hands,stage,noise]
 
 Each degraded clip has the times of its source. The engine processes it with its target and hiding everyone, and
-score.py compares the result with the degraded clip. A target that cannot be recognised is hidden, which is right:
+score.py compares the result with the degraded clip. A target that cannot be recognized is hidden, which is right:
 "target kept" is for information. Nothing is stored.
 """
 
@@ -33,7 +33,7 @@ from tests.quality.replay import grade
 Image = np.ndarray
 Boxes = Sequence[tuple[int, tuple[int, int, int, int]]]  # annotated track, box
 SKIN = (196, 150, 120)
-LAMPS = ((1.3, 0.35, 0.5), (0.3, 0.5, 1.4), (0.9, 0.3, 1.0))  # colours of stage light
+LAMPS = ((1.3, 0.35, 0.5), (0.3, 0.5, 1.4), (0.9, 0.3, 1.0))  # colors of stage light
 
 
 def motion(image: Image, number: int, boxes: Boxes) -> Image:
@@ -53,7 +53,7 @@ def hands(image: Image, number: int, boxes: Boxes) -> Image:
 
 
 def stage(image: Image, number: int, boxes: Boxes) -> Image:
-    """Add coloured lamps that change six times a second. Every seventh frame and the next one are dark."""
+    """Add colored lamps that change six times a second. Every seventh frame and the next one are dark."""
     light = np.array(LAMPS[number // 5 % 3]) * (0.55 if number % 7 < 5 else 0.2)
     return np.clip(image * light, 0, 255).astype(np.uint8)
 

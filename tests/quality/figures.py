@@ -25,7 +25,7 @@ class Share:
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval (Wilson, "Probable inference, the law of succession", 1927).
 
-        Neighbouring frames of a video are not independent, so read it as a lower limit of the uncertainty.
+        Neighboring frames of a video are not independent, so read it as a lower limit of the uncertainty.
         """
         if not self.of:
             return 0.0, 1.0

@@ -1,18 +1,18 @@
-"""Can a hidden face still be recognised? Everyone in the clips is hidden in every mode, and two recognisers judge.
+"""Can a hidden face still be recognized? Everyone in the clips is hidden in every mode, and two recognizers judge.
 
     python -m tests.quality.irreversible [--clips c02,c05] [--every 5] [--modes blur,pixelate,solid,image]
 
-A hidden face is recognised if it is within a recogniser's match threshold of the source at the same place, or of one of
+A hidden face is recognized if it is within a recognizer's match threshold of the source at the same place, or of one of
 eight other source crops of the same track. Only clear source crops count, as in production: a sliver of a face is as
 near to a plain color as to a face. The crops are aligned with the landmarks of the source, which an attacker
 does not have. The frame is judged as `conceal` leaves it, because encoding only removes more.
 
-Two figures show what the measure is worth: the share of faces in plain sight that are recognised (without the crop at
+Two figures show what the measure is worth: the share of faces in plain sight that are recognized (without the crop at
 the same place), and "chance", the share of hidden faces that are as near to a stranger: a track of another clip, or
 one beside it in the same frame. "Most alike" is the largest structural similarity to the source; score.py calls 0.70 a
 leak.
 
-Nothing is written. The exit code is 1 if too many faces are recognised.
+Nothing is written. The exit code is 1 if too many faces are recognized.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from tests.quality.grades import graded_crop
 from tests.quality.people import SAME_PEOPLE
 
 MAX_RECOGNISED = 0.001
-MIN_POWER = 0.5  # a measure that does not recognise half of the faces in plain sight says nothing
+MIN_POWER = 0.5  # a measure that does not recognize half of the faces in plain sight says nothing
 RECOGNIZERS: tuple[RecognizerName, ...] = ("sface", "facenet-casia")
 MODES = ("blur", "pixelate", "solid", "image")
 VIEWS = 8  # other source crops of a track that a hidden face is compared with
@@ -63,7 +63,7 @@ Floats = NDArray[np.float32]
 
 @dataclass
 class JudgedFaces:
-    """Every judged face: its track, its frame, and its embeddings by recogniser and then by style.
+    """Every judged face: its track, its frame, and its embeddings by recognizer and then by style.
 
     `is_clear` says whether SFace finds the face clear in the source.
     """
@@ -80,11 +80,11 @@ class JudgedFaces:
 
 @dataclass(frozen=True)
 class Result:
-    """What one recogniser makes of the faces of one style; `chance` is None if no track is of a stranger."""
+    """What one recognizer makes of the faces of one style; `chance` is None if no track is of a stranger."""
 
     style: str
     recognizer: str
-    recognised: Share
+    recognized: Share
     chance: float | None
 
 
@@ -240,7 +240,7 @@ def _hidden(
 
 
 def compare(judged: JudgedFaces) -> list[Result]:
-    """Return a result for each recogniser and style, the faces in plain sight first."""
+    """Return a result for each recognizer and style, the faces in plain sight first."""
     tracks = sorted(set(judged.tracks))
     is_clear = np.array(judged.is_clear)
     members = {
@@ -253,13 +253,13 @@ def compare(judged: JudgedFaces) -> list[Result]:
         recognizer: RecognizerName, style: str, is_near: Callable[[Floats], NDArray[np.bool_]]
     ) -> Result:
         near = is_near(np.stack(judged.embeddings[recognizer][style])) & is_clear
-        recognised = 0
+        recognized = 0
         for n, track in enumerate(judged.tracks):
             others = [view for view in views[track] if view != n]
-            recognised += bool(near[n, others].any() or (style != SOURCE and near[n, n]))
+            recognized += bool(near[n, others].any() or (style != SOURCE and near[n, n]))
         to_tracks = np.stack([near[:, views[track]].any(axis=1) for track in tracks], axis=1)
         chance = float(to_tracks[strangers].mean()) if strangers.any() else None
-        return Result(style, recognizer, Share(recognised, len(judged.tracks)), chance)
+        return Result(style, recognizer, Share(recognized, len(judged.tracks)), chance)
 
     results = []
     for recognizer, by_style in judged.embeddings.items():
@@ -302,9 +302,9 @@ def irreversible_table(results: Sequence[Result], judged: JudgedFaces) -> str:
     for style in styles:
         likeness = judged.likeness.get(style)
         by_recognizer = [result for result in results if result.style == style]
-        cells = [f"{result.recognised}, chance {_chance(result)}" for result in by_recognizer]
+        cells = [f"{result.recognized}, chance {_chance(result)}" for result in by_recognizer]
         lines.append([style, *cells, f"{max(likeness):.2f}" if likeness else ""])
-    head = ["everyone hidden by", *(f"recognised by {name}" for name in judged.embeddings), "most alike"]
+    head = ["everyone hidden by", *(f"recognized by {name}" for name in judged.embeddings), "most alike"]
     return table(head, lines)
 
 
@@ -316,13 +316,13 @@ def irreversible_problems(results: Sequence[Result]) -> list[str]:
     """Return the bounds that are not held, in words."""
     problems = []
     for result in results:
-        if result.style != SOURCE and result.recognised.value > MAX_RECOGNISED:
+        if result.style != SOURCE and result.recognized.value > MAX_RECOGNISED:
             problems.append(
-                f"{result.style}: {result.recognizer} recognises {result.recognised}, at most {percent(MAX_RECOGNISED)}"
+                f"{result.style}: {result.recognizer} recognizes {result.recognized}, at most {percent(MAX_RECOGNISED)}"
             )
-        if result.style == SOURCE and result.recognised.value < MIN_POWER:
+        if result.style == SOURCE and result.recognized.value < MIN_POWER:
             problems.append(
-                f"{result.recognizer} recognises only {result.recognised} of the faces in plain sight"
+                f"{result.recognizer} recognizes only {result.recognized} of the faces in plain sight"
             )
     return problems
 

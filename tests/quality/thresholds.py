@@ -166,12 +166,12 @@ def _appearances(clip: Clip, folder: Path, found: SegmentDetections) -> list[App
     views: dict[tuple[int, str], dict[int, NDArray[np.float32]]] = {}
     for sample in found.samples:
         number = numbers[sample.pts]
-        labelled = by_frame.get(number, [])
-        boxes = np.array([box for _, _, _, *box in labelled], np.float32).reshape(-1, 4)
+        labeled = by_frame.get(number, [])
+        boxes = np.array([box for _, _, _, *box in labeled], np.float32).reshape(-1, 4)
         for face in sample.faces:
             shares = compute_overlaps(face.box, boxes) if len(boxes) else np.zeros(0)
             if face.embedding is not None and len(shares) and shares.max() >= SAME_FACE:
-                track = labelled[int(shares.argmax())][1]
+                track = labeled[int(shares.argmax())][1]
                 views.setdefault((track, names.get((number, track), "")), {})[number] = face.embedding
     return [
         Appearance(track, tuple(seen), np.stack(list(seen.values()))) for (track, _), seen in views.items()

@@ -1,7 +1,7 @@
 """Judge a result by pixels and packets: is a face still visible, and is everything else unchanged?
 
 A face counts as visible if the fine detail in its box correlates with that of the source. Detail is fine if it is
-smaller than a sixteenth of the face. It survives another encoding, but no redaction. Colours and outlines are ignored.
+smaller than a sixteenth of the face. It survives another encoding, but no redaction. Colors and outlines are ignored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.demo_boxes import FaceBox
 from tests.soak.clips import JobKind
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 
 # Redacted faces reach at most 0.45, faces that were only encoded again at least 0.98.
 VISIBLE_CORRELATION = 0.6
@@ -45,7 +45,7 @@ def find_change(source: Path, result: bytes) -> str | None:
     return None if audio_packets(source) == audio_packets(BytesIO(result)) else "the sound"
 
 
-def correlate_detail(before: Grey, after: Grey, face: FaceBox) -> float:
+def correlate_detail(before: Gray, after: Gray, face: FaceBox) -> float:
     """Return the correlation of the fine detail inside a face's box, from -1 to 1."""
     box = np.s_[max(round(face.y1), 0) : round(face.y2), max(round(face.x1), 0) : round(face.x2)]
     a, b = (_detail(picture[box]) for picture in (before, after))
@@ -53,13 +53,13 @@ def correlate_detail(before: Grey, after: Grey, face: FaceBox) -> float:
     return float((a * b).sum()) / both if both else 0.0
 
 
-def _detail(picture: Grey) -> NDArray[np.float32]:
+def _detail(picture: Gray) -> NDArray[np.float32]:
     finest = max(picture.shape) / DETAIL_DIVISOR
     smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), finest)
     return np.asarray(picture.astype(np.float32) - smooth, np.float32)
 
 
-def read_luma(file: Any) -> Iterator[Grey]:
+def read_luma(file: Any) -> Iterator[Gray]:
     """Yield the luma of each frame."""
     with av.open(str(file) if isinstance(file, Path) else file) as container:
         for frame in container.decode(video=0):

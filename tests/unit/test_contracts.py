@@ -80,7 +80,7 @@ def test_a_policy_with_unknown_fields_or_values_is_refused(fields: dict[str, Any
         Policy.model_validate(fields)
 
 
-def test_a_policy_recognises_people_by_the_balanced_level() -> None:
+def test_a_policy_recognizes_people_by_the_balanced_level() -> None:
     assert (Policy().recognition, Policy().match_threshold) == ("balanced", None)
     assert Policy.model_validate({"recognition": None}) == Policy()
     assert Policy().for_engine()["recognition"] == "balanced"
@@ -120,7 +120,7 @@ def test_a_stored_policy_is_read_as_it_was(policy: Policy) -> None:
         ),
     ],
 )
-def test_a_distance_without_its_recogniser_is_refused(fields: dict[str, Any], sentence: str) -> None:
+def test_a_distance_without_its_recognizer_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PermanentError) as raised:
         parse_policy(json.dumps(fields).encode(), "policy.json")
     assert str(raised.value).startswith("policy.json: ")

@@ -158,7 +158,7 @@ def test_work_is_aborted_after_its_deadline(buckets: Buckets, clock: Clock) -> N
         assert held.attempts == 2
 
 
-def test_renewal_with_a_lost_response_is_recognised_as_ours(
+def test_renewal_with_a_lost_response_is_recognized_as_ours(
     buckets: Buckets, proxy: Proxy, clock: Clock
 ) -> None:
     with acquire_lease(buckets.work, NAME, options_for("m1", clock)) as held:

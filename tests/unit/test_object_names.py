@@ -190,7 +190,7 @@ def test_other_name_is_not_a_rerender_request(name: str) -> None:
     assert object_names.channel_of_input(name) is None
 
 
-def test_only_leases_are_recognised_as_leases() -> None:
+def test_only_leases_are_recognized_as_leases() -> None:
     job = "0" * 20
     leases = (
         object_names.link_lease(job),

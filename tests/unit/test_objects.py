@@ -130,7 +130,7 @@ def test_one_of_sixteen_racing_writers_wins(buckets: Buckets) -> None:
     assert len({ref.generation for _, ref in results}) == 1
 
 
-def test_write_with_a_lost_response_is_recognised_as_ours(buckets: Buckets, proxy: Proxy) -> None:
+def test_write_with_a_lost_response_is_recognized_as_ours(buckets: Buckets, proxy: Proxy) -> None:
     lost: list[str] = []
 
     def lose_first_upload(method: str, path: str) -> bool:

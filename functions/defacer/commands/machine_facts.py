@@ -16,7 +16,7 @@ EXTRAS = {
     "cloud": "commands for jobs on Google Cloud",
     "console": "the console and the live page",
     "emulator": "the whole pipeline on this machine",
-    "gpu": "run the models on an NVIDIA GPU; detector mtcnn, recogniser facenet-vggface2",
+    "gpu": "run the models on an NVIDIA GPU; detector mtcnn, recognizer facenet-vggface2",
 }
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "amx_int8", "neon", "asimd")
 

@@ -30,7 +30,7 @@ def _group() -> None:  # without it, Typer merges the only command into the grou
 
 @dataclass(frozen=True)
 class _Request:
-    """Whom to forget, and what to do with the results that show the person."""
+    """The person to forget, and the handling of results that show the person."""
 
     person: str
     channel: str

@@ -58,7 +58,7 @@ class Engine:
         return self._checker
 
     def recognizer(self, name: str) -> Recognizer:
-        """Return the recogniser of that name. Raise EngineError for an unknown name."""
+        """Return the recognizer of that name. Raise EngineError for an unknown name."""
         if name not in self._recognizers:
             self._recognizers[name] = make_recognizer(name, self._weights_dir)
         return self._recognizers[name]

@@ -24,7 +24,7 @@ def check_options(options: Options, *, has_replacement: bool) -> None:
         if not low <= value <= high:
             raise ArgumentError(f"{name} is {value}, allowed are {low} to {high}. Change it.")
     if not COLOR.fullmatch(options.color):
-        raise ArgumentError(f"color is {options.color!r}, which is not a colour. Write it like #1a2b3c.")
+        raise ArgumentError(f"color is {options.color!r}, which is not a color. Write it like #1a2b3c.")
     if options.mode == "image" and not has_replacement:
         raise ArgumentError(
             "mode image needs a picture that covers the faces. Name a PNG or JPEG as replacement."

@@ -22,9 +22,9 @@ REASON_TEXT = {
 # What a user can do about a warning.
 ADVICE = {
     "no-track-kept": "Use a sharper and larger picture of this person.",
-    "blurred-picture": "Sharper pictures are recognised more reliably.",
-    "small-picture": "Larger pictures are recognised more reliably.",
-    "turned-picture": "Pictures from the front are recognised more reliably.",
+    "blurred-picture": "Sharper pictures are recognized more reliably.",
+    "small-picture": "Larger pictures are recognized more reliably.",
+    "turned-picture": "Pictures from the front are recognized more reliably.",
 }
 
 

@@ -101,7 +101,7 @@ class FacesHead:
     detector: str
     """The detector: its name and weights."""
     recognizer: str | None
-    """The recogniser: its name, its weights and the version of the crop. Null without targets."""
+    """The recognizer: its name, its weights and the version of the crop. Null without targets."""
     match_threshold: float
     """The largest distance that matches a target."""
     width: int

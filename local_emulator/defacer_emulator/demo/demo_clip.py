@@ -99,7 +99,7 @@ def make_demo_clip(path: Path, seconds: float = 12.0, size: Size = (1280, 720), 
     """Write the demo clip as MP4: H.264 with a key frame every 2 s, and AAC sound.
 
     `size` is width, height in pixels. A shorter clip has the same movements, but faster. Raises ValueError for a
-    length without a frame, or a size that 4:2:0 colours do not support.
+    length without a frame, or a size that 4:2:0 colors do not support.
     """
     write_clip(path, render_frames(demo_cast(), count_frames(seconds, fps), size), seconds, size, fps)
 
@@ -232,10 +232,10 @@ def draw_portrait(canvas: Picture, portrait: Portrait, pose: Pose, size: Size) -
     shifted = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]]) @ matrix
     card = cv2.warpPerspective(portrait.pixels, shifted, (right - left, bottom - top))
     light = 1 - 0.3 * abs(np.sin(np.deg2rad(pose.turn)))
-    colours = cv2.convertScaleAbs(cv2.cvtColor(card, cv2.COLOR_RGBA2RGB), alpha=light)
+    colors = cv2.convertScaleAbs(cv2.cvtColor(card, cv2.COLOR_RGBA2RGB), alpha=light)
     clear = cv2.cvtColor(255 - card[:, :, 3], cv2.COLOR_GRAY2RGB)
     area = canvas[top:bottom, left:right]
-    area[:] = cv2.add(cv2.multiply(area, clear, scale=1 / 255), colours)
+    area[:] = cv2.add(cv2.multiply(area, clear, scale=1 / 255), colors)
 
 
 def draw_background(at: float, size: Size) -> Picture:
@@ -246,5 +246,5 @@ def draw_background(at: float, size: Size) -> Picture:
     glow = np.exp(-((x - 0.5 - 0.25 * np.sin(2 * np.pi * at)) ** 2 + (y - 0.35) ** 2) / 0.18)
     mix = np.clip(0.75 * x + 0.35 * y - 0.05, 0, 1)[:, :, None]
     light = (18 * bands + 55 * glow)[:, :, None] * np.array([1.0, 0.95, 0.85])
-    colours = (1 - mix) * np.array([38, 104, 122]) + mix * np.array([112, 72, 118]) + light
-    return np.asarray(cv2.resize(colours.astype(np.uint8), size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    colors = (1 - mix) * np.array([38, 104, 122]) + mix * np.array([112, 72, 118]) + light
+    return np.asarray(cv2.resize(colors.astype(np.uint8), size, interpolation=cv2.INTER_CUBIC), np.uint8)

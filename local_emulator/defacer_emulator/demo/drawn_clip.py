@@ -1,7 +1,7 @@
 """A short clip with two drawn people, for documentation, which must not show real people.
 
 A face consists of soft shapes over each other. With a sharp edge an oval is skin, with a soft edge shade or light.
-Lengths are in half faces from the middle of the face: the hairline is at y = -1, the chin at y = 1. Colours are RGB,
+Lengths are in half faces from the middle of the face: the hairline is at y = -1, the chin at y = 1. Colors are RGB,
 0 to 255. An outline "x,y x,y ..." describes the right half, and the left half mirrors it.
 """
 
@@ -73,14 +73,14 @@ class Appearance:
     """The appearance of a drawn person."""
 
     name: str
-    colours: str  # of skin, hair, lips, eyes, coat, as hexadecimal RGB
+    colors: str  # of skin, hair, lips, eyes, coat, as hexadecimal RGB
     face: str
     hair: str
     features: tuple[Placement, Placement, Placement]  # eyes, nose, mouth
     bearded: bool  # bearded people wear glasses, others have long hair
 
-    def colour(self, part: int) -> Floats:
-        return np.array(list(bytes.fromhex(self.colours.split()[part])), np.float64)
+    def color(self, part: int) -> Floats:
+        return np.array(list(bytes.fromhex(self.colors.split()[part])), np.float64)
 
 
 WOMAN = Appearance(
@@ -122,20 +122,20 @@ def drawn_cast() -> tuple[Role, ...]:
 
 
 class Canvas:
-    """A picture in progress: `colours` (height, width, 3) and `opacity` (height, width; 0 to 1)."""
+    """A picture in progress: `colors` (height, width, 3) and `opacity` (height, width; 0 to 1)."""
 
     def __init__(self) -> None:
-        self.colours: Floats = np.zeros((HEIGHT, WIDTH, 3))
+        self.colors: Floats = np.zeros((HEIGHT, WIDTH, 3))
         self.opacity: Floats = np.zeros((HEIGHT, WIDTH))
 
-    def paint(self, mask: Floats, colour: Floats | tuple[int, int, int]) -> None:
-        """Paint a colour over the picture, with the mask as opacity."""
-        self.colours += mask[:, :, None] * (np.asarray(colour) - self.colours)
+    def paint(self, mask: Floats, color: Floats | tuple[int, int, int]) -> None:
+        """Paint a color over the picture, with the mask as opacity."""
+        self.colors += mask[:, :, None] * (np.asarray(color) - self.colors)
         self.opacity += mask * (1 - self.opacity)
 
     def shade(self, mask: Floats, strength: float) -> None:
         """Darken the picture by this share where the mask is 1. A negative strength brightens it."""
-        self.colours *= 1 - strength * mask[:, :, None]
+        self.colors *= 1 - strength * mask[:, :, None]
 
 
 def draw_soft_mask(points: Floats, thickness: float, edge: float) -> Floats:
@@ -165,13 +165,13 @@ def draw_person(look: Appearance) -> Portrait:
     canvas, head, skin, locks = (
         Canvas(),
         Placement(),
-        look.colour(0),
-        draw_hair_texture(12, 1.2) * look.colour(1),
+        look.color(0),
+        draw_hair_texture(12, 1.2) * look.color(1),
     )
     face, hair = head.area(look.face), head.area(look.hair)
     if not look.bearded:
         canvas.paint(head.area("0,-1.3 0.6,-1.2 0.9,-0.6 0.95,0.5 0.98,1.3 0.6,1.6 0,1.6"), 0.6 * locks)
-    canvas.paint(head.area("0,1.3 0.4,1.34 1,1.55 1.6,1.8 1.9,2.3 2,4.3 0,4.3"), look.colour(4))
+    canvas.paint(head.area("0,1.3 0.4,1.34 1,1.55 1.6,1.8 1.9,2.3 2,4.3 0,4.3"), look.color(4))
     canvas.shade(1 - head.oval(-0.2, 2.4, 1.3, 1.9, 1.0), 0.35)
     canvas.paint(head.area("0,0.5 0.4,0.5 0.4,1.1 0.46,1.32 0.64,1.44 0.3,1.72 0,1.9"), 0.86 * skin)
     canvas.shade(head.oval(0, 0.98, 0.74, 0.36, 0.3), 0.42)  # the chin's shadow
@@ -179,25 +179,25 @@ def draw_person(look: Appearance) -> Portrait:
     canvas.paint(face, skin)
     canvas.shade(face * (1 - head.oval(-0.12, -0.1, 0.62, 0.95, 0.7)), 0.3)
     canvas.shade(head.both(0.42, 0.2, 0.16, 0.12, 0.25), -0.1)  # cheekbones
-    canvas.paint(0.14 * head.both(0.44, 0.32, 0.18, 0.14, 0.3), look.colour(2))
+    canvas.paint(0.14 * head.both(0.44, 0.32, 0.18, 0.14, 0.3), look.color(2))
     draw_features(canvas, look)
     canvas.paint(hair, locks)
     canvas.shade(hair * head.oval(-0.3, -1.08, 0.5, 0.1, 0.25, -14), -0.45)
     if look.bearded:
         beard = "0,0.51 0.2,0.51 0.36,0.66 0.52,0.64 0.68,0.3 0.8,0.1 0.81,0.3 0.7,0.72 0.38,1.04 0,1.08"
         bare = head.area("0,0.57 0.18,0.57 0.31,0.58 0.2,0.74 0,0.79", 0.02)
-        canvas.paint(0.92 * head.area(beard, 0.03) * (1 - bare), draw_hair_texture(2.5, 1) * look.colour(1))
+        canvas.paint(0.92 * head.area(beard, 0.03) * (1 - bare), draw_hair_texture(2.5, 1) * look.color(1))
         wire = "0,-.16 .06,-.16 .06,0 .08,.25 .34,.25 .6,.25 .62,0 .6,-.33 .34,-.33 .08,-.33 .06,-.16 .06,-.1"
         canvas.paint(look.features[0].line(wire, 0.022), (112, 86, 56))
-    return add_shadow(look.name, np.clip(canvas.colours, 0, 255).astype(np.uint8), canvas.opacity, FACE)
+    return add_shadow(look.name, np.clip(canvas.colors, 0, 255).astype(np.uint8), canvas.opacity, FACE)
 
 
 def draw_features(canvas: Canvas, look: Appearance) -> None:
-    (eyes, nose, mouth), lips, dark = look.features, look.colour(2), 0.4 * look.colour(1)
+    (eyes, nose, mouth), lips, dark = look.features, look.color(2), 0.4 * look.color(1)
     white = eyes.both(0.33, -0.1, 0.16, 0.08, 0.02)
     canvas.shade(eyes.both(0.32, -0.14, 0.22, 0.13, 0.2), 0.16)
     canvas.paint(white, (238, 234, 230))
-    canvas.paint(white * eyes.both(0.33, -0.11, 0.08, 0.08, 0.02), look.colour(3))
+    canvas.paint(white * eyes.both(0.33, -0.11, 0.08, 0.08, 0.02), look.color(3))
     canvas.paint(white * eyes.both(0.33, -0.11, 0.038, 0.038, 0.015), (12, 10, 10))
     canvas.paint(eyes.both(0.33, -0.135, 0.015, 0.015, 0.012), (255, 255, 255))
     canvas.paint(0.9 * eyes.line("0.17,-0.08 0.22,-0.15 0.33,-0.19 0.44,-0.155 0.52,-0.1", 0.03), dark)

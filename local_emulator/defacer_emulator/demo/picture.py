@@ -35,7 +35,7 @@ TIME_TOLERANCE_SECONDS = 0.002
 
 
 def before_and_after(source: Path, result: Path, out: Path) -> None:
-    """Write the middle frame of the source and the same frame of the result side by side, labelled, as PNG.
+    """Write the middle frame of the source and the same frame of the result side by side, labeled, as PNG.
 
     The picture is 1280 pixels wide. Raises VideoError if one of the videos can't be read or lacks this frame.
     """
@@ -98,7 +98,7 @@ def write_clip(
 ) -> None:
     """Encode frames of width, height `size` as MP4: H.264 (BT.709, a key frame every 2 s), and AAC with a melody.
 
-    Raises ValueError for a size that is odd or below 2, which 4:2:0 colours do not support.
+    Raises ValueError for a size that is odd or below 2, which 4:2:0 colors do not support.
     """
     if min(size) < 2 or size[0] % 2 or size[1] % 2:
         raise ValueError(f"a clip of {size[0]}x{size[1]} pixels can't be encoded. Choose even lengths")

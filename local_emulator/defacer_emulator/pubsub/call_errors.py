@@ -34,6 +34,6 @@ class FailedPreconditionError(RefusedError):
 
 
 class UnsupportedError(RefusedError):
-    """Pub/Sub has this feature, but this emulator does not. Ignoring it would change the behaviour."""
+    """Pub/Sub has this feature, but this emulator does not. Ignoring it would change the behavior."""
 
     code = "UNIMPLEMENTED"

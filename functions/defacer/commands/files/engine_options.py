@@ -50,7 +50,7 @@ DetectorOption = Annotated[
 ]
 RecognizerOption = Annotated[
     RecognizerName | None,
-    typer.Option("--recognizer", help="The model that recognises people. [default of run: sface]"),
+    typer.Option("--recognizer", help="The model that recognizes people. [default of run: sface]"),
 ]
 RecognitionOption = Annotated[
     Recognition | None,
@@ -91,7 +91,7 @@ def with_given(options: Options, **chosen: Any) -> Options:
             )
         if "recognizer" not in given:
             raise UsageError(
-                f"--match-threshold {distance:g} is given without --recognizer. Name the recogniser that the distance "
+                f"--match-threshold {distance:g} is given without --recognizer. Name the recognizer that the distance "
                 "was measured for, such as --recognizer sface."
             )
         given["recognition"] = None

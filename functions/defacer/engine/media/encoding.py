@@ -1,7 +1,7 @@
 """Choose how a result is encoded, from the header and the first frame of the source.
 
 So all segments of a job are encoded in the same way. A source with 8 bits becomes H.264, and one with more bits becomes
-HEVC with 10 bits. Size, pixel aspect ratio, colours, chroma planes and fields stay as they are. An interlaced picture
+HEVC with 10 bits. Size, pixel aspect ratio, colors, chroma planes and fields stay as they are. An interlaced picture
 with more than 8 bits becomes H.264 (High 10), because players do not support fields in HEVC.
 """
 

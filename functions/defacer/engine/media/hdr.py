@@ -18,7 +18,7 @@ from av.sidedata.sidedata import SideData
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 WHITE = 203.0  # candela per square metre, the reference white of HDR (ITU-R BT.2408)
 SDR_GAMMA = 1 / 2.2
-COLOURS = (("G", 1), ("B", 2), ("R", 0))  # in x265's order, each with its index in FFmpeg's order
+COLORS = (("G", 1), ("B", 2), ("R", 0))  # in x265's order, each with its index in FFmpeg's order
 
 
 def sdr_curve(frame: av.VideoFrame) -> npt.NDArray[np.uint8] | None:
@@ -58,7 +58,7 @@ def x265_parameters(frame: av.VideoFrame) -> list[str]:
         )
         has_primaries, has_luminance = numbers[20:22]
         if has_primaries and has_luminance:
-            points = [(name, primaries[2 * place : 2 * place + 2]) for name, place in COLOURS]
+            points = [(name, primaries[2 * place : 2 * place + 2]) for name, place in COLORS]
             text = "".join(f"{name}({x * 50000:.0f},{y * 50000:.0f})" for name, (x, y) in points)
             text += f"WP({white[0] * 50000:.0f},{white[1] * 50000:.0f})"
             parameters.append(f"master-display={text}L({light[1] * 10000:.0f},{light[0] * 10000:.0f})")

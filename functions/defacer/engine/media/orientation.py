@@ -1,6 +1,6 @@
 """Convert between the stored and the displayed picture: rotation, mirroring, and pixels that are not square.
 
-The detector and the recogniser work on the displayed picture, which has square pixels. They fail on a squeezed face.
+The detector and the recognizer work on the displayed picture, which has square pixels. They fail on a squeezed face.
 """
 
 import struct

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 
-CELLS = (160, 90)  # columns and rows: frames are compared by the mean grey level of each cell
+CELLS = (160, 90)  # columns and rows: frames are compared by the mean gray level of each cell
 ROW_STEP = 4  # every fourth row is read, which is precise enough and takes 40 % of the time
-MAX_DIFFERENCE = 20.0  # grey levels, of 255, between a cell before and after it was encoded
+MAX_DIFFERENCE = 20.0  # gray levels, of 255, between a cell before and after it was encoded
 MIN_DENSE_RATE = (
     20  # frames a second: from this rate on, only I and P frames are decoded, a third of all frames
 )
@@ -123,7 +123,7 @@ def _has_difference(one: Cells, other: Cells, bits: int) -> bool:
 
 
 def _cell_means(frame: av.VideoFrame) -> Cells:
-    """Return the mean grey levels of the cells of a planar frame, in its bit depth: (90, 160)."""
+    """Return the mean gray levels of the cells of a planar frame, in its bit depth: (90, 160)."""
     plane, bits = frame.planes[0], frame.format.components[0].bits
     samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
     stride = plane.line_size // samples.itemsize

@@ -1,1 +1,1 @@
-"""The neural networks: detectors, recognisers, their weights, and the OpenVINO and PyTorch back ends."""
+"""The neural networks: detectors, recognizers, their weights, and the OpenVINO and PyTorch back ends."""

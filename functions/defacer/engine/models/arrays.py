@@ -35,7 +35,7 @@ class Detector(Protocol):
     """Detect faces in RGB uint8 images (H, W, 3).
 
     A detection with at least `confident_score` counts on its own. Detections with a lower score are returned too. They
-    only confirm a face that has a confident detection in a neighbouring frame.
+    only confirm a face that has a confident detection in a neighboring frame.
     """
 
     name: str

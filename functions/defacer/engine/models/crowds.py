@@ -1,8 +1,8 @@
-"""Detect faces in a crowd that the frame's lower edge or a neighbour covers, by a second search of crowded images.
+"""Detect faces in a crowd that the frame's lower edge or a neighbor covers, by a second search of crowded images.
 
-Where the first search detects a crowd, a larger copy of the image is searched. It has grey rows below, which stand for
+Where the first search detects a crowd, a larger copy of the image is searched. It has gray rows below, which stand for
 the part of a face outside the frame. CenterFace searches only the lower quarter of the copy, where it detects faces at
-the edge. YuNet searches all of the copy, and adds faces that a neighbour covers. README.md has the figures.
+the edge. YuNet searches all of the copy, and adds faces that a neighbor covers. README.md has the figures.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MIN_CROWD = 4  # confident detections in an image
 COPY_SCALE, MAX_COPY_SIDE = 2.0, 1280  # of the larger copy; the long side in pixels
 GREY, GREY_ROWS = 128, 72  # value and minimum number of the rows below the copy
 MULTIPLE = 32  # pixels; the detectors pad to it with black anyway
-EDGE_SHARE = 0.25  # of the image's height: the part that CenterFace searches, with the grey rows
+EDGE_SHARE = 0.25  # of the image's height: the part that CenterFace searches, with the gray rows
 SAME_FACE = 0.45  # overlap (intersection over union) of one face in two searches
 MIN_INSIDE_SHARE = 0.8  # a box with this share of its area inside another box shows the same face, too
 
@@ -61,7 +61,7 @@ def _to_image(face: Detection, scale: float, rows: int, score_scale: float) -> D
 
 
 def larger_copy(image: Image) -> tuple[Image, float]:
-    """Return a larger copy of an image (H, W, 3) with grey rows below, and its scale."""
+    """Return a larger copy of an image (H, W, 3) with gray rows below, and its scale."""
     scale = max(1.0, min(COPY_SCALE, MAX_COPY_SIDE / max(image.shape[:2])))
     size = round(image.shape[1] * scale), round(image.shape[0] * scale)
     rows = -(-(size[1] + GREY_ROWS) // MULTIPLE) * MULTIPLE
@@ -71,7 +71,7 @@ def larger_copy(image: Image) -> tuple[Image, float]:
 
 
 def first_edge_row(height: float, copy_height: int) -> int:
-    """Return the first row of the part at the lower edge of a copy. `height` is without the grey rows."""
+    """Return the first row of the part at the lower edge of a copy. `height` is without the gray rows."""
     rows = copy_height - round(height * (1 - EDGE_SHARE))
     return copy_height - rows // MULTIPLE * MULTIPLE
 

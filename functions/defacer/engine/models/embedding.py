@@ -1,4 +1,4 @@
-"""The interface of a recogniser, and embedding of face crops in batches."""
+"""The interface of a recognizer, and embedding of face crops in batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol

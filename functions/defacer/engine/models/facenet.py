@@ -1,4 +1,4 @@
-"""FaceNet, a recogniser that the setting `recognizer` can choose instead of the default SFace.
+"""FaceNet, a recognizer that the setting `recognizer` can choose instead of the default SFace.
 
 `recognizer.py` creates it. It turns face crops into embeddings of 512 numbers, with OpenVINO or PyTorch.
 """
@@ -15,7 +15,7 @@ from defacer.engine.models.embedding import embed_in_batches
 from defacer.engine.runtime import torch_package
 from defacer.engine.runtime.gpu import has_cuda
 
-# From the name of the recogniser to the version of the weights and the crop.
+# From the name of the recognizer to the version of the weights and the crop.
 VERSIONS = {
     "facenet-casia": "facenet-casia/20180408-102900/2",
     "facenet-vggface2": "facenet-vggface2/20180402-114759/2",

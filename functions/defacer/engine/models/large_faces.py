@@ -35,7 +35,7 @@ from defacer.engine.models.arrays import (
 
 COPY_SIDE = 112  # pixels, the long side of the copy
 MIN_BORDER = 24  # pixels, on each side of the copy
-MULTIPLE = 32  # pixels; the detector pads to it anyway, so the copy is centred in this size
+MULTIPLE = 32  # pixels; the detector pads to it anyway, so the copy is centered in this size
 SAME_FACE = 0.45  # overlap (intersection over union) of one face in both searches
 # Shares of the image's long side. For smaller faces the boxes of the full search are more precise.
 # A face of this size counts if the full search missed it.

@@ -1,6 +1,6 @@
 """Run the networks on a CPU with OpenVINO, in bfloat16 if the CPU supports it, or else in float32.
 
-The detector and the recognisers use this back end without a GPU, and `torch_backend.py` with one. Both have the same
+The detector and the recognizers use this back end without a GPU, and `torch_backend.py` with one. Both have the same
 classes, one for each network.
 
 CPU time on 2 cores with AMX, first alone, then beside a busy process, where PyTorch's threads spin while one waits:
@@ -11,7 +11,7 @@ CPU time on 2 cores with AMX, first alone, then beside a busy process, where PyT
 | FaceNet, a face (PyTorch: in a batch of 8) | 4, 17 ms; 4, 20 ms | 10, 24 ms; 15, 57 ms | |
 
 On real clips, bfloat16 loses no confident detection of float32. Scores differ by up to 0.03, and distances of
-embeddings by up to 0.005. Two neighbouring cells of a face can change their order of scores. Then the box is that of
+embeddings by up to 0.005. Two neighboring cells of a face can change their order of scores. Then the box is that of
 the other cell, which is as near to the annotated face.
 """
 

@@ -1,4 +1,4 @@
-"""SFace, the default recogniser, and the alignment of a face by its landmarks."""
+"""SFace, the default recognizer, and the alignment of a face by its landmarks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

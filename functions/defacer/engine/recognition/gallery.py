@@ -71,11 +71,11 @@ class Gallery:
     warnings: tuple[TargetWarning, ...] = field(default=(), repr=False)
 
     def require_recognizer(self, version: str | None) -> None:
-        """Raise EngineError unless this recogniser (name and version) made the embeddings."""
+        """Raise EngineError unless this recognizer (name and version) made the embeddings."""
         if version != self.recognizer:
             raise EngineError(
                 f"the target pictures were embedded by {self.recognizer}, and the faces in the video by "
-                f"{version or 'no recogniser'}. Upload the video again, so that one recogniser does both."
+                f"{version or 'no recognizer'}. Upload the video again, so that one recognizer does both."
             )
 
     def to_bytes(self) -> bytes:
@@ -134,7 +134,7 @@ def make_gallery(
 def picture_warnings(
     image: "Image", face: "Detection", person: str, label: str | None = None
 ) -> list[TargetWarning]:
-    """Return why a target picture with this one face is likely to be recognised badly.
+    """Return why a target picture with this one face is likely to be recognized badly.
 
     `label` names the picture in the message, where the person has several.
     """

@@ -58,7 +58,7 @@ class Limits:
 
     @classmethod
     def of(cls, recognizer: str, match: float) -> "Limits":
-        """Return the limits that were chosen for SFace, in the unit of another recogniser, around `match`."""
+        """Return the limits that were chosen for SFace, in the unit of another recognizer, around `match`."""
         unit = MEASURED[recognizer].levels["balanced"].match / MEASURED["sface"].levels["balanced"].match
         return cls(
             match=match,
@@ -75,7 +75,7 @@ class Limits:
 
 
 def limits_of(options: Options) -> Limits:
-    """Return the distances that decide for a recogniser and a match threshold."""
+    """Return the distances that decide for a recognizer and a match threshold."""
     return Limits.of(options.recognizer, match_threshold_of(options))
 
 

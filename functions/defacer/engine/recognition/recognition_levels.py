@@ -1,6 +1,6 @@
 """The measured meaning of distances: match thresholds by name, and how many strangers look as alike as a distance.
 
-The options take the match threshold of `strict`, `balanced` or `lenient` from here, for each recogniser. The face
+The options take the match threshold of `strict`, `balanced` or `lenient` from here, for each recognizer. The face
 report takes from here how many strangers would look like the target.
 
 All figures are of tracks, judged by their distance alone. The rules of identity.py come on top. The README
@@ -26,7 +26,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Measured:
-    """The measured distances of a recogniser.
+    """The measured distances of a recognizer.
 
     `levels` are the values of the policy's field `recognition`. At `max_match_threshold` at most 1 stranger in 1,000 is
     kept. `strangers` maps distances, ascending, to the strangers in 10,000 with a track at least this near. It is
@@ -66,18 +66,18 @@ LEVELS = tuple(MEASURED["sface"].levels)
 
 
 def match_threshold_of(options: Options) -> float:
-    """Return the largest distance that matches a target. Raise EngineError for an unknown recogniser."""
+    """Return the largest distance that matches a target. Raise EngineError for an unknown recognizer."""
     if options.match_threshold is not None:
         return options.match_threshold
     return calibration_of(options.recognizer).levels[options.recognition or "balanced"].match
 
 
 def calibration_of(recognizer: str) -> Measured:
-    """Return the measurements of a recogniser, by its name or its version. Raise EngineError for an unknown one."""
+    """Return the measurements of a recognizer, by its name or its version. Raise EngineError for an unknown one."""
     name = recognizer.partition("/")[0]
     if name not in MEASURED:
         raise EngineError(
-            f"the recogniser is {name!r}, allowed are {', '.join(MEASURED)}. Process the video again with one of them."
+            f"the recognizer is {name!r}, allowed are {', '.join(MEASURED)}. Process the video again with one of them."
         )
     return MEASURED[name]
 
@@ -85,7 +85,7 @@ def calibration_of(recognizer: str) -> Measured:
 def strangers_at(recognizer: str | None, distance: float | None) -> int | None:
     """Return how many strangers in 10,000 have a track at least this near to a target, with two digits at most.
 
-    0 means fewer than 1. Return None without a distance, and for a recogniser that was not measured.
+    0 means fewer than 1. Return None without a distance, and for a recognizer that was not measured.
     """
     known = calibration_of(recognizer).strangers if recognizer is not None else {}
     if not known or distance is None:

@@ -145,7 +145,7 @@ class _FollowedFrame:
 
     @cached_property
     def image(self) -> Image:
-        """Return a grey copy of the displayed frame, reduced by a whole factor to about IMAGE_SIDE."""
+        """Return a gray copy of the displayed frame, reduced by a whole factor to about IMAGE_SIDE."""
         plane, bits = self.picture.planes[0], self.picture.format.components[0].bits
         samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
         stride = plane.line_size // samples.itemsize
@@ -154,8 +154,8 @@ class _FollowedFrame:
         if step > 1:
             size = max(1, plane.width // step), max(1, plane.height // step)
             rows = cv2.resize(rows, size, interpolation=cv2.INTER_AREA)
-        grey = np.right_shift(rows, bits - 8).astype(np.uint8)
-        return self._orientation.to_displayed(grey)
+        gray = np.right_shift(rows, bits - 8).astype(np.uint8)
+        return self._orientation.to_displayed(gray)
 
 
 class _FollowedFace:

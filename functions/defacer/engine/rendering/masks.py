@@ -20,7 +20,7 @@ MIN_CUT_INTERVAL_SECONDS = 0.5  # nearer cuts are a flashing light, and masks st
 MIN_WIDTH = 0.7  # of its height
 MIN_HEIGHT = 1.1  # of its width
 EDGE_MARGIN = 0.02  # of the frame's width or height
-NEIGHBOUR_DISTANCE = 0.25  # of a face's size: another face at this distance can occlude a part of it
+NEIGHBOR_DISTANCE = 0.25  # of a face's size: another face at this distance can occlude a part of it
 # A face that fills more than this share of the frame's width or height often reaches beyond the frame. The detector
 # then returns a box around a part. Boxes grow by a factor of 1 at this share, up to MAX_CLOSE_UP_GROWTH at the frame's
 # size.
@@ -204,5 +204,5 @@ def complete_clipped_face(box: Box, width: int, height: int, others: Sequence[Bo
 
 
 def _is_near(box: Box, other: Box) -> bool:
-    near_x, near_y = (NEIGHBOUR_DISTANCE * (box[side + 2] - box[side]) for side in (0, 1))
+    near_x, near_y = (NEIGHBOR_DISTANCE * (box[side + 2] - box[side]) for side in (0, 1))
     return shared_area((box[0] - near_x, box[1] - near_y, box[2] + near_x, box[3] + near_y), other) > 0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from defacer.report.compact_boxes import Box
 
-Image = npt.NDArray[np.uint8]  # grey (H, W)
+Image = npt.NDArray[np.uint8]  # gray (H, W)
 Array = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 
@@ -31,7 +31,7 @@ CORNER_QUALITY = 0.002  # of the quality of the best corner on the face
 MAX_ROUND_TRIP_ERROR = (
     2.0  # pixels, between a point and the same point after it was followed forwards and backwards
 )
-MIN_SIMILARITY = 0.4  # normalised cross-correlation of a point's surroundings with those in the sampled frame
+MIN_SIMILARITY = 0.4  # normalized cross-correlation of a point's surroundings with those in the sampled frame
 MAX_DEVIATION = (
     0.15  # of the face's longer side: a point that moves so differently from the others is not on the face
 )

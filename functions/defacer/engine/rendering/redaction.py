@@ -269,7 +269,7 @@ def _average_cells(region: Plane, across: int, down: int) -> Plane:
 
 
 def _blur(region: Plane, style: Style) -> Plane:
-    """Return the smoothed colours of a few cells. At a higher strength they differ less."""
+    """Return the smoothed colors of a few cells. At a higher strength they differ less."""
     cells = _average_cells(region, BLUR_CELLS, BLUR_CELLS)
     if style.strength != 1:
         mean = cells.mean(axis=(0, 1))

@@ -61,7 +61,7 @@ def driver_version() -> int | None:
     if not has_driver():
         return None
     version = ctypes.c_int()
-    # This call needs no GPU, and no initialisation, which a process forked later could not repeat.
+    # This call needs no GPU, and no initialization, which a process forked later could not repeat.
     failed = ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(version))
     return None if failed else version.value
 

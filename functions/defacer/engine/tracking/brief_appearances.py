@@ -18,7 +18,7 @@ import numpy as np
 from defacer.engine.models.arrays import Array, Detection
 
 BLOCK = 2  # pixels of the thumbnail, in both directions, that are compared as one
-MIN_DIFFERENCE = 5.0  # grey levels of 255, from both sampled frames
+MIN_DIFFERENCE = 5.0  # gray levels of 255, from both sampled frames
 MIN_RATIO = 1.5  # of that difference to the difference between the sampled frames,
 MIN_STEADY_RATIO = 4.5  # and to the largest change from one frame to the next, without the JUMPS larger ones
 MIN_FACE_RATIO = (
@@ -63,7 +63,7 @@ def face_slices(face: Detection, size: tuple[int, int], thumbnail: Array) -> tup
 
 
 def _sort_changes(thumbnails: Sequence[Array]) -> Array:
-    """Return how much each pixel and its neighbours change from frame to frame (N - 1, H, W), largest change first."""
+    """Return how much each pixel and its neighbors change from frame to frame (N - 1, H, W), largest change first."""
     changes = [_dilate(_difference(before, after)) for before, after in pairwise(thumbnails)]
     ordered: Array = np.sort(np.stack(changes), axis=0)[::-1]
     return ordered

@@ -25,7 +25,7 @@ from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetect
 from defacer.engine.tracking.shot_cuts import CONTEXT_SECONDS
 from defacer.engine.tracking.tracker import Observation, Tracker
 
-MIN_WIDTH = 24  # pixels of the displayed frame: smaller faces cannot be recognised
+MIN_WIDTH = 24  # pixels of the displayed frame: smaller faces cannot be recognized
 SUBSEGMENT_WINDOWS = 100
 MAX_READ_BEYOND_SECONDS = 5  # after a segment whose damaged frames are skipped
 TRIM_INTERVAL = 4  # windows: trimming the heap takes some milliseconds
@@ -33,7 +33,7 @@ TRIM_INTERVAL = 4  # windows: trimming the heap takes some milliseconds
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets, the recogniser, and the distances that decide.
+    """The targets, the recognizer, and the distances that decide.
 
     With `every_view` all views are embedded, so that the segment detections can be compared with any gallery
     (`make quality` replays them).
@@ -165,7 +165,7 @@ def frame_detections_of(
 
 
 def prominence(face: Detection) -> float:
-    """Return how well a face can probably be recognised, from 0 to 1: by its size, its score, and how frontal it is.
+    """Return how well a face can probably be recognized, from 0 to 1: by its size, its score, and how frontal it is.
 
     The value only chooses which view of a window is embedded first. A profile keeps a third of its value.
     """

@@ -39,6 +39,6 @@ def read_faces_between(document: bytes, start: int | None = None, end: int | Non
 
 
 def require_known_recognizer(version: str | None) -> None:
-    """Raise EngineError for faces that were found with an unknown recogniser. None means without a recogniser."""
+    """Raise EngineError for faces that were found with an unknown recognizer. None means without a recognizer."""
     if version is not None:
         calibration_of(version)

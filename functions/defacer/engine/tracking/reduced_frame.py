@@ -31,7 +31,7 @@ class ReducedFrame:
     """A displayed frame, held with a long side of `side` pixels at most.
 
     `detections` are in displayed pixels, and None until the detector ran. `width` and `height` are those of the
-    displayed frame. `thumbnail` (36, 64), or (64, 36) for a portrait frame, is grey and as displayed.
+    displayed frame. `thumbnail` (36, 64), or (64, 36) for a portrait frame, is gray and as displayed.
 
     The detector's result works like a future: two windows share the frame between them, so one thread computes the
     result (`try_start`, then `set_result` and `finish`), and the other one waits for it.
@@ -55,11 +55,11 @@ class ReducedFrame:
         self._sdr_curve = sdr_curve(frame)
         self._frame = _limit_size(frame, side)
         width, height = THUMBNAIL if frame.width >= frame.height else THUMBNAIL[::-1]
-        grey = _scalers.to_thumbnail.reformat(
+        gray = _scalers.to_thumbnail.reformat(
             self._frame, width, height, "gray", interpolation="AREA", threads=1
         )
         self.thumbnail: Array = self._orientation.to_displayed(
-            grey.to_ndarray().astype(np.uint8, copy=False)
+            gray.to_ndarray().astype(np.uint8, copy=False)
         ).astype(np.float32)
         self.coarse: Array = cv2.resize(
             self.thumbnail, None, fx=1 / CUT_POOL, fy=1 / CUT_POOL, interpolation=cv2.INTER_AREA

@@ -1,8 +1,8 @@
-"""Choose the frames that the detector samples: few in a calm shot, and more where neighbouring samples disagree.
+"""Choose the frames that the detector samples: few in a calm shot, and more where neighboring samples disagree.
 
 Time is divided into slots of a fixed grid. The detector runs on the first frame of each slot, and on both sides of a
-cut. Two neighbouring samples disagree if a face appears, is lost, or moved too far. Then the frame in the middle is
-sampled, until neighbours agree or are adjacent. A frame that shows something briefly is sampled too (see
+cut. Two neighboring samples disagree if a face appears, is lost, or moved too far. Then the frame in the middle is
+sampled, until neighbors agree or are adjacent. A frame that shows something briefly is sampled too (see
 brief_appearances.py).
 
 A few slots make a window, and the samples of one round in it make one batch. The grid depends on presentation times
@@ -74,7 +74,7 @@ class Sampler:
         self._detector = detector
 
     def sample(self, window: Window) -> None:
-        """Sample the frames of the grid and at cuts, then between neighbours that disagree, round by round."""
+        """Sample the frames of the grid and at cuts, then between neighbors that disagree, round by round."""
         frames = [*window.frames, window.following] if window.following else window.frames
         ends = {0, len(frames) - 1}
         for n, (before, frame) in enumerate(pairwise(frames), start=1):

@@ -1,4 +1,4 @@
-"""Detect shot cuts from the differences of neighbouring thumbnails."""
+"""Detect shot cuts from the differences of neighboring thumbnails."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from defacer.engine.tracking.reduced_frame import ReducedFrame
 
 CUT_SECONDS = Fraction(1, 2)  # a cut is detected by comparison with the changes in this time before it
 CONTEXT_SECONDS = 2 * CUT_SECONDS  # each of these differences compares frames that are at most this far apart
-CUT_DIFFERENCE = 10.0  # mean grey-level difference of neighbouring thumbnails, of 255
+CUT_DIFFERENCE = 10.0  # mean gray-level difference of neighboring thumbnails, of 255
 CUT_RATIO = 4.0  # and this many times that of the frames before and after
 
 
@@ -22,7 +22,7 @@ def mark_cuts(frames: Iterable[ReducedFrame]) -> Iterator[ReducedFrame]:
     """
     recent: deque[tuple[Fraction, float]] = deque()
     waiting: tuple[ReducedFrame, float | None] | None = None
-    for frame, difference in _compare_neighbours(frames):
+    for frame, difference in _compare_neighbors(frames):
         if waiting:
             _mark_cut(*waiting, recent, difference)
             yield waiting[0]
@@ -32,8 +32,8 @@ def mark_cuts(frames: Iterable[ReducedFrame]) -> Iterator[ReducedFrame]:
         yield waiting[0]
 
 
-def _compare_neighbours(frames: Iterable[ReducedFrame]) -> Iterator[tuple[ReducedFrame, float | None]]:
-    """Yield each frame with the mean grey-level difference from the frame before, or None if that is too far away."""
+def _compare_neighbors(frames: Iterable[ReducedFrame]) -> Iterator[tuple[ReducedFrame, float | None]]:
+    """Yield each frame with the mean gray-level difference from the frame before, or None if that is too far away."""
     last: ReducedFrame | None = None
     for frame in frames:
         near = last is not None and frame.seconds - last.seconds <= CUT_SECONDS

@@ -18,7 +18,7 @@ from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.reduced_frame import detector_image_of
 
 SEEK_SECONDS = 2  # frames that are farther apart are reached by seeking
-CONTRAST_LIMIT, CONTRAST_TILES = 2.0, (8, 8)  # of the histogram equalisation
+CONTRAST_LIMIT, CONTRAST_TILES = 2.0, (8, 8)  # of the histogram equalization
 
 NO_LANDMARKS = np.zeros((5, 2), np.float32)  # the check needs none, and a long video has many detections
 

@@ -49,7 +49,7 @@ class ClassifiedDetection:
 
     face: Detection
     state: State
-    has_neighbour: bool
+    has_neighbor: bool
 
 
 Samples = Mapping[int, Sequence[ClassifiedDetection]]  # by presentation time
@@ -89,7 +89,7 @@ def find_visible_faces(
 ) -> VisibleFaces:
     """Return the faces that stay visible in the sampled frames.
 
-    The minimum scores are raised by `extra_score`. At the times `ends`, a neighbouring segment might show the rest of a
+    The minimum scores are raised by `extra_score`. At the times `ends`, a neighboring segment might show the rest of a
     face. By default they are the first and the last time.
     """
     base = Fraction(faces.time_base)
@@ -266,7 +266,7 @@ def _find_continuations(chain: _Chain, reach: int) -> set[int]:
             detection = chain.detections[n]
             if detection.state == "kept":
                 kept = chain.pts[n]
-            elif detection.state == "masked" or detection.has_neighbour:
+            elif detection.state == "masked" or detection.has_neighbor:
                 kept = None
             elif kept is not None and abs(chain.pts[n] - kept) <= reach:
                 found.add(n)

@@ -31,7 +31,7 @@ class Policy(Document):
     detector: Literal["centerface", "mtcnn"] = "centerface"
     """The face detector. `mtcnn` needs PyTorch."""
     recognizer: Literal["sface", "facenet-casia", "facenet-vggface2"] = "sface"
-    """The model that recognises people. `facenet-vggface2` needs PyTorch and was not measured."""
+    """The model that recognizes people. `facenet-vggface2` needs PyTorch and was not measured."""
     recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
     """How much a face must look like a target to stay visible."""
     match_threshold: float | None = Field(default=None, gt=0, le=2)

@@ -2,7 +2,7 @@
 
 A job is the folder `jobs/ID/` of the work bucket. Its state can be read in two ways:
 
-- `is_over` and its neighbours read the one to three objects that matter. Each segment needs them several times.
+- `is_over` and its neighbors read the one to three objects that matter. Each segment needs them several times.
 - `read_job` lists the top level of the folder and returns an immutable `JobRecord`. A listing is billed as a write, 12
   times as much as a read, so it is for what happens a few times in a job.
 

@@ -12,7 +12,7 @@ A message that finds a lease taken is redelivered even if another message holds 
 the first can be acknowledged while the second still works and acquires the lease. If that one dies, no other message
 would come.
 
-A step that fails again and again is recognised by the attempts in its lease, not by the deliveries of its message:
+A step that fails again and again is recognized by the attempts in its lease, not by the deliveries of its message:
 waiting for a free worker costs deliveries too, so a subscription has to allow many of them.
 """
 

@@ -32,9 +32,9 @@ MAX_SHARE = 1000  # a preview's position is a number of thousandths of the video
 MAX_DIGITS = 18
 # The title and the meaning of each value.
 MODES = {
-    "blur": ("Blur", "The face becomes a few colours that flow into each other."),
+    "blur": ("Blur", "The face becomes a few colors that flow into each other."),
     "pixelate": ("Pixelate", "The face becomes four or five squares across."),
-    "solid": ("One colour", "The face becomes an area of one colour."),
+    "solid": ("One color", "The face becomes an area of one color."),
     "image": ("A picture", "A picture of yours covers the face, over a blur."),
 }
 LEVELS = {
@@ -171,7 +171,7 @@ def _render_form(
 
 
 def _describe_levels(recognizer: str) -> dict[str, tuple[str, str]]:
-    """Return each level's title, and its meaning with the rates measured for the recogniser."""
+    """Return each level's title, and its meaning with the rates measured for the recognizer."""
     rates = engine_adapter.measured_rates(recognizer)
     return {
         name: (title, f"{meaning} {_describe_rates(recognizer, rates[name])}")

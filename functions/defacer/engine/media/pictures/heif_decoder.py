@@ -20,7 +20,7 @@ BLOCK = 64  # pixels; a codec pads an image to whole blocks
 def decode_heif(data: bytes, alpha: bool) -> "Image":
     """Return the displayed picture as RGB uint8 (H, W, 3), or RGBA (H, W, 4).
 
-    Raise HeifError or av.FFmpegError if it can't be decoded. Colour profiles are ignored, as those of a JPEG are.
+    Raise HeifError or av.FFmpegError if it can't be decoded. Color profiles are ignored, as those of a JPEG are.
     """
     picture = read_heif(data)
     color = _decode(picture.color, "rgb24")

@@ -29,7 +29,7 @@ MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 STANDALONE = {0x01, 0xD8}  # markers without a segment
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 END, SCAN = 0xD9, 0xDA
-# The chunks of a PNG's picture. Texts and colour profiles are not decoded, because each can unpack to 8 MB.
+# The chunks of a PNG's picture. Texts and color profiles are not decoded, because each can unpack to 8 MB.
 PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 
 

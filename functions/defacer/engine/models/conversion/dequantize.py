@@ -1,4 +1,4 @@
-"""Convert block-quantised ONNX weights to float32, because OpenVINO 2026.4 can't read blocks of `DequantizeLinear`."""
+"""Convert block-quantized ONNX weights to float32, because OpenVINO 2026.4 can't read blocks of `DequantizeLinear`."""
 
 from typing import Any
 

@@ -29,7 +29,7 @@ async function showPreview() {
     byId("preview").src = URL.createObjectURL(await response.blob());
     byId("preview").hidden = false;
     const count = faces === 0 ? "No face was detected in this frame." : faces === 1 ? "One face is hidden." : `${faces} faces are hidden.`;
-    byId("preview-status").textContent = `${count} A preview hides targets too: they are recognised in a whole video only.`;
+    byId("preview-status").textContent = `${count} A preview hides targets too: they are recognized in a whole video only.`;
   } catch (error) {
     byId("preview-status").textContent = error.message;
   }

@@ -7,7 +7,7 @@ function isChanged(field) {
     return initial !== field.options[field.selectedIndex];
   }
   if (field.type === "range" || field.type === "number") return Number(field.value) !== Number(field.defaultValue);
-  return field.type !== "file" && field.value.toLowerCase() !== field.defaultValue.toLowerCase(); // browsers lowercase colours
+  return field.type !== "file" && field.value.toLowerCase() !== field.defaultValue.toLowerCase(); // browsers lowercase colors
 }
 
 // Call `show(changed)` now, at each change, and when the browser restores the form after "Back".
