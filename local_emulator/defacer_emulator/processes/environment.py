@@ -19,12 +19,16 @@ RETRY_SECONDS = 5
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process's environment for child processes, without variables that lead away from the emulator."""
+    """Return this process's environment for child processes, without variables that lead away from the emulator.
+
+    The processes import no file of their current folder, which is the emulator's.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in REMOVED}
     no_proxy = ",".join(
         filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), HOST, "localhost"))
     )
-    return {**environment, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONUNBUFFERED": "1"}
+    settings_of_python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    return {**environment, "NO_PROXY": no_proxy, "no_proxy": no_proxy, **settings_of_python}
 
 
 @contextmanager

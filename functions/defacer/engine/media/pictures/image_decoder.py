@@ -1,6 +1,6 @@
 """Decode pictures in processes that the system ends when a picture takes too long.
 
-A decoder runs native code, which no thread can stop. Here it runs in a process of its own, `python -m
+A decoder runs native code, which no thread can stop. Here it runs in a process of its own, `python -P -m
 defacer.engine.media.pictures.image_decoder`. The process starts with the first picture, serves one picture after the
 other, and ends with its parent. It is started, not forked: a fork of a process with threads can lock up.
 """
@@ -89,7 +89,8 @@ class _DecoderProcess:
     """One decoder process, ready for a picture. Only one thread at a time can use it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "defacer.engine.media.pictures.image_decoder"]
+        # -P: Python must not import a file of the current folder, which can be a folder of downloads.
+        command = [sys.executable, "-P", "-m", "defacer.engine.media.pictures.image_decoder"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True
         )
