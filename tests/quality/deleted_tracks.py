@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row)
             print(f"{clip.name} done: {caught}", file=sys.stderr)
     caught = pooled(shares)
-    head = ("clip", "leaks caught", "their faces masked", "missed tracks", "tracks hidden by other masks")
+    head = ("clip", "leaks caught", "their faces masked", "missed tracks", "tracks without a visible face")
     print(table(head, rows))
     print(f"caught: {caught}, must: {MIN_CAUGHT:.0%}")
     return 0 if caught.value >= MIN_CAUGHT else 1
