@@ -9,6 +9,7 @@ from defacer.engine.errors import ArgumentError
 from defacer.engine.options import Options
 from defacer.engine.recognition import recognition_levels
 from defacer.engine.runtime import torch_package
+from defacer.picture_formats import NAMES
 
 RANGES = {"strength": (1, 3), "quality": (0, 40)}
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -27,7 +28,7 @@ def check_options(options: Options, *, has_replacement: bool) -> None:
         raise ArgumentError(f"color is {options.color!r}, which is not a color. Write it like #1a2b3c.")
     if options.mode == "image" and not has_replacement:
         raise ArgumentError(
-            "mode image needs a picture that covers the faces. Name a PNG or JPEG as replacement."
+            f"mode image needs a picture that covers the faces. Name a {NAMES} file as replacement."
         )
     if options.match_threshold is not None:
         _check_match_threshold(options.match_threshold, options.recognizer)

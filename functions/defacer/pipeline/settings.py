@@ -1,7 +1,7 @@
 """The settings of all services: environment variables that are read once and validated when a process starts.
 
 Each field is the variable `DEFACER_` plus its name in capitals. One class lists the settings of one service, and
-`Settings` has them all. Nothing else in `functions` reads `os.environ`.
+`Settings` has them all. No other module of the pipeline or a function reads `os.environ`.
 """
 
 import os

@@ -94,7 +94,7 @@ def _person_of(path: Path) -> str:
     name = unicodedata.normalize("NFC", whole.name if path.is_dir() else whole.stem)
     if printable(name) != name:
         raise ArgumentError(
-            f"{printable(str(path))} names a person, but its name has characters that are no text. Rename it."
+            f"{printable(str(path))} names a person, but its name has unprintable characters. Rename it."
         )
     return name
 
