@@ -10,6 +10,6 @@ class EmulatorError(Exception):
 
 
 class EmulatorUsageError(EmulatorError):
-    """The command can't be done as given: a bad argument, a missing file, no emulator running. Exit code 2."""
+    """The command can't be done as given: a bad argument or a missing file. Exit code 2."""
 
     exit_code = 2

@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def print_status(folder: Folder = None, json_output: Json = False) -> None:
-    """Show the addresses and processes of the emulator. The exit code is 2 if none runs."""
+    """Show the addresses and processes of the emulator. The exit code is 1 if none runs."""
     state_folder = StateFolder((folder or DEFAULT_FOLDER).resolve())
     state = state_folder.require_running()
     processes = {process.name: process.pid for process in state.processes if process.is_alive()}

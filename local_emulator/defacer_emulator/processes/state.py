@@ -137,17 +137,15 @@ class StateFolder:
         self.file.unlink(missing_ok=True)
 
     def require_running(self) -> EmulatorState:
-        """Return the state of the emulator in this folder. Raise EmulatorUsageError unless one is ready."""
+        """Return the state of the emulator in this folder. Raise EmulatorError unless one is ready."""
         state = self.read()
         if state is None or not state.parent.is_alive():
-            raise EmulatorUsageError(
+            raise EmulatorError(
                 f"No emulator runs in {self.path}. Start one in another terminal: "
                 f"{program()} emulator up{self.option()}. If one runs in another folder, add --dir DIR."
             )
         if not state.ready:
-            raise EmulatorUsageError(
-                f"The emulator in {self.path} is still starting. Try again in a few seconds."
-            )
+            raise EmulatorError(f"The emulator in {self.path} is still starting. Try again in a few seconds.")
         return state
 
     def require_unchanged(self, before: EmulatorState) -> None:
