@@ -92,8 +92,9 @@ def demo(  # noqa: PLR0913 - each argument is an option
         shutil.rmtree(state)
         raise
     except (EmulatorError, CommandError) as error:
-        shutil.rmtree(state / "storage", ignore_errors=True)
         raise EmulatorError(f"{error}\nThe logs of this run are in {state / 'logs'}.") from error
+    finally:  # it has the video with all its faces
+        shutil.rmtree(state / "storage", ignore_errors=True)
     shutil.rmtree(state)
 
 
@@ -132,4 +133,4 @@ def _redact(upload: Upload, options: EmulatorOptions, waiting: WaitOptions) -> N
         raise EmulatorError(
             f"The picture of the result was not written: {error}. The result is {out}."
         ) from error
-    terminal.print_line(f"picture: {picture}")
+    terminal.print_line(f"picture: {picture} (with the faces of the source on its left side)")
