@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,15 @@ def test_version_prints_json_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out)["defacer"] == version.version()
 
 
+def test_closed_output_ends_the_command_without_a_message() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "defacer", "version"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_unknown_command_exits_with_2_and_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["versoin"]) == 2
     assert "No such command 'versoin'. Did you mean 'version'" in capsys.readouterr().err
@@ -88,6 +98,7 @@ def test_base_packages_are_read_from_the_installed_metadata() -> None:
         (MissingPackageError("torch is missing."), 3, "error: torch is missing."),
         (RetryableError("the lease is held"), 1, "error: the lease is held. Run the same command again."),
         (FileNotFoundError(2, "No such file", "a b.mp4"), 1, "error: a b.mp4: No such file."),
+        (BrokenPipeError(32, "Broken pipe"), 1, "error: Broken pipe."),
         (KeyboardInterrupt(), INTERRUPTED, "error: interrupted."),
         (typer.Abort(), INTERRUPTED, "error: interrupted."),
         (ZeroDivisionError("by zero"), 1, "error: this is a fault in De-facer."),

@@ -491,7 +491,22 @@ def test_erase_prints_json_for_programs(
 ) -> None:
     assert main(["job", "erase", planned.job, "--yes", "--json"]) == 0
     removed = [str(planned.manifest.source), str(planned.ref)]
-    assert json.loads(capsys.readouterr().out) == {"subject": planned.job, "removed": removed}
+    assert json.loads(capsys.readouterr().out) == {
+        "subject": planned.job,
+        "found": True,
+        "removed": removed,
+    }
+
+
+def test_erase_lists_removed_objects_as_json_after_an_error(
+    buckets: Buckets, topics: Topics, planned: Planned, proxy: Proxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with proxy.failing(lambda method, path: method == "DELETE" and "manifest.json" in path):
+        assert main(["job", "erase", planned.job, "--yes", "--json"]) == 1
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert shown["removed"] == [str(planned.manifest.source)]
+    assert shown["error"] in said.err
 
 
 @pytest.mark.parametrize("what", ["street", "channels/", "channels/a/b", "jobs/0", "0" * 19, "A" * 20, ""])

@@ -23,6 +23,7 @@ from tests.functions.merging import REPORT, RESULT
 from tests.functions.records import failure_of
 from tests.media_engines import with_operations
 from tests.planned import VIDEO, Planned, do_all_segments, do_segment, faces_of, link_job, plan_job, track_of
+from tests.proxy import Proxy
 
 WHITE = Policy(mode="solid", color="#ffffff")
 BOX = (100.0, 50.0, 160.0, 120.0)
@@ -124,7 +125,8 @@ def test_forget_rerenders_without_person_and_name(
     assert report.tracks[0].distance is None
     assert report.tracks[1] == face_of(shown, None, 1)
     assert "Eileen" not in everything(buckets)
-    assert main([*FORGET]) == 0
+    assert main([*FORGET]) == 1
+    assert "Nothing of Eileen is stored" in capsys.readouterr().out
 
 
 def test_forget_keeps_other_targets_visible(
@@ -132,7 +134,7 @@ def test_forget_keeps_other_targets_visible(
 ) -> None:
     publish(buckets, plan_job(buckets, clip, policy=WHITE, targets=("Grace",)), merge, "Grace")
     generation = buckets.blob(buckets.output, RESULT).generation
-    assert main([*FORGET, "--rerender", "--delete-unrenderable"]) == 0
+    assert main([*FORGET, "--rerender", "--delete-unrenderable"]) == 1  # nothing of Eileen is stored
     assert buckets.blob(buckets.output, RESULT).generation == generation
     assert not is_hidden(buckets, tmp_path)
 
@@ -246,11 +248,31 @@ def test_forget_requires_a_channel(capsys: Output) -> None:
 
 def test_forget_reports_an_unknown_name(buckets: Buckets, capsys: pytest.CaptureFixture[str]) -> None:
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", b"a picture")
-    assert main(["person", "forget", "eileen", "--channel", "street", "--yes"]) == 0
+    forget = ["person", "forget", "eileen", "--channel", "street", "--yes"]
+    assert main(forget) == 1
     said = capsys.readouterr().out
     assert "Nothing of eileen is stored" in said
     assert "name: Eileen" in said
+    assert main([*forget, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out).items() >= {"found": False, "forgotten": False}.items()
     assert buckets.names(buckets.intake) == ["channels/street/targets/Eileen.png"]
+
+
+def test_quiet_forget_prints_results_only(buckets: Buckets, shown: Planned, capsys: Output) -> None:
+    assert main([*FORGET, "--quiet"]) == 1
+    found = capsys.readouterr()
+    assert "shows Eileen" in found.out
+    assert found.err == ""
+
+
+def test_forget_lists_deleted_pictures_as_json_after_an_error(
+    buckets: Buckets, shown: Planned, proxy: Proxy, capsys: Output
+) -> None:
+    with proxy.failing(lambda method, path: method == "DELETE" and "notes.txt" in path):
+        assert main([*FORGET, "--json"]) == 1
+    found = capsys.readouterr()
+    assert json.loads(found.out)["error"] in found.err
+    assert json.loads(found.out)["removed"]
 
 
 def test_forget_deletes_kept_segments(buckets: Buckets, shown: Planned) -> None:

@@ -62,7 +62,7 @@ def print_status(
     """List the jobs in a table, or show one job in detail."""
     with use_deployment(emulator, folder, project) as deployment:
         if job is not None:
-            status = job_reader.find_job(job)
+            status = job_reader.find_job(job, deployment.option)
             if json_output:
                 print(json.dumps(_describe_in_detail(status, deployment.started_at)))
             else:
@@ -123,6 +123,7 @@ def rerender(  # noqa: PLR0913 - each argument is an option
 
 @app.command("erase", epilog=example_text(ERASE_EXAMPLES))
 def erase_objects(
+    context: typer.Context,
     subject: Annotated[str, typer.Argument(metavar="JOB|channels/NAME", help="What to erase.")],
     yes: Yes = False,
     emulator: UseEmulator = False,
@@ -135,17 +136,17 @@ def erase_objects(
         parsed = erase.Subject.parse(subject)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    lines = ResultLines(json_output)
-    with use_deployment(emulator, folder, project):
+    terminal = Terminal(verbosity(context))
+    with use_deployment(emulator, folder, project), ResultLines(json_output) as lines:
         found = erase.find_objects(parsed)
         if found.objects and not is_confirmed(f"{found.count()}. Erase all of it?", yes):
             return FAILED
         if found.objects:
-            erase.erase(parsed, lines.add_removed, lines.print_progress)
+            erase.erase(parsed, lines.add_removed, terminal.print_line)
     for job in found.unreadable:
         lines.add_unreadable(job)
     end = f"Erased {subject}." if found.objects else f"Nothing of {subject} is stored."
-    lines.finish(end, subject=subject)
+    lines.finish(end, subject=subject, found=bool(found.objects))
     return FAILED if found.unreadable else 0
 
 

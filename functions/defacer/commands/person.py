@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from defacer.commands.common.confirmation import is_confirmed
-from defacer.commands.common.conventions import Json, Yes, example_text, new_app
+from defacer.commands.common.conventions import Json, Yes, example_text, new_app, verbosity
 from defacer.commands.common.deployment import Folder, Project, UseEmulator, use_deployment
 from defacer.commands.common.exit_codes import FAILED
 from defacer.commands.common.result_lines import ResultLines
+from defacer.commands.common.terminal import Terminal
 from defacer.commands.privacy import forget as steps
 from defacer.commands.privacy.engine_adapter import PrivacyEngine
 from defacer.commands.privacy.person_data import PersonData, VisibleIn, find_person_data, people
@@ -43,7 +44,8 @@ class _Request:
 
 
 @app.command("forget", epilog=example_text(EXAMPLES))
-def forget(
+def forget(  # noqa: PLR0913 - each argument is an option
+    context: typer.Context,
     person: Annotated[
         str, typer.Argument(metavar="PERSON", help="The name of the target picture or its folder.")
     ],
@@ -67,11 +69,11 @@ def forget(
 ) -> int:
     """Delete a person's pictures and name, and list the videos that show the person.
 
-    The exit code is 1 while a video shows the person or can't be checked.
+    The exit code is 1 while a video shows the person or can't be checked, and if nothing of the person is stored.
     """
     request = _Request(person, channel, rerender, delete_unrenderable)
-    lines = ResultLines(json_output)
-    with use_deployment(emulator, folder, project):
+    terminal = Terminal(verbosity(context))
+    with use_deployment(emulator, folder, project), ResultLines(json_output) as lines:
         data = find_person_data(channel, person)
         if data == PersonData():
             others = ", ".join(people(channel)) or "no one"
@@ -80,17 +82,18 @@ def forget(
                 "spelling of the name.",
                 person=person,
                 channel=channel,
-                forgotten=True,
+                found=False,
+                forgotten=False,
             )
-            return 0
+            return FAILED
         if not is_confirmed(_question(data, request), yes):
             return FAILED
-        data = steps.withdraw(channel, person, lines.add_removed, lines.print_progress)
+        data = steps.withdraw(channel, person, lines.add_removed, terminal.print_line)
         for shown in data.visible_in:
-            _hide_or_delete(shown, request, lines)
+            _hide_or_delete(shown, request, lines, terminal)
         if request.changes_results:
             steps.delete(data.old_versions, lines.add_removed)
-        return _conclude(data, find_person_data(channel, person), request, lines)
+        return _conclude(data, find_person_data(channel, person), request, lines, terminal)
 
 
 def _question(data: PersonData, request: _Request) -> str:
@@ -102,11 +105,11 @@ def _question(data: PersonData, request: _Request) -> str:
     )
 
 
-def _hide_or_delete(shown: VisibleIn, request: _Request, lines: ResultLines) -> None:
+def _hide_or_delete(shown: VisibleIn, request: _Request, lines: ResultLines, terminal: Terminal) -> None:
     """Re-render the result or delete it, as the options say, or print why not."""
     obstacle, job = shown.obstacle, shown.report.job
     if obstacle is None and request.rerender:
-        lines.print_progress(f"Re-rendering {shown.result} ...")
+        terminal.print_line(f"Re-rendering {shown.result} ...")
         try:
             steps.rerender_hidden(shown, request.person, PrivacyEngine())
         except PermanentError as error:
@@ -131,9 +134,11 @@ def _find_new(before: PersonData, now: PersonData, request: _Request) -> list[st
     return [*new, *map(str, now.old_versions)] if request.changes_results else new
 
 
-def _conclude(before: PersonData, now: PersonData, request: _Request, lines: ResultLines) -> int:
+def _conclude(
+    before: PersonData, now: PersonData, request: _Request, lines: ResultLines, terminal: Terminal
+) -> int:
     """Print the remaining work. Return the exit code."""
-    lines.print_progress("Remove copies outside these buckets yourself, such as downloads.")
+    terminal.print_line("Remove copies outside these buckets yourself, such as downloads.")
     for name in now.results_without_report:
         lines.add("without_report", name, f"has no readable report {name}: check it yourself")
     for job in now.unreadable_jobs:
@@ -144,12 +149,12 @@ def _conclude(before: PersonData, now: PersonData, request: _Request, lines: Res
     left = now.visible_in or now.old_versions or now.results_without_report or now.unreadable_jobs
     end = ""
     if new:
-        lines.print_progress(
+        terminal.print_line(
             f"{pluralize(len(new), 'object')} of {request.person} arrived during this command. Run the same command "
             "again."
         )
     elif left:
-        lines.print_progress(
+        terminal.print_line(
             f"New videos hide {request.person}. {pluralize(len(now.visible_in), 'result')} and "
             f"{pluralize(len(now.old_versions), 'older version')} still show the person, and "
             f"{pluralize(len(now.results_without_report), 'result')} can't be checked.{_advice(now, request)}"
@@ -157,7 +162,7 @@ def _conclude(before: PersonData, now: PersonData, request: _Request, lines: Res
     else:
         end = f"{request.person} is forgotten in channel {request.channel}: no picture, no name, no result."
     forgotten = not (new or left)
-    lines.finish(end, person=request.person, channel=request.channel, forgotten=forgotten)
+    lines.finish(end, person=request.person, channel=request.channel, found=True, forgotten=forgotten)
     return 0 if forgotten else FAILED
 
 

@@ -4,7 +4,6 @@
 buckets, as the functions have them, or `GOOGLE_CLOUD_PROJECT`.
 """
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 
 from defacer.commands.common.exit_codes import MissingExtraError, UsageError
 from defacer.commands.common.extras import missing_packages
+from defacer.commands.common.program import quote_words
 from defacer.pipeline.settings import emulator_hosts, named_project, use_variables
 
 DEFAULT_FOLDER = Path(".emulator")
@@ -65,7 +65,7 @@ def use_deployment(emulator: bool, folder: Path | None, project: str | None) -> 
             f"No pipeline is chosen. Add --emulator or --project PROJECT.{_hint(DEFAULT_FOLDER)}"
         )
     with use_variables(_variables(chosen, overwrite=project is not None)):
-        yield Deployment(f" --project {shlex.quote(project)}" if project else "")
+        yield Deployment(f" --project {quote_words([project])}" if project else "")
 
 
 @contextmanager

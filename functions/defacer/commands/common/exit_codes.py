@@ -76,8 +76,8 @@ RULES = (
 
 def report_error(error: BaseException) -> int:
     """Print an error to standard error, and return the exit code. An unknown error is printed with its traceback."""
-    if isinstance(error, BrokenPipeError):  # the reader of the output has ended
-        sys.stderr.close()
+    if isinstance(error, BrokenPipeError) and _is_output_closed():
+        sys.stderr.close()  # the interpreter would print an error about the rest of the output
         return FAILED
     if isinstance(error, typer.TyperException) and hasattr(error, "show"):
         error.show()  # with the usage of the command
@@ -88,6 +88,21 @@ def report_error(error: BaseException) -> int:
         described = Described("this is a fault in De-facer. Report it with the lines above.", FAILED)
     print(f"error: {described.sentence}", file=sys.stderr)
     return described.code
+
+
+def _is_output_closed() -> bool:
+    """Return whether the reader of the standard output has ended. The output that it did not read is still here."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return the sentence of an error, for a result in JSON."""
+    described = describe_error(error)
+    return described.sentence if described else str(error)
 
 
 def describe_error(error: BaseException) -> Described | None:

@@ -1,18 +1,31 @@
 """The result of a command that changes many objects: a line for each of them, or all of it as JSON at the end."""
 
 import json
-import sys
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from defacer.commands.common.exit_codes import sentence_of
 from defacer.plurals import printable
 
 
 class ResultLines:
-    """Prints each entry at once, or with `as_json` collects the entries by kind."""
+    """Prints each entry at once, or with `as_json` collects the entries by kind.
+
+    If the block ends with an error after an entry, the entries are printed as JSON with the error.
+    """
 
     def __init__(self, as_json: bool):
         self._as_json = as_json
         self._entries: dict[str, list[str]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is not None and self._entries and self._as_json:
+            self.finish("", error=sentence_of(error))
 
     def add(self, kind: str, value: object, line: str) -> None:
         """Report one entry."""
@@ -35,8 +48,3 @@ class ResultLines:
             print(json.dumps({**fields, **self._entries}), flush=True)
         elif line:
             print(printable(line), flush=True)
-
-    @staticmethod
-    def print_progress(line: str) -> None:
-        """Print what the command does at the moment to standard error."""
-        print(line, file=sys.stderr, flush=True)

@@ -1,13 +1,13 @@
 """Print the result of a local file: lines for people, or one JSON object a line for programs."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from defacer.commands.common.exit_codes import describe_error
+from defacer.commands.common.exit_codes import sentence_of
+from defacer.commands.common.program import quote_words
 from defacer.commands.files.local_files import LocalFile
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
@@ -24,8 +24,7 @@ def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
 
 def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
     """Print why a video was not written: to standard error, and as JSON to standard output."""
-    described = describe_error(error)
-    sentence = described.sentence if described else str(error)
+    sentence = sentence_of(error)
     print(f"error: {printable(str(video))}: {sentence}", file=sys.stderr, flush=True)
     if json_output:
         print(json.dumps({"video": str(video), "error": sentence}), flush=True)
@@ -37,7 +36,7 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
         by_hand = ""
         if warning.track is not None:
             words = ("defacer", "render", file.video, file.report or "REPORT", "OUT", "--keep", warning.track)
-            command = printable(shlex.join(map(str, words)))
+            command = printable(quote_words(words))
             add = "" if file.report else " (add --report REPORT to this command first)"
             by_hand = f" Or keep a track by hand: {command}{add}."
         yield f"{warning.message} {ADVICE[warning.code]}{by_hand}"

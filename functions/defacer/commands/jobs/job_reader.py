@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from google.cloud.storage import Blob
 
+from defacer.commands.common.program import program
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of, read_document, read_job_status
@@ -14,8 +15,8 @@ from defacer.pipeline.storage import object_names, objects
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def find_job(job: str) -> JobStatus:
-    """Return one job. Raise PermanentError if it does not exist."""
+def find_job(job: str, option: str) -> JobStatus:
+    """Return one job of the deployment that `option` chooses. Raise PermanentError if it does not exist."""
     if object_names.is_job_id(job):
         status = read_job_status(job, None)
         if status.source is None and job in (uploads := _uploads()):  # it is not planned yet
@@ -23,7 +24,8 @@ def find_job(job: str) -> JobStatus:
         if status.since is not None:
             return status
     raise PermanentError(
-        ErrorCode.NO_JOB, f"The job {job} does not exist. List all jobs with: defacer job status"
+        ErrorCode.NO_JOB,
+        f"The job {job} does not exist. List all jobs with: {program()} job status{option}",
     )
 
 
