@@ -1,6 +1,9 @@
 """`defacer doctor` and `defacer schema`: the facts about a machine, and the schema of a policy."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,13 @@ def test_doctor_lists_packages_models_and_the_machine(defacer: Run) -> None:
     assert done.code == 0
     for line in ("De-facer 0.", "CPU: ", "GPU: ", "encoder libx264", "centerface.onnx", "present", "base  "):
         assert line in done.out
+
+
+def test_doctor_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:
+    """OpenVINO's telemetry would write a client's id there, and call a web service."""
+    command = [sys.executable, "-m", "defacer", "doctor", "--json"]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_doctor_prints_json_for_programs(defacer: Run) -> None:

@@ -211,6 +211,12 @@ def test_the_environment_is_read_in_one_module() -> None:
     assert readers == ["defacer.pipeline.settings"]
 
 
+def test_openvino_is_imported_where_its_telemetry_is_off() -> None:
+    found = re.compile(r"^ *(?:import|from) openvino\b", re.MULTILINE)
+    modules = {name for name, path in MODULES.items() if found.search(path.read_text())}
+    assert modules == {"defacer.engine.models.openvino_backend"}
+
+
 def start_modules() -> Iterator[str]:
     """Yield each module that a container's start command or a build stage names."""
     for name in START_COMMANDS:

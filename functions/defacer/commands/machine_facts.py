@@ -89,9 +89,11 @@ def _extra_facts(name: str) -> ExtraFacts:
 
 def _broken_imports() -> Iterator[tuple[str, str]]:
     """Yield the native modules of the base that can't be imported, each with the reason."""
+    # The back end imports openvino without its telemetry.
+    modules = {"openvino": "defacer.engine.models.openvino_backend"}
     for name in ("av", "cv2", "numpy", "onnx", "openvino"):
         try:
-            import_module(name)
+            import_module(modules.get(name, name))
         except (ImportError, OSError) as error:
             yield name, str(error)
 
@@ -110,9 +112,9 @@ def _models_folder() -> str:
 
 
 def _cpu_name() -> str:
-    import openvino
+    from defacer.engine.models import openvino_backend
 
-    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return openvino_backend.processor_name()
 
 
 def _cpu_features() -> Iterator[str]:

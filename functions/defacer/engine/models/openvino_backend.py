@@ -38,6 +38,11 @@ _ = openvino.Tensor(np.zeros(1, np.uint8)).data
 MAX_COMPILED_SIZES = 4  # a network for one size is 15 % faster than one for any size; compiling takes 0.2 s
 
 
+def processor_name() -> str:
+    """Return the processor's name as OpenVINO reports it."""
+    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
 def fastest_precision() -> str:
     """Return the fastest precision that this CPU supports: "bf16" or "f32"."""
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
