@@ -18,6 +18,7 @@ from defacer.commands.common import lazy_group
 from defacer.commands.common.exit_codes import INTERRUPTED, UsageError, run_cli
 from defacer.commands.common.extras import missing_packages, packages_of
 from defacer.engine.errors import MissingPackageError, VideoError
+from defacer.engine.runtime.installation import install_command
 from defacer.pipeline.errors import RetryableError
 
 # What only one kind of command may import: Google's clients, the web pages, and the models.
@@ -81,7 +82,7 @@ def test_missing_packages_name_the_extra_to_install(
     assert main(["emulator", "up"]) == 3
     assert capsys.readouterr().err == (
         "error: `defacer emulator` needs packages that are not installed: psutil. "
-        "Run: pip install 'defacer[emulator]'\n"
+        f"Run: {install_command('emulator')}\n"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from defacer.commands import machine_facts
 from defacer.engine.models import weights
+from defacer.engine.runtime.installation import install_command
 from tests.commands.conftest import Run
 
 
@@ -42,7 +43,7 @@ def test_doctor_says_how_to_get_missing_models_and_packages(
     monkeypatch.setattr(machine_facts, "missing_packages", lambda extra: ["torch"] if extra == "gpu" else [])
     done = defacer("doctor")
     assert done.code == 0
-    assert "pip install 'defacer[gpu]'" in done.out
+    assert install_command("gpu") in done.out
     assert "missing torch" in done.out
     assert "Missing models: centerface.onnx" in done.out
     assert "defacer doctor --fetch" in done.out

@@ -75,7 +75,9 @@ def test_installed_command_redacts_a_clip_outside_the_repository(environment: Pa
     assert sorted(path.name for path in home.iterdir()) == ["clip.defaced.mp4", "clip.mp4", "me.png"]
 
 
-def test_base_installation_names_the_extra_of_each_group(environment: Path, tmp_path: Path) -> None:
+def test_base_installation_names_the_extra_of_each_group(
+    environment: Path, built: Path, tmp_path: Path
+) -> None:
     for group, extra in (
         ("job", "cloud"),
         ("person", "cloud"),
@@ -84,6 +86,8 @@ def test_base_installation_names_the_extra_of_each_group(environment: Path, tmp_
     ):
         done = run(environment, tmp_path / "home", group)
         assert done.returncode == 3
-        assert done.stderr.endswith(f"Run: pip install 'defacer[{extra}]'\n")
+        (wheel,) = built.glob("*.whl")
+        assert f"Run: {environment}" in done.stderr
+        assert done.stderr.endswith(f" 'defacer[{extra}] @ {wheel.as_uri()}'\n")
     assert run(environment, tmp_path / "home", "doctor").returncode == 0
     assert run(environment, tmp_path / "home", "schema", "policy").returncode == 0

@@ -65,7 +65,7 @@ def test_setting_that_needs_pytorch_says_how_to_install_it(
     assert done.returncode == 3
     assert done.stderr == (
         f"error: {setting} {value} needs PyTorch, but torch, torchvision, facenet_pytorch and tensorboard are "
-        f"not installed. {torch_package.HOW_TO_INSTALL}, or choose {instead}.\n"
+        f"not installed. {torch_package.how_to_install()}, or choose {instead}.\n"
     )
 
 

@@ -12,6 +12,7 @@ from packaging.markers import Marker
 
 from defacer.engine.models import weights
 from defacer.engine.runtime import torch_package
+from defacer.engine.runtime.installation import install_command
 from tests.servers import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -88,8 +89,8 @@ def test_make_torch_installs_the_extra_gpu() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [re.split("[=<>]", text)[0].replace("-", "_") for text in project["optional-dependencies"]["gpu"]]
     assert sorted(names) == sorted(torch_package.MODULES)
-    assert "'defacer[gpu]'" in torch_package.HOW_TO_INSTALL
-    (target,) = re.findall(r"make (\w+)", torch_package.HOW_TO_INSTALL)
+    assert install_command("gpu") in torch_package.how_to_install()
+    (target,) = re.findall(r"`make (\w+)`", torch_package.how_to_install())
     assert re.search(rf"^{target}: \$\(DEV\)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 

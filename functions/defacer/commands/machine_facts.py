@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defacer.commands.common.extras import missing_packages
 from defacer.commands.version import version
+from defacer.engine.runtime.installation import install_command
 
 EXTRAS = {
     "": "redact files",
@@ -83,8 +84,7 @@ def collect_facts() -> MachineFacts:
 
 
 def _extra_facts(name: str) -> ExtraFacts:
-    package = f"defacer[{name}]" if name else "defacer"
-    return ExtraFacts(name, EXTRAS[name], tuple(missing_packages(name)), f"pip install '{package}'")
+    return ExtraFacts(name, EXTRAS[name], tuple(missing_packages(name)), install_command(name))
 
 
 def _broken_imports() -> Iterator[tuple[str, str]]:
@@ -135,7 +135,7 @@ def _gpu() -> str:
         return "no NVIDIA driver, so the models run on the CPU"
     words = [f"NVIDIA driver for CUDA {driver // 1000}.{driver % 1000 // 10}"]
     if not torch_package.is_installed():
-        words.append("not used, because PyTorch is missing (pip install 'defacer[gpu]')")
+        words.append("not used, because PyTorch is missing (see the extra gpu)")
     else:
         words.append("used for the models" if gpu.has_cuda() else "PyTorch can't use it")
     words.append(f"NVDEC {'works' if gpu.hardware_decoder() else 'does not work'}")
@@ -153,7 +153,7 @@ def _video() -> str:
 
 def _problems(base: ExtraFacts, broken: dict[str, str], models: tuple[ModelFacts, ...]) -> Iterator[str]:
     if base.missing:
-        yield f"Missing packages: {', '.join(base.missing)}. Run: pip install --force-reinstall defacer"
+        yield f"Missing packages: {', '.join(base.missing)}. Run: {base.install}"
     for name, reason in broken.items():
         yield f"The package {name} can't be imported: {reason}. Install it again."
     for model in models:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import typer
 
+from defacer.engine.runtime.installation import install_command
+
 FAILED, WRONG_USAGE, NOT_INSTALLED, INTERRUPTED = 1, 2, 3, 130
 AGAIN = "Run the same command again. It continues where it stopped."
 
@@ -26,7 +28,7 @@ class MissingExtraError(Exception):
     def __init__(self, command: str, extra: str, missing: Sequence[str]):
         super().__init__(
             f"`{command}` needs packages that are not installed: {', '.join(missing)}. "
-            f"Run: pip install 'defacer[{extra}]'"
+            f"Run: {install_command(extra)}"
         )
 
 

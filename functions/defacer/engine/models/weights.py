@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defacer.engine.errors import WeightsError
-from defacer.engine.runtime.torch_package import HOW_TO_INSTALL
+from defacer.engine.runtime.torch_package import how_to_install
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +175,7 @@ def mtcnn_dir() -> Path:
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            f"The weights of MTCNN come with facenet-pytorch, which is not installed. {HOW_TO_INSTALL}."
+            f"The weights of MTCNN come with facenet-pytorch, which is not installed. {how_to_install()}."
         )
     folder = Path(spec.origin).parent / "data"
     for name, sha256 in MTCNN_SHA256.items():

@@ -35,7 +35,7 @@ def has_cuda() -> bool:
         logging.getLogger(__name__).warning(
             "An NVIDIA driver is installed, but PyTorch is not installed: the models run on the CPU. "
             "%s to use the GPU.",
-            torch_package.HOW_TO_INSTALL,
+            torch_package.how_to_install(),
         )
         return False
     import torch
@@ -46,7 +46,7 @@ def has_cuda() -> bool:
 def require_gpu() -> None:
     """Raise GpuError with the reason if PyTorch can't compute on a GPU."""
     if not torch_package.is_installed():
-        raise GpuError(f"A GPU is required, but PyTorch is not installed. {torch_package.HOW_TO_INSTALL}.")
+        raise GpuError(f"A GPU is required, but PyTorch is not installed. {torch_package.how_to_install()}.")
     import torch
 
     problem = find_incompatibility(torch.version.cuda, driver_version())

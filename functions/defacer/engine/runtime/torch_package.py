@@ -3,10 +3,10 @@
 from importlib.util import find_spec
 
 from defacer.engine.errors import MissingPackageError
+from defacer.engine.runtime.installation import install_command
 
 # The packages of the extra `gpu` in pyproject.toml, by their import names.
 MODULES = ("torch", "torchvision", "facenet_pytorch", "tensorboard")
-HOW_TO_INSTALL = "Run `pip install 'defacer[gpu]'`, or `make torch` in a clone of the repository (5 GB)"
 
 
 def is_installed() -> bool:
@@ -19,6 +19,11 @@ def missing_modules() -> list[str]:
     return [name for name in MODULES if find_spec(name) is None]
 
 
+def how_to_install() -> str:
+    """Return how to install PyTorch, as a sentence without its period."""
+    return f"Run `{install_command('gpu')}`, or `make torch` in a clone of the repository (5 GB)"
+
+
 def require(setting: str, instead: str) -> None:
     """Raise MissingPackageError unless PyTorch is installed.
 
@@ -28,5 +33,5 @@ def require(setting: str, instead: str) -> None:
         names = " and ".join([", ".join(absent[:-1]), absent[-1]] if absent[1:] else absent)
         raise MissingPackageError(
             f"{setting} needs PyTorch, but {names} {'are' if absent[1:] else 'is'} not installed. "
-            f"{HOW_TO_INSTALL}, or choose {instead}."
+            f"{how_to_install()}, or choose {instead}."
         )
