@@ -21,7 +21,7 @@ from defacer.commands.files.targets import choose_faces
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
-from tests.commands.conftest import Run
+from tests.commands.conftest import RESULT_FIELDS, Run
 from tests.engine.scene_files import Shown, write_scene
 from tests.servers import wait_until
 
@@ -97,7 +97,8 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     assert bad["video"] == str(folder / "b.mp4")
     assert "it is not a video" in bad["error"]
     assert f"error: {folder / 'b.mp4'}: it is not a video" in done.err
-    assert (good["out"], good["tracks"], good["kept"]) == (str(out / "c übung.defaced.mp4"), 1, 0)
+    assert {"video", "result", "report"} | RESULT_FIELDS == set(good)
+    assert (good["result"], good["kept"], good["hidden"]) == (str(out / "c übung.defaced.mp4"), 0, 1)
     assert sorted(path.name for path in out.iterdir()) == [
         "c übung.defaced.mp4",
         "c übung.defaced.report.jsonl",

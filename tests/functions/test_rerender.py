@@ -18,6 +18,7 @@ from defacer.pipeline.storage import object_names
 from defacer.report.tracks import Reason
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
+from tests.commands.conftest import RESULT_FIELDS
 from tests.functions.merging import REPORT, RESULT
 from tests.functions.rendering import EILEEN, WHITE, Cloud
 from tests.planned import VIDEO, Planned
@@ -77,6 +78,7 @@ def test_commands_print_jobs_and_tracks_as_json(
     assert (listed["job"], listed["source"], listed["share"]) == (first.job, VIDEO, 1.0)
     assert defacer(["job", "status", first.job, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
+    assert set(shown) > RESULT_FIELDS
     assert (shown["people"], shown["kept"], shown["hidden"]) == (["Eileen"], 1, 2)
 
 

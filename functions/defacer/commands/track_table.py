@@ -1,6 +1,8 @@
-"""Print tracks as a table for a terminal, or as JSON for programs."""
+"""Print tracks as a table for a terminal, and tracks and results as JSON for programs."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -18,6 +20,15 @@ class Tracked(Protocol):
     def tracks(self) -> tuple[TrackRecord, ...]: ...
 
 
+class Redacted(Tracked, Protocol):
+    """The report of a job or of a file, with what was done to the video."""
+
+    @property
+    def black_frames(self) -> int: ...
+    @property
+    def dropped(self) -> Sequence[str]: ...
+
+
 def track_lines(report: Tracked) -> Iterator[str]:
     """Yield a table of the tracks, by number: when each is seen, its decision, and how much it looks like a target."""
     yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
@@ -30,6 +41,23 @@ def track_lines(report: Tracked) -> Iterator[str]:
         yield (
             f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {describe_decision(track)}{alike}"
         )
+
+
+def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
+    """Return the facts about a result. `checked` is the outcome of its check as JSON, or None without one."""
+    decisions = Counter(track.decision for track in report.tracks)
+    return {
+        "frames": report.faces.frames,
+        "black_frames": report.black_frames,
+        "kept": decisions["keep"],
+        "hidden": decisions["hide"],
+        "people": sorted(
+            {track.person for track in report.tracks if track.decision == "keep" and track.person}
+        ),
+        "dropped": report.dropped,
+        "checked": checked,
+        "warnings": [asdict(warning) for warning in report.faces.warnings],
+    }
 
 
 def tracks_as_json(report: Tracked) -> list[dict[str, Any]]:

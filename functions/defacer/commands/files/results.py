@@ -4,11 +4,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from defacer.commands.common.exit_codes import sentence_of
 from defacer.commands.common.program import quote_words
 from defacer.commands.files.local_files import LocalFile
+from defacer.commands.track_table import result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
 from defacer.report.texts import ADVICE
@@ -17,7 +17,12 @@ from defacer.report.texts import ADVICE
 def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
     """Print a summary of a written video to standard output."""
     if json_output:
-        print(json.dumps(_as_json(file, report)), flush=True)
+        files = {
+            "video": str(file.video),
+            "result": str(file.out),
+            "report": file.report and str(file.report),
+        }
+        print(json.dumps({**files, **result_as_json(report, report.checked)}), flush=True)
     else:
         print(*_lines(file.out, report), sep="\n", flush=True)
 
@@ -40,23 +45,6 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
             add = "" if file.report else " (add --report REPORT to this command first)"
             by_hand = f" Or keep a track by hand: {command}{add}."
         yield f"{warning.message} {ADVICE[warning.code]}{by_hand}"
-
-
-def _as_json(file: LocalFile, report: Report) -> dict[str, Any]:
-    kept = [track for track in report.tracks if track.decision == "keep"]
-    return {
-        "video": str(file.video),
-        "out": str(file.out),
-        "report": file.report and str(file.report),
-        "frames": report.faces.frames,
-        "black_frames": report.black_frames,
-        "tracks": len(report.tracks),
-        "kept": len(kept),
-        "people": sorted({track.person for track in kept if track.person}),
-        "dropped": report.dropped,
-        "checked": report.checked,
-        "warnings": [{"code": warning.code, "message": warning.message} for warning in report.warnings],
-    }
 
 
 def _lines(out: Path, report: Report) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from defacer.commands.common.result_files import report_beside
+from defacer.commands.track_table import result_as_json
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import pluralize, printable
@@ -13,19 +14,13 @@ from defacer.report.texts import ADVICE
 
 def describe_result(status: JobStatus, report: JobReport, out: Path | None = None) -> dict[str, Any]:
     """Return the result of a job for programs."""
-    tracks = Counter(track.decision for track in report.tracks)
+    checked = report.checked and report.checked.model_dump(mode="json")
     saved = {"result": str(out), "report": str(report_beside(out))} if out is not None else {}
     return {
         "job": status.job,
         "result": str(status.published.result) if status.published else None,
         **saved,
-        "frames": report.frames,
-        "kept": tracks["keep"],
-        "hidden": tracks["hide"],
-        "people": sorted(
-            {track.person for track in report.tracks if track.decision == "keep" and track.person}
-        ),
-        "warnings": [warning.message for warning in report.faces.warnings],
+        **result_as_json(report, checked),
     }
 
 
