@@ -140,6 +140,7 @@ def test_a_person_of_a_folder_or_of_the_video_is_kept(
     done = defacer("run", video, *given, "--json", "--verify", "off")
     assert done.code == 0, done.err
     assert json.loads(done.out)["people"] == [person]
+    assert ("the face at 0:00.2 is kept: " in done.err) == ("--keep-at" in arguments)
 
 
 def test_poor_picture_is_warned_about_once(people: Path, video: Path, defacer: Run) -> None:

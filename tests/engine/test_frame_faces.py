@@ -1,17 +1,18 @@
 """Choose a face in a frame of the video as a target, as `defacer run --keep-at` does."""
 
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import ArgumentError, PictureError, VideoError
-from defacer.engine.models.arrays import Array
+from defacer.engine.models.arrays import Array, Detection
 from defacer.engine.recognition.gallery import Picture, TargetFace
 from defacer.engine.tracking.frame_faces import (
     FrameFaces,
@@ -67,12 +68,26 @@ def test_other_text_is_not_a_moment(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [("12.5", "0:12.5"), ("10", "0:10"), ("130.0001", "2:10.01"), ("0", "0:00"), ("59.999", "1:00")],
+    [
+        ("12.5", "0:12.5"),
+        ("10", "0:10"),
+        ("130.0001", "2:10.01"),
+        ("0", "0:00"),
+        ("59.999", "1:00"),
+        ("7145", "1:59:05"),
+    ],
 )
 def test_time_is_written_as_it_is_parsed(seconds: str, text: str) -> None:
     """A hundredth later is still the same frame. A hundredth earlier is not."""
     assert format_time(Fraction(seconds)) == text
     assert parse_moment(text).seconds >= Fraction(seconds)
+
+
+@given(st.fractions(0, 360_000, max_denominator=100_000))
+def test_written_time_is_parsed_as_the_next_hundredth(seconds: Fraction) -> None:
+    parsed = parse_moment(format_time(seconds))
+    assert 0 <= parsed.seconds - seconds < Fraction(1, 100)
+    assert parse_moment(str(parsed)) == parsed
 
 
 def test_only_face_at_a_time_becomes_the_target(scene: str, engine: Engine, astronaut_view: Array) -> None:
@@ -97,17 +112,36 @@ def test_several_faces_are_listed_for_the_choice(scene: str, engine: Engine, ast
         r"Name one of them by its number, such as 0:02\.8#2\.",
         str(refused.value),
     )
-    shown: list[Sequence[str]] = []
-
-    def ask(lines: Sequence[str]) -> int:
-        shown.append(lines)
-        return 1
-
-    assert distance_to(astronaut_view, choose_face(moment, found, ask), engine) < SAME_PERSON
-    assert shown == [found.lines()]
+    first = choose_face(moment, found, ask=lambda _: 1)
+    assert distance_to(astronaut_view, first, engine) < SAME_PERSON
     other = choose_face(parse_moment("2.8#2"), found)
     assert other.person == "person at 0:02.8#2"
     assert distance_to(astronaut_view, other, engine) > 1
+
+
+@pytest.mark.parametrize("side", [64, 90])
+def test_small_person_beside_a_stranger_needs_a_choice(side: int, tmp_path: Path, engine: Engine) -> None:
+    """The large face can be a stranger's. It is kept only if the user names it or confirms it."""
+    wanted, stranger = Shown(astronaut(), (20, 40), side), Shown(admiral(), (340, 40), 280)
+    path = str(write_scene(tmp_path / "two.mp4", [wanted, stranger], 0.4))
+    found = faces_at(path, "0", engine)
+    with pytest.raises(PictureError) as refused:
+        choose_face(parse_moment("0"), found)
+    assert re.fullmatch(
+        r"There are 2 faces at 0:00: 1 right \(\d+,\d+ to \d+,\d+\); left \(\d+,\d+ to \d+,\d+\) is too small or "
+        r"too unclear\. Name one of them by its number, such as 0:00#1\.",
+        str(refused.value),
+    )
+    asked = choose_face(parse_moment("0"), found, ask=lambda _: 1)
+    named = choose_face(parse_moment("0#1"), found)
+    assert asked.face is named.face is found.faces[0]
+
+
+def test_boxes_are_listed_in_pixels_of_the_video(engine: Engine) -> None:
+    """A frame of 4K is held at half of its size."""
+    face = Detection(np.array([800, 100, 1000, 400], np.float32), 0.9, np.zeros((5, 2), np.float32))
+    found = FrameFaces(np.zeros((1080, 1920, 3), np.uint8), (face,), scale=2)
+    assert found.lines() == ["1 middle (1600,200 to 2000,800)"]
 
 
 def test_number_without_a_face_lists_the_faces(scene: str, engine: Engine) -> None:

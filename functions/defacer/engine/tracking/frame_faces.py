@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import compress
 from typing import Self
 
 import av
@@ -23,9 +24,6 @@ MAX_FRAME_SECONDS = 60
 SEARCH_STEP_SECONDS = Fraction(1, 5)
 
 
-Ask = Callable[[Sequence[str]], int]  # gets a line for each face, and returns a number from 1
-
-
 @dataclass(frozen=True)
 class Moment:
     """A time of a video in seconds after its first frame, and the number of a face in it, from 1."""
@@ -39,20 +37,31 @@ class Moment:
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """The faces of a displayed frame that are large enough for a target, from left to right."""
+    """The faces of a displayed frame, from left to right.
+
+    `faces` are clear and large enough for a target. `others` are not, but each can be the wanted person, who must not
+    be mistaken for a stranger in `faces`. `scale` is the size of the displayed frame relative to `image`.
+    """
 
     image: Image = field(repr=False)
     faces: tuple[Detection, ...] = field(repr=False)
+    others: tuple[Detection, ...] = field(default=(), repr=False)
+    scale: float = 1.0
 
     def lines(self) -> list[str]:
-        """Return a line for each face: its number, its place, and its box in pixels."""
-        width = self.image.shape[1]
-        found = []
-        for number, face in enumerate(self.faces, start=1):
-            x1, y1, x2, y2 = (round(float(side)) for side in face.box)
-            place = ("left", "middle", "right")[min(2, 3 * (x1 + x2) // 2 // width)]
-            found.append(f"{number} {place} ({x1},{y1} to {x2},{y2})")
-        return found
+        """Return a line for each face. Those that can be chosen come first, with their numbers."""
+        chosen = [f"{number} {self.describe(face)}" for number, face in enumerate(self.faces, start=1)]
+        return chosen + [f"{self.describe(face)} is too small or too unclear" for face in self.others]
+
+    def describe(self, face: Detection) -> str:
+        """Return the place of a face and its box, in pixels of the displayed frame."""
+        x1, y1, x2, y2 = (round(float(side) * self.scale) for side in face.box)
+        width = round(self.image.shape[1] * self.scale)
+        place = ("left", "middle", "right")[min(2, 3 * (x1 + x2) // 2 // width)]
+        return f"{place} ({x1},{y1} to {x2},{y2})"
+
+
+Ask = Callable[[FrameFaces], int]  # returns the number of one of the faces, from 1
 
 
 def parse_moment(text: str) -> Moment:
@@ -73,7 +82,9 @@ def parse_moment(text: str) -> Moment:
 def format_time(seconds: Fraction) -> str:
     """Return a time as `--keep-at` accepts it, such as `0:12.5`: the next hundredth, which is in the same frame."""
     minutes, hundredths = divmod(math.ceil(100 * seconds), 6000)
-    return f"{minutes}:{hundredths / 100:05.2f}".removesuffix("0").removesuffix(".0")
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{start}:{hundredths / 100:05.2f}".removesuffix("0").removesuffix(".0")
 
 
 def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFaces:
@@ -94,17 +105,17 @@ def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFac
 def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> TargetFace:
     """Return the face that the moment names, or the only one.
 
-    `ask` gets a line for each face and returns a number from 1. Without it, several faces raise PictureError, which
-    lists them.
+    With several faces or likely faces, `ask` chooses. Without `ask` they raise PictureError, which lists them.
     """
     count, number = len(found.faces), moment.number
-    if number is None and count > 1 and ask is not None:
-        number = ask(found.lines())
-    if (number is None and count > 1) or not 1 <= (number or 1) <= count:
-        time = format_time(moment.seconds)
+    is_ambiguous = number is None and count + len(found.others) > 1
+    if is_ambiguous and ask is not None:
+        number, is_ambiguous = ask(found), False
+    if is_ambiguous or not 1 <= (number or 1) <= count:
+        time, lines = format_time(moment.seconds), found.lines()
         raise PictureError(
-            f"There {'is' if count == 1 else 'are'} {pluralize(count, 'face')} at {time}: {'; '.join(found.lines())}. "
-            f"Name one of them by its number, such as {time}#{count}."
+            f"There {'is' if len(lines) == 1 else 'are'} {pluralize(len(lines), 'face')} at {time}: "
+            f"{'; '.join(lines)}. Name one of them by its number, such as {time}#{count}."
         )
     face = found.faces[(number or 1) - 1]
     return TargetFace(f"person at {moment}", f"the face at {moment}", found.image, face)
@@ -164,14 +175,22 @@ def _after_the_end(seconds: Fraction, end: Fraction) -> VideoError:
 
 
 def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector) -> FrameFaces:
-    """Detect the faces of a frame as the detection pass does."""
+    """Detect the faces of a frame in the detector's size, in pixels of a copy of at most CROP_SIDE."""
     held = ReducedFrame(frame, orientation=clip.orientation)
     small, large = held.detector_image(), held.crop_image()
     [found] = detector.detect([small])
     scale = large.shape[1] / small.shape[1]
-    faces = [face.scaled(scale) for face in found if face.score >= detector.confident_score]
-    clear = [face for face in faces if face.box[3] - face.box[1] >= MIN_FACE_SIDE]
-    return FrameFaces(large, tuple(sorted(clear, key=lambda face: float(face.box[0] + face.box[2]))))
+    faces = sorted((face.scaled(scale) for face in found), key=lambda face: float(face.box[0] + face.box[2]))
+    clear = [
+        face.score >= detector.confident_score and face.box[3] - face.box[1] >= MIN_FACE_SIDE
+        for face in faces
+    ]
+    return FrameFaces(
+        large,
+        tuple(compress(faces, clear)),
+        tuple(face for face, is_clear in zip(faces, clear, strict=True) if not is_clear),
+        held.width / large.shape[1],
+    )
 
 
 def _nearest(clip: _Clip, seconds: Fraction, detector: Detector) -> str:
