@@ -185,6 +185,7 @@ def test_quiet_prints_results_and_errors_only(video: Path, defacer: Run) -> None
     done = defacer("run", "-q", video, "--verify", "off")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{video.with_name('in.defaced.mp4')}: 15 frames")
+    assert done.out.endswith("\ncheck: off, the result was not searched for visible faces\n")
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

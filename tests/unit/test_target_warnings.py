@@ -9,7 +9,7 @@ from defacer.pipeline.documents.base import Decision, ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import JobReport
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.texts import ADVICE
+from defacer.report.texts import ADVICE, CHECK_OFF
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
 
 JOB = "0123456789abcdef0123"
@@ -59,6 +59,10 @@ def test_job_summary_lists_warnings_with_advice(report: JobReport) -> None:
     assert nearest == f"warning: No track of Ada was kept. {ADVICE['no-track-kept']}"
     assert command.endswith(f"defacer job rerender {JOB} --keep 4")
     assert no_track.startswith("warning: No track of \\x1bBob was kept.")
+
+
+def test_job_summary_says_that_the_check_was_off(report: JobReport) -> None:
+    assert CHECK_OFF in summarize(report, "").splitlines()
 
 
 def test_warnings_of_a_forgotten_person_are_removed(report: JobReport) -> None:

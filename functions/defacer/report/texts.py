@@ -19,6 +19,8 @@ REASON_TEXT = {
     Reason.CONSENT_WITHDRAWN: "consent was withdrawn",
 }
 
+CHECK_OFF = "check: off, the result was not searched for visible faces"
+
 # What a user can do about a warning.
 ADVICE = {
     "no-track-kept": "Use a sharper and larger picture of this person.",

@@ -11,7 +11,7 @@ from defacer.commands.files.local_files import LocalFile
 from defacer.commands.track_table import result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
-from defacer.report.texts import ADVICE
+from defacer.report.texts import ADVICE, CHECK_OFF
 
 
 def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
@@ -55,7 +55,9 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
         f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(tracks) - len(kept)} hidden"
     )
-    if report.checked is not None:
+    if report.checked is None:
+        yield CHECK_OFF
+    else:
         found = report.checked["tracks"]
         numbers = ", ".join(map(str, found))
         outcome = (

@@ -9,7 +9,7 @@ from defacer.commands.track_table import result_as_json
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import pluralize, printable
-from defacer.report.texts import ADVICE
+from defacer.report.texts import ADVICE, CHECK_OFF
 
 
 def describe_result(status: JobStatus, report: JobReport, out: Path | None = None) -> dict[str, Any]:
@@ -46,7 +46,9 @@ def summarize(report: JobReport, rerender: str) -> str:
         changed = report.rerender.decisions.items()
         decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
         lines.append(f"decided by hand, based on the result of job {report.rerender.of}: {decisions}")
-    if report.checked is not None:
+    if report.checked is None:
+        lines.append(CHECK_OFF)
+    else:
         found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
         lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")
     if report.black_frames:
