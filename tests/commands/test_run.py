@@ -167,7 +167,7 @@ def test_several_faces_are_offered_on_a_terminal(tmp_path: Path, monkeypatch: py
     screen = Terminal()
     monkeypatch.setattr("sys.stdin", Terminal("3\nleft\n2\n"))
     monkeypatch.setattr("sys.stderr", screen)
-    [face] = choose_faces([video], ["0.1"], "centerface")
+    [face] = choose_faces([video], ["0.1"], "centerface", print)
     assert re.search(r"from left to right:\n1 left \(\d+,.*\)\n2 .*right \(\d+,.*\)\n", screen.getvalue())
     assert "Enter a number from 1 to 2." in screen.getvalue()
     assert face.face.box[0] > 320

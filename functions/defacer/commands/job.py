@@ -20,10 +20,10 @@ from defacer.commands.jobs.job_summary import describe_result
 from defacer.commands.jobs.waiting import StartedJob, WaitOptions, print_started_job
 from defacer.commands.privacy import erase
 from defacer.commands.track_table import track_lines, tracks_as_json
-from defacer.pipeline.documents.base import Decision
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.report.tracks import Decision
 
 STATUS_EXAMPLES = """\
 defacer job status --emulator                      list the jobs of the emulator on this machine

@@ -15,6 +15,7 @@ from defacer.report.compact_boxes import StoredBoxes
 VERSION: Final = 6
 # Seconds for one unit of a presentation time, such as "1/90000". It is never zero.
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
+Decision = Literal["keep", "hide"]
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -49,7 +50,7 @@ class TrackRecord:
     """The time of the first detection."""
     end: int
     """The time of the last detection."""
-    decision: Literal["keep", "hide"]
+    decision: Decision
     """Whether the face stays visible."""
     person: str | None
     """The target whose face it is, by the name of the picture or its folder. Null for a track that De-facer hid."""

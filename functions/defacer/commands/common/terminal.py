@@ -1,5 +1,6 @@
-"""Progress on standard error: live bars on a terminal, plain lines in a file or a pipe."""
+"""Progress on standard error: live bars on a terminal, plain lines in a file or a pipe. Rich honors NO_COLOR."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,13 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
@@ -33,8 +38,9 @@ class Terminal:
     def __init__(self, verbosity: int = 0) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=verbosity < 0)
 
-    def print_line(self, line: str) -> None:
-        self._console.print(printable_lines(line), markup=False)
+    def print_line(self, line: str, style: str | None = None) -> None:
+        """Print a line, above the bars if some are shown."""
+        self._console.print(printable_lines(line), style=style, markup=False)
 
     @contextmanager
     def open_with_progress(self, path: Path, description: str) -> Iterator[BinaryIO]:
@@ -47,13 +53,13 @@ class Terminal:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with (
-            Progress(*columns, console=self._console) as progress,
-            progress.open(path, "rb", total=size, description=escape(description)) as file,
+            self._show(*columns) as bars,
+            bars.open(path, "rb", total=size, description=escape(description)) as file,
         ):
             yield file
 
     @contextmanager
-    def show_progress(self, stage: str) -> Iterator["StageProgress"]:
+    def show_stages(self, stage: str) -> Iterator["StageProgress"]:
         """Show the progress of work that has several stages."""
         columns = (
             SpinnerColumn(),
@@ -62,33 +68,81 @@ class Terminal:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            yield StageProgress(self, progress, stage)
+        with self._show(*columns) as bars:
+            yield StageProgress(self, bars, stage)
+
+    @contextmanager
+    def show_files(self, count: int) -> Iterator["FileProgress"]:
+        """Show the progress of `count` files."""
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.completed} {task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with self._show(*columns) as bars:
+            yield FileProgress(self, bars, count)
+
+    def _show(self, *columns: ProgressColumn) -> Progress:
+        return Progress(
+            *columns,
+            console=self._console,
+            disable=self._console.quiet or not self._console.is_terminal,
+            redirect_stdout=sys.stdout.isatty(),  # results that go to a file or a pipe stay there
+        )
 
 
 class StageProgress:
     """A progress bar with the current stage. Without a terminal, each new stage is printed on a line."""
 
-    def __init__(self, terminal: Terminal, progress: Progress, stage: str):
+    def __init__(self, terminal: Terminal, bars: Progress, stage: str):
         self._terminal = terminal
-        self._progress = progress
-        self._task = progress.add_task(stage, total=None, left="")
+        self._bars = bars
+        self._task = bars.add_task(stage, total=None, left="")
         self._shown: tuple[str, float | None] | None = None
 
     def update(self, stage: str, share: float | None = None, left: str = "") -> bool:
         """Show the stage, the finished share and the remaining time. Return whether stage or share changed."""
         total = None if share is None else 1.0
-        self._progress.update(self._task, description=stage, completed=share or 0, total=total, left=left)
+        self._bars.update(self._task, description=stage, completed=share or 0, total=total, left=left)
         if (stage, share) == self._shown:
             return False
         self._shown = (stage, share)
-        if self._progress.disable:
+        if self._bars.disable:
             self._terminal.print_line(stage if share is None else f"{stage}, {percent(share)} done")
         return True
 
-    def print_hint(self, line: str) -> None:
-        """Print a line above the bar."""
-        if self._progress.disable:
-            self._terminal.print_line(line)
-        else:
-            self._progress.console.print(printable_lines(line), markup=False)
+
+class FileProgress:
+    """The progress of several files, each with stages of some frames."""
+
+    def __init__(self, terminal: Terminal, bars: Progress, count: int):
+        self._terminal = terminal
+        self._bars = bars
+        self._stage: tuple[str, str] | None = None
+        self._files: TaskID | None = None
+        if count > 1:
+            self._files = bars.add_task("files", total=count, unit=f"of {count} files", rate="")
+        self._frames = bars.add_task("", total=None, unit="", rate="", visible=False)
+
+    def show(self, file: str, stage: str, done: int, total: int | None) -> None:
+        """Show how far a stage of a file is. Without a terminal, print one line for each stage."""
+        if (file, stage) != self._stage:
+            self._stage = (file, stage)
+            description = f"{printable(file)}: {stage}"
+            self._bars.reset(
+                self._frames, total=total, description=description, unit="frames", rate="", visible=True
+            )
+            if self._bars.disable:
+                self._terminal.print_line(description)
+        elapsed = self._bars.tasks[-1].elapsed
+        self._bars.update(
+            self._frames, completed=done, total=total, rate=f"{done / elapsed:.0f} fps" if elapsed else ""
+        )
+
+    def end_file(self) -> None:
+        """Count a file as finished."""
+        if self._files is not None:
+            self._bars.advance(self._files)

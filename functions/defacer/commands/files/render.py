@@ -50,12 +50,12 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     `defacer tracks REPORT` lists the tracks. The detector does not run again. Options that you leave out are as in
     the report.
     """
-    from defacer.commands.common.progress import show_progress
+    from defacer.commands.common.terminal import Terminal
     from defacer.commands.files import results
     from defacer.commands.files.local_files import LocalFile
     from defacer.engine.file_report import Report
     from defacer.engine.redact_file import check_files, render_again
-    from defacer.engine.tracking.report_edit import Decision
+    from defacer.report.tracks import Decision
 
     both = set(hide or []) & set(keep or [])
     if both:
@@ -71,7 +71,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         **dict.fromkeys(keep or [], "keep"),
     }
     file = LocalFile(video, out, write_report)
-    with show_progress(1, quiet=verbosity(context) < 0) as progress:
+    with Terminal(verbosity(context)).show_files(1) as progress:
         new = render_again(
             video,
             replace(old, options=options),

@@ -11,7 +11,7 @@ from defacer.commands.files import engine_options as chosen
 from defacer.plurals import printable
 
 if TYPE_CHECKING:
-    from defacer.commands.common.progress import FileProgress
+    from defacer.commands.common.terminal import FileProgress, Terminal
     from defacer.commands.files.local_files import LocalFile
     from defacer.engine.redact_file import FileRedactor
 
@@ -92,7 +92,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
 
     Continues with the next video after a failure. Exit code 1: a video failed.
     """
-    from defacer.commands.common.progress import show_progress
+    from defacer.commands.common.terminal import Terminal
     from defacer.commands.files.local_files import plan_files
     from defacer.commands.files.targets import choose_faces
     from defacer.engine.option_check import check_options
@@ -121,16 +121,18 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         verify=verify,
     )
     check_options(options, has_replacement=replacement is not None)
+    terminal = Terminal(verbosity(context))
     redactor = FileRedactor(
         options,
         [file.read() for file in people],
-        choose_faces([file.video for file in files], keep_at or [], options.detector),
+        choose_faces([file.video for file in files], keep_at or [], options.detector, terminal.print_line),
         replacement.read_bytes() if replacement else None,
     )
-    quiet = verbosity(context) < 0
     shown: set[str] = set()
-    with show_progress(len(files), quiet=quiet) as progress:
-        failed = sum(not _redact(redactor, file, progress, shown, json_output=json_output) for file in files)
+    with terminal.show_files(len(files)) as progress:
+        failed = sum(
+            not _redact(redactor, file, terminal, progress, shown, json_output=json_output) for file in files
+        )
     if failed:
         raise typer.Exit(FAILED)
 
@@ -138,6 +140,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
 def _redact(
     redactor: "FileRedactor",
     file: "LocalFile",
+    terminal: "Terminal",
     progress: "FileProgress",
     shown: set[str],
     *,
@@ -163,13 +166,13 @@ def _redact(
         results.print_failure(file.video, error, json_output=json_output)
         return False
     except KeyboardInterrupt:
-        progress.print_line(f"{printable(str(file.out))} was not written.")
+        terminal.print_line(f"{printable(str(file.out))} was not written.")
         raise
     finally:
         progress.end_file()
     results.print_result(file, report, json_output=json_output)
     for line in results.warning_lines(file, report):
         if line not in shown:
-            progress.print_line(f"warning: {line}", style="yellow")
+            terminal.print_line(f"warning: {line}", style="yellow")
         shown.add(line)
     return True

@@ -1,7 +1,7 @@
 """The target pictures and faces that `defacer run` names: the people that stay visible."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -21,7 +21,9 @@ from defacer.engine.tracking.frame_faces import (
 )
 
 
-def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) -> list[TargetFace]:
+def choose_faces(
+    videos: Sequence[Path], moments: Sequence[str], detector: str, say: Callable[[str], None]
+) -> list[TargetFace]:
     """Return the faces of `--keep-at`. Ask on a terminal if the video shows several at a time."""
     if not moments:
         return []
@@ -31,7 +33,7 @@ def choose_faces(videos: Sequence[Path], moments: Sequence[str], detector: str) 
             f"--keep-at {times[0]} is a time of one video, but {len(videos)} are given. Run each video alone."
         )
     (video,) = videos
-    weights.fetch_all(progress=lambda line: typer.echo(line, err=True))
+    weights.fetch_all(progress=say)
     model = Engine().detector(detector)
     ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
     try:

@@ -89,7 +89,7 @@ def print_result(
 
 def wait_for_job(started: StartedJob, deployment: Deployment, terminal: Terminal) -> JobStatus:
     """Return the job when it is published. Raise CommandError if the job fails or the emulator ends."""
-    with terminal.show_progress("planning") as progress:
+    with terminal.show_stages("planning") as progress:
         changed, hinted = time.monotonic(), False
         while True:
             status = _read_status(started, deployment)
@@ -99,7 +99,7 @@ def wait_for_job(started: StartedJob, deployment: Deployment, terminal: Terminal
                 changed, hinted = time.monotonic(), False
             if not hinted and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
-                progress.print_hint(_quiet_hint(status, deployment))
+                terminal.print_line(_quiet_hint(status, deployment))
             time.sleep(POLL_SECONDS)
     _check_end(status)
     return status
