@@ -9,10 +9,9 @@ import av
 import cv2
 import numpy as np
 
-from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 from tests.clips import Picture
 
 SIZE, RATE, SECONDS = (640, 360), 25, 2.0

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style, redact_boxes
-from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 from tests.clips import Picture, admiral, astronaut
 
 WIDTH, HEIGHT, RATE = 640, 360, 25

@@ -21,9 +21,10 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.tracking.linking import link_faces
-from defacer.engine.tracking.report_edit import Decision, with_decisions
+from defacer.engine.tracking.report_edit import with_decisions
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
+from defacer.report.tracks import Decision
 from tests.clips import admiral, astronaut, encode_picture, frame_times
 from tests.demo_boxes import compute_demo_boxes
 from tests.engine.conftest import DEMO_RATE, DEMO_SECONDS, DEMO_SIZE

@@ -13,12 +13,11 @@ from defacer.engine.rendering.box_motion import SPEED_SECONDS
 from defacer.engine.rendering.mask_extension import MAX_AFTER_SECONDS, MAX_BEFORE_SECONDS
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.tracking.face_report import MASK_REACH_SECONDS, read_faces_between
-from defacer.engine.tracking.report_edit import Decision
 from defacer.engine.tracking.tracker import LOST_SECONDS
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.json_lines import join_report, split_report
-from defacer.report.tracks import VERSION, Reason, TrackRecord
+from defacer.report.tracks import VERSION, Decision, Reason, TrackRecord
 
 RATE, FRAMES, SEGMENT = 100, 6000, 500
 

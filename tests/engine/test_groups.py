@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from defacer.engine.recognition.identity import Decision, Limits
+from defacer.engine.recognition.identity import Limits, TrackDecision
 from defacer.engine.recognition.person_groups import person_groups
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
@@ -24,7 +24,7 @@ def track(number: int, first: int, last: int, *degrees: float, quality: float = 
 
 def groups(*tracks: Track, kept: dict[int, str] | None = None) -> list[int]:
     decisions = [
-        Decision(n in (kept or {}), Reason.MATCHED, (kept or {}).get(n), 0.5) for n in range(len(tracks))
+        TrackDecision(n in (kept or {}), Reason.MATCHED, (kept or {}).get(n), 0.5) for n in range(len(tracks))
     ]
     return person_groups(tracks, decisions, LIMITS)
 

@@ -25,10 +25,9 @@ from defacer.engine.rendering.mask_extension import (
 )
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import read_faces_between
-from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 from tests.clips import Picture, astronaut, frame_times
 
 WIDTH, HEIGHT, RATE = 480, 270, 25

@@ -6,10 +6,9 @@ from defacer.engine.rendering import masks
 from defacer.engine.rendering.box_motion import BoxMotion
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redaction import Openings
-from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 
 RATE = 100
 LEAD, TAIL = round(LEAD_SECONDS * RATE), round(TAIL_SECONDS * RATE)

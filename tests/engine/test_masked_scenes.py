@@ -9,9 +9,8 @@ import pytest
 from defacer.engine.models.centerface import CenterFace
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Style
-from defacer.engine.tracking.report_edit import Decision
 from defacer.report.compact_boxes import Box
-from defacer.report.tracks import TrackRecord
+from defacer.report.tracks import Decision, TrackRecord
 from tests.clips import Picture
 from tests.engine.scenes import RATE, Shown, draw, faces_of, is_seen, redacted, track, visible
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import av
 
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
-from defacer.report.tracks import TrackRecord
+from defacer.report.tracks import Decision, TrackRecord
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
 from tests.functions.records import failure_of

@@ -5,11 +5,11 @@ from pathlib import Path
 import av
 import pytest
 
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy, TimeRange
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.records import failure_of

@@ -11,7 +11,7 @@ import pytest
 from defacer.commands.app import main as privacy
 from defacer.ingest import plan_rerender as planning
 from defacer.ingest.engine_adapter import IngestEngine
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.error_codes import ErrorCode
@@ -29,6 +29,7 @@ from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
+from defacer.report.tracks import Decision
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.rendering import EILEEN, Cloud
@@ -320,7 +321,7 @@ def test_rerender_with_verdict_ends_without_manifest(
     job = job_of(request)
     *_, last = cloud.new_messages(cloud.topics.segments_done)
 
-    def die(names: JobIdentity, progress: objects.Progress) -> None:
+    def die(names: JobIdentity, progress: objects.TransferCallback) -> None:
         if out:
             said = verdict.find_verdict(job)
             assert said is not None

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from defacer.pipeline.channel import TargetPicture
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.error_codes import ErrorCode
@@ -33,7 +33,7 @@ from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4

@@ -34,6 +34,11 @@ SHARED_CLASSES = {
     for network in ("CenterFace", "FaceNet", "SFace")
 }
 SHARED_FUNCTIONS = {"main": "what a module runs as a program"}
+# The type aliases with several values.
+SHARED_ALIASES = {
+    "Array": "numbers of the precision that a module computes with",
+    "Timed": "a packet or a frame, with its time",
+}
 # The folders of the engine from the bottom up. Each imports only folders of its own row and of the rows before it.
 ENGINE_LAYERS = (
     ("runtime",),
@@ -129,6 +134,15 @@ def find_definitions() -> Iterator[tuple[str, str, str]]:
                 yield "class", node.name, file
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
                 yield "function", node.name, file
+
+
+def test_a_type_alias_has_one_value() -> None:
+    values = collections.defaultdict(set)
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body if ".commands." not in name else ():
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+                values[ast.unparse(node.targets[0])].add(ast.unparse(node.value))
+    assert {name for name, found in values.items() if len(found) > 1} == SHARED_ALIASES.keys()
 
 
 @pytest.mark.parametrize(

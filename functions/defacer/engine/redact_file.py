@@ -19,11 +19,12 @@ from defacer.engine.recognition.same_person import RECOGNIZER, require_same_pers
 from defacer.engine.recognition.target_files import find_people
 from defacer.engine.rendering.render_file import render
 from defacer.engine.tracking.linking import link_faces
-from defacer.engine.tracking.report_edit import Decision, with_decisions
+from defacer.engine.tracking.report_edit import with_decisions
 from defacer.report.faces import Faces
+from defacer.report.tracks import Decision
 
 # Called with the stage, the number of processed frames, and the number of all frames if it is known.
-Progress = Callable[[str, int, int | None], None]
+StageCallback = Callable[[str, int, int | None], None]
 DETECTING, REDACTING = "detecting faces", "redacting faces"
 
 
@@ -37,13 +38,13 @@ class FileRedactor:
     replacement: bytes | None = None
     _gallery: Gallery | None = field(default=None, init=False)
 
-    def redact(self, video: Path, out: Path, progress: Progress = lambda *_: None) -> Report:
+    def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
         check_options(self.options, has_replacement=self.replacement is not None)
         faces = self._find(video, progress)  # frees the models before the video is written
         return _render(video, faces, self.options, self.replacement, out, progress)
 
-    def _find(self, video: Path, progress: Progress) -> Faces:
+    def _find(self, video: Path, progress: StageCallback) -> Faces:
         frames = _frame_count(video)
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
@@ -74,7 +75,7 @@ def redact(
     options: Options | None = None,
     replacement: str | PathLike[str] | None = None,
     force: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: StageCallback = lambda *_: None,
 ) -> Report:
     """Hide every face in a video except those of the people `keep`, and return the report.
 
@@ -102,7 +103,7 @@ def render_again(
     out: Path,
     decisions: dict[int, Decision],
     replacement: bytes | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StageCallback = lambda *_: None,
 ) -> Report:
     """Write the video with other decisions for these tracks. The detector does not run again.
 
@@ -133,7 +134,7 @@ def check_files(reads: Sequence[Path], writes: Sequence[Path], *, force: bool) -
 
 
 def _render(
-    video: Path, faces: Faces, options: Options, replacement: bytes | None, out: Path, progress: Progress
+    video: Path, faces: Faces, options: Options, replacement: bytes | None, out: Path, progress: StageCallback
 ) -> Report:
     if options.verify != "off":
         weights.yunet()

@@ -14,7 +14,7 @@ import av
 
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.recognition.identity import BEST_VIEWS, Decision, decide_tracks, limits_of
+from defacer.engine.recognition.identity import BEST_VIEWS, TrackDecision, decide_tracks, limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
@@ -109,7 +109,7 @@ def _searched(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[
         yield window
 
 
-def _hide_in_doubt(track: Track, decision: Decision) -> Decision:
+def _hide_in_doubt(track: Track, decision: TrackDecision) -> TrackDecision:
     """Return the decision, or one to hide if a track has few views or its last views are unlike the target."""
     ends = [end for _, end in decision.strangers]
     if decision.keep and (len(track.views) < BEST_VIEWS or len(track.detections) in ends):

@@ -8,13 +8,14 @@ from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.tracking import report_edit
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine, TargetGallery, VideoHeader
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.tracks import Decision
 
 
 class IngestEngine(MediaEngine):

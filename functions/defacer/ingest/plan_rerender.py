@@ -10,7 +10,7 @@ from typing import NamedTuple
 from defacer.ingest import plan_job
 from defacer.pipeline import log
 from defacer.pipeline.channel import find_replacement, list_targets
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
 from defacer.pipeline.documents.report import ReportHead
 from defacer.pipeline.error_codes import ErrorCode
@@ -21,6 +21,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.report.faces import dump_head
 from defacer.report.json_lines import join_report
+from defacer.report.tracks import Decision
 
 
 class _Draft(NamedTuple):

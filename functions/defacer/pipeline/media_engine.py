@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from defacer.pipeline.channel import TargetPicture
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
 from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.report.tracks import Decision
 
 RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
 

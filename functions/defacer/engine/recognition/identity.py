@@ -80,7 +80,7 @@ def limits_of(options: Options) -> Limits:
 
 
 @dataclass(frozen=True)
-class Decision:
+class TrackDecision:
     """Keep or hide. `person` and `distance` are the nearest target's, None without a gallery or a view.
 
     `strangers` are the parts of a kept track, from one place to before another, whose views are unlike the target.
@@ -110,10 +110,10 @@ def decide_tracks(
     gallery: Gallery | None,
     limits: Limits,
     progress: Callable[[], None] = lambda: None,
-) -> list[Decision]:
+) -> list[TrackDecision]:
     """Return one decision for each track, from its views. `progress` is called often, and can raise to stop."""
     if gallery is None or not gallery.people:
-        return [Decision(False, Reason.NO_TARGETS) for _ in tracks]
+        return [TrackDecision(False, Reason.NO_TARGETS) for _ in tracks]
     distances = []
     for track in tracks:
         progress()
@@ -124,11 +124,11 @@ def decide_tracks(
     return decisions
 
 
-def _nearest(by_person: Mapping[str, float]) -> Decision:
+def _nearest(by_person: Mapping[str, float]) -> TrackDecision:
     if not by_person:
-        return Decision(False, Reason.NOT_COMPARABLE)
+        return TrackDecision(False, Reason.NOT_COMPARABLE)
     person = min(by_person, key=lambda name: by_person[name])
-    return Decision(False, Reason.NO_MATCH, person, by_person[person])
+    return TrackDecision(False, Reason.NO_MATCH, person, by_person[person])
 
 
 class _Person:
@@ -201,7 +201,7 @@ class _Person:
         return min((self.distances[n] for n in self.kept), default=None)
 
 
-def _decide_person(person: _Person, decisions: list[Decision], progress: Callable[[], None]) -> None:
+def _decide_person(person: _Person, decisions: list[TrackDecision], progress: Callable[[], None]) -> None:
     limits = person.limits
     _keep_near(person, progress)
     for n in person.nearest_first(limits.match, limits.limit):
@@ -210,9 +210,11 @@ def _decide_person(person: _Person, decisions: list[Decision], progress: Callabl
             person.keep(n, Reason.SAME_PERSON, trusted=False)
     _keep_continuations(person, progress)
     for n, (reason, rival) in person.refused.items():
-        decisions[n] = Decision(False, reason, person.name, person.distances[n], rival=rival)
+        decisions[n] = TrackDecision(False, reason, person.name, person.distances[n], rival=rival)
     for n, reason in person.kept.items():
-        decisions[n] = Decision(True, reason, person.name, person.distances[n], tuple(_strangers(person, n)))
+        decisions[n] = TrackDecision(
+            True, reason, person.name, person.distances[n], tuple(_strangers(person, n))
+        )
 
 
 def _resembles_the_kept(person: _Person, n: int) -> bool:
@@ -361,7 +363,7 @@ def distances_of(track: Track, gallery: Gallery) -> dict[str, float]:
 
 def warnings_about(
     tracks: Sequence[Track],
-    decisions: Sequence[Decision],
+    decisions: Sequence[TrackDecision],
     gallery: Gallery | None,
     match: float,
     progress: Callable[[], None] = lambda: None,

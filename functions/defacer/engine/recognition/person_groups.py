@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from defacer.engine.models.arrays import Array
-from defacer.engine.recognition.identity import Decision, Limits, clear_views, mean_of_nearest
+from defacer.engine.recognition.identity import Limits, TrackDecision, clear_views, mean_of_nearest
 from defacer.engine.tracking.tracker import MAX_UNLIKE_VIEWS, Track
 
 
 def person_groups(
     tracks: Sequence[Track],
-    decisions: Sequence[Decision],
+    decisions: Sequence[TrackDecision],
     limits: Limits,
     progress: Callable[[], None] = lambda: None,
 ) -> list[int]:

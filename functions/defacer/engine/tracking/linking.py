@@ -12,8 +12,8 @@ from defacer.engine.models.arrays import Array
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.recognition.identity import (
-    Decision,
     Limits,
+    TrackDecision,
     decide_tracks,
     limits_of,
     may_be_target,
@@ -98,10 +98,10 @@ def target_predicate(gallery: Gallery | None, limits: Limits) -> Callable[[Array
 
 
 def split_off_strangers(
-    tracks: Sequence[Track], decisions: Sequence[Decision]
-) -> tuple[list[Track], list[Decision]]:
+    tracks: Sequence[Track], decisions: Sequence[TrackDecision]
+) -> tuple[list[Track], list[TrackDecision]]:
     """Split off the parts of kept tracks whose views are unlike the target, and hide them."""
-    found: list[tuple[Track, Decision]] = []
+    found: list[tuple[Track, TrackDecision]] = []
     last_parts: dict[int | None, int] = {}  # a track's number to that of its last part
     numbers = count(1 + max((track.id for track in tracks), default=0))
     for track, decision in zip(tracks, decisions, strict=True):
@@ -132,7 +132,7 @@ def _require_same_models(one: SegmentDetections, other: SegmentDetections) -> No
 
 
 def track_record(
-    track: Track, decision: Decision, group: int, limit: float, recognizer: str | None
+    track: Track, decision: TrackDecision, group: int, limit: float, recognizer: str | None
 ) -> report_tracks.TrackRecord:
     """Return the record of a track and its decision for the report."""
     distance = decision.distance

@@ -2,16 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from defacer.engine.errors import EngineError
 from defacer.engine.tracking.face_report import require_known_recognizer
 from defacer.plurals import pluralize
 from defacer.report.faces import dump_head, load_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
-from defacer.report.tracks import Reason, TrackRecord
-
-Decision = Literal["keep", "hide"]
+from defacer.report.tracks import Decision, Reason, TrackRecord
 
 
 @dataclass(frozen=True)

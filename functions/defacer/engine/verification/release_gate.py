@@ -48,7 +48,7 @@ MIN_DRAWN_SHARE = 0.8  # of a face: where masks cover less of it, the frame is e
 EXTRA_SCORE = 0.05  # for the second check, because scores change when a frame is encoded again
 MAX_TIMES = 5  # in a message
 
-Progress = Callable[[int], None]
+FrameCallback = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def redact_and_verify(
     options: Options,
     detector: Callable[[], Detector],
     replacement: bytes | None = None,
-    progress: Progress = lambda _: None,
+    progress: FrameCallback = lambda _: None,
 ) -> VerifiedSegment:
     """Write the segment to the NUT file `out` as `redact_segment` does, and check it as `options.verify` says.
 

@@ -6,7 +6,7 @@ older function that meets a newer message answers with an error, so Pub/Sub keep
 
 import codecs
 from array import array
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -19,10 +19,10 @@ from pydantic import (
 from pydantic_core import from_json
 
 from defacer.pipeline.errors import RetryableError
+from defacer.report.tracks import Decision
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 SubsegmentPath = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
-Decision = Literal["keep", "hide"]
 # A person's decisions, by the ids of the tracks.
 Decisions = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], Decision], Field(min_length=1)]
 

@@ -27,7 +27,7 @@ from defacer.pipeline.storage import object_names, objects
 MAX_VERDICT_CHANGES = 8
 
 
-def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Published | None:
+def apply_verdict(identity: JobIdentity, progress: objects.TransferCallback) -> Published | None:
     """Publish or fail the job as its verdict says. Return None if it failed.
 
     Each round reads the job again: an erasure can land at any time, also while the result is copied.
@@ -64,7 +64,11 @@ def apply_verdict(identity: JobIdentity, progress: objects.Progress) -> Publishe
 
 
 def abort_job(
-    job: str, stage: str, error: PermanentError, progress: objects.Progress, source: ObjectRef | None = None
+    job: str,
+    stage: str,
+    error: PermanentError,
+    progress: objects.TransferCallback,
+    source: ObjectRef | None = None,
 ) -> None:
     """Fail the job even if it is being published. If it is published already, finalize it.
 
@@ -131,7 +135,7 @@ def _roll_back_if_erased(identity: JobIdentity) -> bool:
 
 
 def _publish_result(
-    identity: JobIdentity, decided: Verdict, ref: ObjectRef, progress: objects.Progress
+    identity: JobIdentity, decided: Verdict, ref: ObjectRef, progress: objects.TransferCallback
 ) -> None:
     """Publish result and report: to "published_pending", or to "rolling_back" if a foreign object is in the way."""
     result = None  # a newer version is there

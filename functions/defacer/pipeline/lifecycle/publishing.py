@@ -63,7 +63,7 @@ def compare_with_published(identity: JobIdentity, name: str) -> PublishedObject:
 
 
 def publish_object(
-    identity: JobIdentity, name: str, made: ObjectRef, progress: objects.Progress
+    identity: JobIdentity, name: str, made: ObjectRef, progress: objects.TransferCallback
 ) -> ObjectRef | None:
     """Copy an object of the work bucket to the output bucket once, in place of nothing or of an older version.
 

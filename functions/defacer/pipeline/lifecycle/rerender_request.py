@@ -10,7 +10,7 @@ from datetime import timedelta
 from google.cloud.storage import Blob
 from pydantic import ValidationError
 
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import RerenderRequest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
@@ -19,6 +19,7 @@ from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.lifecycle.lease import utc_now
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.tracks import Decision
 
 MAX_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
 # The records of a job's end are kept for at least this time (infra/variables.tf). Older requests can be over or not.

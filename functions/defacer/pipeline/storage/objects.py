@@ -34,7 +34,7 @@ MAX_CAS_RETRIES = 5
 # A larger file is uploaded in chunks of this size. The client's default is 100 MiB, and a chunk is held in memory.
 CHUNK_BYTES = 8 * 1024 * 1024
 
-Progress = Callable[[], None]
+TransferCallback = Callable[[], None]
 
 
 class AlreadyWrittenError(Exception):
@@ -70,7 +70,7 @@ def write_once(
     content_type: str = JSON,
     *,
     metadata: Mapping[str, str] | None = None,
-    progress: Progress = lambda: None,
+    progress: TransferCallback = lambda: None,
 ) -> ObjectRef:
     """Write an object that must not exist yet, and return its version.
 
@@ -88,7 +88,7 @@ def replace(
     *,
     generation: int,
     metadata: Mapping[str, str] | None = None,
-    progress: Progress = lambda: None,
+    progress: TransferCallback = lambda: None,
 ) -> ObjectRef:
     """Write an object if its current version is `generation` (0: it does not exist). Raises as `write_once` does.
 
@@ -221,7 +221,9 @@ def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDoc
 
 
 @contextmanager
-def open_for_writing(bucket: str, name: str, content_type: str, progress: Progress) -> Iterator[BinaryIO]:
+def open_for_writing(
+    bucket: str, name: str, content_type: str, progress: TransferCallback
+) -> Iterator[BinaryIO]:
     """Open a file whose bytes are uploaded in chunks. The object does not exist if the block raises."""
     blob = client().bucket(bucket).blob(name)
     with (
@@ -253,7 +255,7 @@ def copy(
     *,
     generation: int,
     metadata: Mapping[str, str],
-    progress: Progress = lambda: None,
+    progress: TransferCallback = lambda: None,
 ) -> ObjectRef:
     """Copy an object on the server if the target's version is `generation` (0: it does not exist).
 
@@ -394,7 +396,7 @@ def _measure(file: IO[bytes]) -> _Content:
 class _ProgressFile:
     """A file that calls `progress` for every chunk, which renews a lease during a long transfer."""
 
-    def __init__(self, file: IO[bytes], progress: Progress):
+    def __init__(self, file: IO[bytes], progress: TransferCallback):
         self._file = file
         self._progress = progress
 

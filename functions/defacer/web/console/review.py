@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from defacer.pipeline.documents.base import Decision, ObjectRef
+from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
@@ -27,7 +27,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
 from defacer.report.texts import ADVICE
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Decision, Reason, TrackRecord
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import require_job
