@@ -73,7 +73,8 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     assert done.err.startswith("in.mp4: detecting faces\nin.mp4: redacting faces\n")
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
-        rf"0\.97. Use a sharper .*: defacer render {video} REPORT OUT --keep 0 \(add --report REPORT to this command "
+        r"0\.97. If this person is not in the video, ignore this.* "
+        rf"defacer render {video} REPORT OUT --keep 0 \(add --report REPORT to this command "
         r"first\)\.",
         done.err,
     )
@@ -84,7 +85,6 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
 ) -> None:
     folder, out = tmp_path / "my videos ✓", tmp_path / "out"
     folder.mkdir()
-    out.mkdir()
     shutil.copy(video, folder / "c übung.mov")
     shutil.copy(video, folder / "a.defaced.mp4")  # the result of an earlier run
     (folder / "b.mp4").write_text("no video")
@@ -99,6 +99,7 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     assert f"error: {folder / 'b.mp4'}: it is not a video" in done.err
     assert {"video", "result", "report"} | RESULT_FIELDS == set(good)
     assert (good["result"], good["kept"], good["hidden"]) == (str(out / "c übung.defaced.mp4"), 0, 1)
+    assert done.err.endswith(f"error: 1 of 2 videos failed: {folder / 'b.mp4'}\n")
     assert sorted(path.name for path in out.iterdir()) == [
         "c übung.defaced.mp4",
         "c übung.defaced.report.jsonl",
@@ -302,7 +303,8 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "--verif", "off"], 2, "No such option: --verif"),
         (["IN", "-o", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "-o", "o"], 2, "o.mp4, not o."),
-        (["IN", "IN", "-o", "out.mp4"], 2, "For several videos, name a folder that exists"),
+        (["IN", "IN", "-o", "README.md"], 2, "-o README.md is a file. For several videos, name a folder"),
+        (["IN", "IN", "-o", "no/folder"], 2, "-o no/folder can't be created, because no does not exist"),
         (["IN", "IN"], 2, "is named for two outputs"),
         (["tests/commands"], 2, "The folder tests/commands has no video"),
         (["IN", "--keep", "missing.jpg"], 2, "missing.jpg does not exist"),

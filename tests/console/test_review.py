@@ -17,6 +17,7 @@ from defacer.pipeline.documents.report import JobReport, ReportedSegment
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.texts import ADVICE
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
 from defacer.web.console import review, signed_urls
 from defacer.web.console.review import Review
@@ -153,7 +154,7 @@ def test_close_decisions_come_first_then_kept_then_hidden_tracks(
 
 def test_target_without_a_kept_track_causes_a_warning(visitor: Visitor, published: Planned) -> None:
     page = open_review(visitor, published)
-    assert "</strong> No track of Bo &lt;i&gt;. Use a sharper and larger picture of this person." in page
+    assert f"</strong> No track of Bo &lt;i&gt;. {ADVICE['no-track-kept']}" in page
     assert "Or choose Keep for a track below." in page
 
 

@@ -23,7 +23,7 @@ CHECK_OFF = "check: off, the result was not searched for visible faces"
 
 # What a user can do about a warning.
 ADVICE = {
-    "no-track-kept": "Use a sharper and larger picture of this person.",
+    "no-track-kept": "If this person is not in the video, ignore this. Otherwise use a sharper and larger picture.",
     "blurred-picture": "Sharper pictures are recognized more reliably.",
     "small-picture": "Larger pictures are recognized more reliably.",
     "turned-picture": "Pictures from the front are recognized more reliably.",

@@ -31,14 +31,16 @@ def plan_files(
 ) -> list[LocalFile]:
     """Return the files to process. A folder stands for the videos in it.
 
-    `out` and `report` are files for one video, and folders for several. `others` are further inputs, which no result
-    replaces. Raises UsageError or ArgumentError before anything is written.
+    `out` and `report` are files for one video, and folders for several, which are created. `others` are further
+    inputs, which no result replaces. Raises UsageError or ArgumentError before any file is written.
     """
     videos = [video for path in inputs for video in _videos_of(path)]
     several = len(videos) > 1 or any(path.is_dir() for path in inputs)
     if several:
         for path, option in ((out, "-o"), (report, "--report")):
             _require_folder(path, option)
+            if path is not None:
+                path.mkdir(exist_ok=True)
     files = [
         LocalFile(
             video,
@@ -73,8 +75,14 @@ def _videos_of(path: Path) -> Iterator[Path]:
 
 
 def _require_folder(path: Path | None, option: str) -> None:
-    if path is not None and not path.is_dir():
-        raise UsageError(f"{option} {path} is not a folder. For several videos, name a folder that exists.")
+    if path is None or path.is_dir():
+        return
+    if path.exists():
+        raise UsageError(f"{option} {path} is a file. For several videos, name a folder.")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"{option} {path} can't be created, because {path.parent} does not exist. Create it first."
+        )
 
 
 def _in_folder(path: Path, folder: Path | None) -> Path:

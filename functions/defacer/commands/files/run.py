@@ -1,5 +1,6 @@
 """`defacer run`: redact files on this machine."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
 from defacer.commands.common.exit_codes import FAILED, UsageError
 from defacer.commands.files import engine_options as chosen
-from defacer.plurals import printable
+from defacer.plurals import pluralize, printable
 
 if TYPE_CHECKING:
     from defacer.commands.common.terminal import FileProgress, Terminal
@@ -130,10 +131,14 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     )
     shown: set[str] = set()
     with terminal.show_files(len(files)) as progress:
-        failed = sum(
-            not _redact(redactor, file, terminal, progress, shown, json_output=json_output) for file in files
-        )
-    if failed:
+        done = [_redact(redactor, file, terminal, progress, shown, json_output=json_output) for file in files]
+    if not all(done):
+        if len(files) > 1:
+            failed = [str(file.video) for file, success in zip(files, done, strict=True) if not success]
+            names = printable(", ".join(failed))
+            print(
+                f"error: {len(failed)} of {pluralize(len(files), 'video')} failed: {names}", file=sys.stderr
+            )
         raise typer.Exit(FAILED)
 
 
