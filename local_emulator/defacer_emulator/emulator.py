@@ -17,12 +17,13 @@ from google.cloud import storage as cloud_storage
 import defacer
 from defacer.pipeline.settings import Settings, SettingsError
 from defacer.pipeline.topology import FUNCTIONS, WEBHOOK, Function
+from defacer.program import EMULATOR_FOLDER
 from defacer_emulator.chaos import setup as chaos
 from defacer_emulator.chaos.plan import Plan
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import choose_ports, free_ports
-from defacer_emulator.processes.state import DEFAULT_FOLDER, EmulatorState, ProcessRecord, StateFolder
+from defacer_emulator.processes.state import EmulatorState, ProcessRecord, StateFolder
 from defacer_emulator.processes.supervisor import HOST, Processes, Program, is_http_ready, is_listening
 from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
@@ -62,7 +63,7 @@ class EmulatorOptions:
     Services for browsers listen at the address `bind`.
     """
 
-    state: Path = DEFAULT_FOLDER
+    state: Path = EMULATOR_FOLDER
     pubsub: PubSubKind = "auto"
     workers: int = 1
     functions: Path = FUNCTIONS_FOLDER

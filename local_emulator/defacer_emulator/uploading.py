@@ -6,13 +6,12 @@ from pathlib import Path
 from google.cloud.storage import Blob
 
 from defacer.commands.common.terminal import Terminal
-from defacer.commands.jobs.waiting import StartedJob
-from defacer.commands.privacy.person_data import people
 from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures.still_image import decode_picture
-from defacer.pipeline.channel import parse_policy
+from defacer.pipeline.channel import list_kept_people, parse_policy
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle.job_status import StartedJob
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
@@ -73,7 +72,7 @@ def upload_video(upload: Upload, terminal: Terminal) -> StartedJob:
     """
     intake = settings().intake_bucket
     check_replacement(upload, objects.find_blob(intake, object_names.replacement(upload.channel)) is not None)
-    earlier = set(people(upload.channel))
+    earlier = set(list_kept_people(upload.channel))
     _upload_policy(upload, terminal)
     if upload.replacement:
         _upload_file(object_names.replacement(upload.channel), upload.replacement, terminal)
@@ -98,7 +97,7 @@ def _upload_policy(upload: Upload, terminal: Terminal) -> None:
 
 
 def _print_kept_people(upload: Upload, earlier: set[str], terminal: Terminal) -> None:
-    kept = people(upload.channel)
+    kept = list_kept_people(upload.channel)
     added = {
         object_names.parse_target(object_names.targets_prefix(upload.channel) + target.name)
         for target in upload.targets

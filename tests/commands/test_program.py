@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer.commands.common.program import quote_words
+from defacer.program import quote_words
 
 WORDS = ["render", Path("my holiday.mp4"), "a'b", 7]
 

@@ -11,18 +11,18 @@ from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Force, Json, Yes, example_text, new_app, verbosity
 from defacer.commands.common.deployment import Folder, Project, UseEmulator, use_deployment
 from defacer.commands.common.exit_codes import FAILED, UsageError
-from defacer.commands.common.program import program
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_summary import describe_result
-from defacer.commands.jobs.waiting import StartedJob, WaitOptions, print_started_job
+from defacer.commands.jobs.waiting import WaitOptions, print_started_job
 from defacer.commands.privacy import erase
 from defacer.commands.track_table import track_lines, tracks_as_json
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
-from defacer.pipeline.lifecycle.job_status import JobStatus
+from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
+from defacer.program import program
 from defacer.report.tracks import Decision
 
 STATUS_EXAMPLES = """\

@@ -13,7 +13,8 @@ from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.privacy import forget as steps
 from defacer.commands.privacy.engine_adapter import PrivacyEngine
-from defacer.commands.privacy.person_data import PersonData, VisibleIn, find_person_data, people
+from defacer.commands.privacy.person_data import PersonData, VisibleIn, find_person_data
+from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.errors import PermanentError
 from defacer.plurals import pluralize
 
@@ -76,7 +77,7 @@ def forget(  # noqa: PLR0913 - each argument is an option
     with use_deployment(emulator, folder, project), ResultLines(json_output) as lines:
         data = find_person_data(channel, person)
         if data == PersonData():
-            others = ", ".join(people(channel)) or "no one"
+            others = ", ".join(list_kept_people(channel)) or "no one"
             lines.finish(
                 f"Nothing of {person} is stored in channel {channel}. Its target pictures name: {others}. Check the "
                 "spelling of the name.",

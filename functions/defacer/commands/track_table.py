@@ -21,7 +21,7 @@ class Tracked(Protocol):
 
 
 class Redacted(Tracked, Protocol):
-    """The report of a job or of a file, with what was done to the video."""
+    """The report of a job or of a file, with its black frames and its removed streams."""
 
     @property
     def black_frames(self) -> int: ...

@@ -106,6 +106,12 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     return tuple(pictures)
 
 
+def list_kept_people(channel: str) -> tuple[str, ...]:
+    """Return the people that the channel's target pictures name."""
+    blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))
+    return object_names.list_people(blob.name for blob in blobs)
+
+
 def _list(bucket: str, prefix: str) -> list[Blob]:
     """List the objects of a prefix, sorted by name, up to MAX_LISTED."""
     with transient_errors_as_retryable("listing target pictures"):

@@ -12,12 +12,12 @@ import typer
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
 from defacer.commands.common.deployment import Deployment
 from defacer.commands.common.exit_codes import CommandError
-from defacer.commands.common.program import program
 from defacer.commands.common.result_files import check_result, report_beside
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs.waiting import WaitOptions, print_result
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import probe
+from defacer.program import program
 from defacer_emulator.commands.options import Keep, Mode, PubSub, Replacement
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture

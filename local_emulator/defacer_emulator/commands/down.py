@@ -8,9 +8,10 @@ import time
 import typer
 
 from defacer.commands.common.conventions import Json
-from defacer_emulator.commands.options import Folder
+from defacer.commands.common.deployment import Folder
+from defacer.program import EMULATOR_FOLDER
 from defacer_emulator.errors import EmulatorError
-from defacer_emulator.processes.state import DEFAULT_FOLDER, ProcessRecord, StateFolder
+from defacer_emulator.processes.state import ProcessRecord, StateFolder
 from defacer_emulator.processes.supervisor import REAPER_SECONDS
 
 POLL_SECONDS = 0.2
@@ -24,7 +25,7 @@ def down(folder: Folder = None, json_output: Json = False) -> None:
 
     No emulator is not an error.
     """
-    state_folder = StateFolder((folder or DEFAULT_FOLDER).resolve())
+    state_folder = StateFolder((folder or EMULATOR_FOLDER).resolve())
     state = state_folder.read()
     was_running = state is not None and state.parent.is_alive()
     left: tuple[str, ...] = ()

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from defacer.commands.common.conventions import Json, example_text
-from defacer_emulator.commands.options import Folder
+from defacer.commands.common.deployment import Folder
+from defacer.program import EMULATOR_FOLDER
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.processes.logs import LogFollower
-from defacer_emulator.processes.state import DEFAULT_FOLDER, StateFolder
+from defacer_emulator.processes.state import StateFolder
 
 POLL_SECONDS = 0.2
 EXAMPLES = """\
@@ -35,7 +36,7 @@ def print_logs(
     json_output: Json = False,
 ) -> None:
     """Print the last lines of the logs. Without a name, print those of all processes."""
-    state_folder = StateFolder((folder or DEFAULT_FOLDER).resolve())
+    state_folder = StateFolder((folder or EMULATOR_FOLDER).resolve())
     found = {path.stem: path for path in sorted(state_folder.logs.glob("*.log"))}
     unknown = [name for name in names or () if name not in found]
     if unknown or not found:

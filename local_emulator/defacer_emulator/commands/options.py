@@ -5,14 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-Folder = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir",
-        metavar="DIR",
-        help="The emulator's folder: ports, logs and objects. The default is .emulator.",
-    ),
-]
 Keep = Annotated[
     list[Path],
     typer.Option(

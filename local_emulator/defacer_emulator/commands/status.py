@@ -5,9 +5,9 @@ import json
 import typer
 
 from defacer.commands.common.conventions import Json
-from defacer.commands.common.program import program
-from defacer_emulator.commands.options import Folder
-from defacer_emulator.processes.state import DEFAULT_FOLDER, StateFolder
+from defacer.commands.common.deployment import Folder
+from defacer.program import EMULATOR_FOLDER, program
+from defacer_emulator.processes.state import StateFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def print_status(folder: Folder = None, json_output: Json = False) -> None:
     """Show the addresses and processes of the emulator. The exit code is 1 if none runs."""
-    state_folder = StateFolder((folder or DEFAULT_FOLDER).resolve())
+    state_folder = StateFolder((folder or EMULATOR_FOLDER).resolve())
     state = state_folder.require_running()
     processes = {process.name: process.pid for process in state.processes if process.is_alive()}
     if json_output:

@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from defacer.commands.common.conventions import Json, example_text, verbosity
-from defacer.commands.common.program import program
+from defacer.commands.common.deployment import Folder
+from defacer.program import EMULATOR_FOLDER, program
 from defacer_emulator.chaos.plan import read_plan
-from defacer_emulator.commands.options import Folder, PubSub
+from defacer_emulator.commands.options import PubSub
 from defacer_emulator.emulator import FUNCTIONS_FOLDER, Emulator, EmulatorOptions, Receiver
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.processes.logs import LogFollower
 from defacer_emulator.processes.ports import SERVICES
-from defacer_emulator.processes.state import DEFAULT_FOLDER
 from defacer_emulator.processes.supervisor import HOST
 from defacer_emulator.reloader import Reloader
 from defacer_emulator.setup.weights_download import fetch_weights
@@ -96,7 +96,7 @@ def up(  # noqa: PLR0913 - each argument is an option
     With --json, the only output is one line with the addresses when everything is ready.
     """
     options = EmulatorOptions(
-        folder or DEFAULT_FOLDER,
+        folder or EMULATOR_FOLDER,
         pubsub,
         workers,
         (functions or FUNCTIONS_FOLDER).resolve(),

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
-from defacer.commands.common.deployment import use_deployment
+from defacer.commands.common.deployment import Folder, use_deployment
 from defacer.commands.common.exit_codes import UsageError
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
-from defacer_emulator.commands.options import Folder, Keep, Mode, Replacement
+from defacer_emulator.commands.options import Keep, Mode, Replacement
 from defacer_emulator.uploading import Upload, check_upload, upload_video
 
 EXAMPLES = """\

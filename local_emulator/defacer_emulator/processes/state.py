@@ -12,12 +12,11 @@ from typing import Self
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defacer.commands.common.program import program
+from defacer.program import EMULATOR_FOLDER, program
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.reaper import end_groups, find_marked_groups
 from defacer_emulator.resources import Resources
 
-DEFAULT_FOLDER = Path(".emulator")  # in the current folder
 # Every process of an emulator has this environment variable. Its value is the emulator's run.
 MARK_VARIABLE = "DEFACER_EMULATOR_RUN"
 # psutil computes start times from the clock, which the system might correct in between.
@@ -165,7 +164,7 @@ class StateFolder:
 
     def option(self) -> str:
         """Return the option that selects this folder on the command line: empty for the default folder."""
-        return "" if self.path == DEFAULT_FOLDER.resolve() else f" --dir {shlex.quote(str(self.path))}"
+        return "" if self.path == EMULATOR_FOLDER.resolve() else f" --dir {shlex.quote(str(self.path))}"
 
     @contextmanager
     def lock(self) -> Iterator[tuple[str, ...]]:

@@ -15,16 +15,14 @@ import typer
 
 from defacer.commands.common.exit_codes import MissingExtraError, UsageError
 from defacer.commands.common.extras import missing_packages
-from defacer.commands.common.program import quote_words
 from defacer.pipeline.settings import emulator_hosts, named_project, use_variables
-
-DEFAULT_FOLDER = Path(".emulator")
+from defacer.program import EMULATOR_FOLDER, quote_words
 
 UseEmulator = Annotated[
     bool, typer.Option("--emulator", help="Use the emulator that runs in .emulator, or in --dir.")
 ]
 Folder = Annotated[
-    Path | None, typer.Option("--dir", metavar="DIR", help="Use the emulator that runs in this folder.")
+    Path | None, typer.Option("--dir", metavar="DIR", help="The folder of the emulator. [default: .emulator]")
 ]
 Project = Annotated[
     str | None,
@@ -51,7 +49,7 @@ def use_deployment(emulator: bool, folder: Path | None, project: str | None) -> 
     if emulator or folder is not None:
         if project is not None:
             raise UsageError("--project and --emulator exclude each other. Choose one of them.")
-        with _use_emulator(folder or DEFAULT_FOLDER) as deployment:
+        with _use_emulator(folder or EMULATOR_FOLDER) as deployment:
             yield deployment
         return
     if project is not None and emulator_hosts():
@@ -62,7 +60,7 @@ def use_deployment(emulator: bool, folder: Path | None, project: str | None) -> 
     chosen = project or named_project()
     if chosen is None:
         raise UsageError(
-            f"No pipeline is chosen. Add --emulator or --project PROJECT.{_hint(DEFAULT_FOLDER)}"
+            f"No pipeline is chosen. Add --emulator or --project PROJECT.{_hint(EMULATOR_FOLDER)}"
         )
     with use_variables(_variables(chosen, overwrite=project is not None)):
         yield Deployment(f" --project {quote_words([project])}" if project else "")

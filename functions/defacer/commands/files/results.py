@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from defacer.commands.common.exit_codes import sentence_of
-from defacer.commands.common.program import quote_words
 from defacer.commands.files.local_files import LocalFile
 from defacer.commands.track_table import result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
+from defacer.program import quote_words
 from defacer.report.texts import ADVICE, CHECK_OFF
 
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from google.cloud.storage import Blob
 
-from defacer.commands.common.program import program
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of, read_document, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.program import program
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

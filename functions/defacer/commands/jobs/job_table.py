@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from defacer.commands.common.deployment import Deployment
-from defacer.commands.common.program import program
 from defacer.commands.jobs.job_summary import summarize
 from defacer.commands.jobs.waiting import describe_progress
 from defacer.pipeline.documents.report import JobReport
@@ -17,6 +16,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.lifecycle.rerender_request import report_of
 from defacer.plurals import percent, printable
+from defacer.program import program
 
 PIPE_WIDTH = 1000  # one line for each job, for programs that read the table
 STOPPED = "stopped with an earlier emulator: upload the video again"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from defacer.commands.common.deployment import Deployment
 from defacer.commands.common.exit_codes import CommandError
-from defacer.commands.common.program import program
 from defacer.commands.common.result_files import report_beside
 from defacer.commands.common.terminal import Terminal, printable_lines
 from defacer.commands.jobs.job_summary import describe_result, summarize
@@ -19,22 +18,15 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle.job_state import JobState
-from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
+from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob, read_job_status
 from defacer.pipeline.lifecycle.rerender_request import report_of
 from defacer.pipeline.storage import objects
 from defacer.plurals import about, printable
+from defacer.program import program
 
 POLL_SECONDS = 0.25
 QUIET_SECONDS = 120.0
 STORAGE_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class StartedJob:
-    """A job that a command has started, and the name of its upload."""
-
-    job: str
-    source: str
 
 
 @dataclass(frozen=True)

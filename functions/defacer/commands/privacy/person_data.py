@@ -58,12 +58,6 @@ class PersonData:
     unreadable_jobs: tuple[str, ...] = ()
 
 
-def people(channel: str) -> tuple[str, ...]:
-    """Return the people that the channel's target pictures name."""
-    blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))
-    return object_names.list_people(blob.name for blob in blobs)
-
-
 def find_person_data(channel: str, person: str) -> PersonData:
     """Return the data of a person in the three buckets."""
     work, published = _of_jobs(channel, person), _published(channel, person)

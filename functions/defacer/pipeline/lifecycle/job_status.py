@@ -56,6 +56,14 @@ ReadDocument = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
+class StartedJob:
+    """A job that a command has started, and the name of its upload."""
+
+    job: str
+    source: str
+
+
+@dataclass(frozen=True)
 class JobStatus:
     """A job at one moment.
 

@@ -1,4 +1,4 @@
-"""The name under which the user can run `defacer`, for hints that can be pasted into the terminal."""
+"""The name under which the user can run `defacer`, for hints that can be pasted, and its default folder."""
 
 import shlex
 import shutil
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+EMULATOR_FOLDER = Path(".emulator")  # in the current folder, without --dir
 
 
 @cache
