@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from defacer.plurals import printable, resemblance
-from defacer.report.texts import describe_decision
+from defacer.report.texts import describe_decision, describe_place
 from defacer.report.tracks import FacesHead, TrackRecord
 
 
@@ -30,16 +30,18 @@ class Redacted(Tracked, Protocol):
 
 
 def track_lines(report: Tracked) -> Iterator[str]:
-    """Yield a table of the tracks, by number: when each is seen, its decision, and how much it looks like a target."""
-    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  DECISION"
+    """Yield a table of the tracks: their times, where they begin, decisions, and how much they look like a target."""
+    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  {'BEGINS AT':<32}  DECISION"
     base = Fraction(report.faces.time_base)
     for track in report.tracks:
         start, end = (float(pts * base) for pts in (track.start, track.end))
         who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
         alike = resemblance(track.distance, track.strangers_per_10000)
         alike = f" ({alike})" if alike else ""
+        place = describe_place(track.detections[0].box, report.faces.width)
         yield (
-            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {track.decision}{who}: {describe_decision(track)}{alike}"
+            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {place:<32}  "
+            f"{track.decision}{who}: {describe_decision(track)}{alike}"
         )
 
 

@@ -1,5 +1,7 @@
 """The text for reasons and warnings, where a command shows them. The console has its own sentences for reasons."""
 
+from collections.abc import Sequence
+
 from defacer.report.tracks import Reason, TrackRecord
 
 REASON_TEXT = {
@@ -28,6 +30,13 @@ ADVICE = {
     "small-picture": "Larger pictures are recognized more reliably.",
     "turned-picture": "Pictures from the front are recognized more reliably.",
 }
+
+
+def describe_place(box: Sequence[float], width: int) -> str:
+    """Return where a box (x1, y1, x2, y2 in pixels) is in a frame of this width: `left (219,197 to 366,371)`."""
+    x1, y1, x2, y2 = (round(float(side)) for side in box)
+    place = ("left", "middle", "right")[max(0, min(2, 3 * (x1 + x2) // 2 // width))]
+    return f"{place} ({x1},{y1} to {x2},{y2})"
 
 
 def describe_reason(reason: Reason, rival: int | None = None) -> str:

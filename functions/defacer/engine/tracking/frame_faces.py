@@ -17,6 +17,7 @@ from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
 from defacer.engine.tracking.reduced_frame import ReducedFrame
 from defacer.plurals import pluralize
+from defacer.report.texts import describe_place
 
 MOMENT = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)(?:#(\d+))?", re.ASCII)
 SEARCH_SECONDS = 5  # before and after a moment without a face
@@ -55,10 +56,7 @@ class FrameFaces:
 
     def describe(self, face: Detection) -> str:
         """Return the place of a face and its box, in pixels of the displayed frame."""
-        x1, y1, x2, y2 = (round(float(side) * self.scale) for side in face.box)
-        width = round(self.image.shape[1] * self.scale)
-        place = ("left", "middle", "right")[min(2, 3 * (x1 + x2) // 2 // width)]
-        return f"{place} ({x1},{y1} to {x2},{y2})"
+        return describe_place(face.box * self.scale, round(self.image.shape[1] * self.scale))
 
 
 Ask = Callable[[FrameFaces], int]  # returns the number of one of the faces, from 1
