@@ -10,15 +10,21 @@ work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.js
 output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from defacer.picture_formats import SUFFIXES
-from defacer.pipeline.documents.base import ObjectRef
+
+if TYPE_CHECKING:  # `make demo` checks names before any package is installed
+    from collections.abc import Iterable
+
+    from defacer.pipeline.documents.base import ObjectRef
 
 CHANNELS = "channels/"
 JOBS = "jobs/"
