@@ -1,12 +1,14 @@
 """Check that all pictures of a person show the same person."""
 
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import PictureError
-from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.recognition.gallery import Gallery, Picture, make_gallery
 from defacer.engine.recognition.same_person import MAX_DISTANCE, require_same_person
 from tests.clips import admiral, astronaut, encode_picture
 
@@ -49,7 +51,15 @@ def test_limit_separates_real_people(engine: Engine) -> None:
     pictures = [Picture("p", str(number), encode_picture(picture)) for number, picture in enumerate(own)]
     require_same_person(engine.gallery(pictures, "sface"), "0123")
     pictures.append(Picture("p", "4", encode_picture(admiral())))
-    gallery = engine.gallery(pictures, "sface")
+    gallery = make_gallery(pictures, engine.detector, engine.recognizer("sface"), nullcontext())
     assert np.linalg.norm(gallery.embeddings[:4] - gallery.embeddings[4], axis=1).min() > MAX_DISTANCE + 0.1
     with pytest.raises(PictureError, match=r"^4 does not look like the person in 0"):
         require_same_person(gallery, "01234")
+
+
+@pytest.mark.parametrize("recognizer", ["sface", "facenet-casia"])
+def test_engine_refuses_pictures_of_two_people(recognizer: str, engine: Engine) -> None:
+    faces = [astronaut(), admiral()]
+    pictures = [Picture("p", str(number), encode_picture(face)) for number, face in enumerate(faces)]
+    with pytest.raises(PictureError, match=r"^1 does not look like the person in 0"):
+        engine.gallery(pictures, recognizer)

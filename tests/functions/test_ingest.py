@@ -206,6 +206,20 @@ def test_target_picture_without_face_fails_by_name(
     assert_failed(buckets, topics, ref, "bad-picture", "targets/Nobody/1.png", "Use a")
 
 
+def test_pictures_of_two_people_under_one_name_fail(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path
+) -> None:
+    for number, picture in enumerate((astronaut(), admiral()), start=1):
+        name = f"channels/street/targets/Eileen/{number}.png"
+        buckets.put(buckets.intake, name, encode_picture(picture))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(
+        *(buckets, topics, ref, "bad-picture", "targets/Eileen/2.png"),
+        "does not look like the person in targets/Eileen/1.png",
+    )
+
+
 def test_too_many_target_pictures_fail_the_job(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:

@@ -21,6 +21,7 @@ from defacer.engine.models.recognizer import make_recognizer
 from defacer.engine.models.sface import SFACE_LANDMARKS
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
+from defacer.engine.recognition import same_person
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace, make_gallery
 from defacer.engine.recognition.identity import limits_of
 from defacer.engine.runtime.malloc import limit_malloc_arenas
@@ -78,14 +79,23 @@ class Engine:
         model_lock: AbstractContextManager[object] | None = None,
         faces: Sequence[TargetFace] = (),
     ) -> Gallery:
-        """Return embeddings of the targets' pictures and `faces`. Raise PictureError that names an unusable picture.
+        """Return embeddings of the targets' pictures and `faces`.
 
+        Raise PictureError that names an unusable picture, or one that does not look like the others of its person.
         `model_lock` is a lock that is held while a model is loaded or runs. It is entered more than once.
         """
         model_lock = model_lock or nullcontext()
         with model_lock:
             model = self.recognizer(recognizer)
-        return make_gallery(pictures, self.detector, model, model_lock, faces)
+        gallery = make_gallery(pictures, self.detector, model, model_lock, faces)
+        if len({picture.person for picture in pictures}) < len(pictures):
+            compared = gallery
+            if recognizer != same_person.RECOGNIZER:
+                with model_lock:
+                    model = self.recognizer(same_person.RECOGNIZER)
+                compared = make_gallery(pictures, self.detector, model, model_lock)
+            same_person.require_same_person(compared, [picture.label for picture in pictures])
+        return gallery
 
     def detect_segment(
         self,

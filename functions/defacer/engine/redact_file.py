@@ -15,7 +15,6 @@ from defacer.engine.option_check import check_options
 from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
-from defacer.engine.recognition.same_person import RECOGNIZER, require_same_person
 from defacer.engine.recognition.target_files import find_people
 from defacer.engine.rendering.render_file import render
 from defacer.engine.tracking.linking import link_faces
@@ -49,7 +48,7 @@ class FileRedactor:
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
         if (self.pictures or self.faces) and self._gallery is None:
-            self._gallery = self._make_gallery(engine)
+            self._gallery = engine.gallery(self.pictures, self.options.recognizer, faces=self.faces)
         detections = engine.detect_subsegments(
             Segment(_path_of(video)),
             self._gallery,
@@ -57,14 +56,6 @@ class FileRedactor:
             lambda done: progress(DETECTING, done, frames),
         )
         return link_faces(detections, self._gallery, self.options)
-
-    def _make_gallery(self, engine: Engine) -> Gallery:
-        recognizer = self.options.recognizer
-        gallery = engine.gallery(self.pictures, recognizer, faces=self.faces)
-        if len({picture.person for picture in self.pictures}) < len(self.pictures):
-            same = gallery if recognizer == RECOGNIZER else engine.gallery(self.pictures, RECOGNIZER)
-            require_same_person(same, [picture.label for picture in self.pictures])
-        return gallery
 
 
 def redact(
