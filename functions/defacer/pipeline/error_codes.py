@@ -32,7 +32,8 @@ class ErrorCode(StrEnum):
     """The policy needs a package that the worker's image does not contain. |
     Change the policy, or install the package."""
     BAD_PICTURE = "bad-picture"
-    """A target picture shows no usable face, or not the person of the other pictures. | Upload another picture and the video."""
+    """A target picture shows no usable face, or not the person of the other pictures. |
+    Upload another picture and the video."""
     BAD_TARGET = "bad-target"
     """A target picture is too large. | Upload a smaller picture and the video."""
     BAD_REPLACEMENT = "bad-replacement"
