@@ -1,6 +1,6 @@
 """The text for reasons and warnings, where a command shows them. The console has its own sentences for reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from defacer.report.tracks import Reason, TrackRecord
 
@@ -32,7 +32,7 @@ ADVICE = {
 }
 
 
-def describe_place(box: Sequence[float], width: int) -> str:
+def describe_place(box: Iterable[float], width: int) -> str:
     """Return where a box (x1, y1, x2, y2 in pixels) is in a frame of this width: `left (219,197 to 366,371)`."""
     x1, y1, x2, y2 = (round(float(side)) for side in box)
     place = ("left", "middle", "right")[max(0, min(2, 3 * (x1 + x2) // 2 // width))]
