@@ -76,10 +76,21 @@ def test_commands_print_jobs_and_tracks_as_json(
     assert defacer(["job", "status", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["job"], listed["source"], listed["share"]) == (first.job, VIDEO, 1.0)
+    assert listed["outcome"] == "published"
     assert defacer(["job", "status", first.job, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert set(shown) > RESULT_FIELDS
     assert (shown["people"], shown["kept"], shown["hidden"]) == (["Eileen"], 1, 2)
+
+
+def test_status_of_a_replaced_result_names_the_newer_job(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    assert defacer(["job", "status", first.job]) == 0
+    shown = capsys.readouterr().out
+    assert f"The result was replaced by job {job}." in shown
+    assert "kept:" not in shown
 
 
 def test_kept_track_can_be_hidden(cloud: Cloud, first: Planned, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def describe_job(status: JobStatus, started_at: datetime | None) -> dict[str, An
         "job": status.job,
         "source": status.source,
         "state": "stopped" if _is_stopped(status, started_at) else str(status.state),
+        "outcome": _outcome(status),
         "segments": status.segments,
         "done": status.done,
         "share": share,
@@ -93,7 +94,18 @@ def _summary(status: JobStatus, deployment: Deployment) -> str:
         report: JobReport = report_of(status.job)
     except PermanentError as error:
         return str(error)
+    if report.job != status.job:
+        return f"The result was replaced by job {report.job}."
     return summarize(report, f"{program()} job rerender {status.job}{deployment.option}")
+
+
+def _outcome(status: JobStatus) -> str | None:
+    """Return how the job ended for programs, or None if it has not ended."""
+    if status.has_error or status.is_erased:
+        return "erased" if status.is_erased else "failed"
+    if status.is_superseded:
+        return "superseded"
+    return "published" if status.has_result else None
 
 
 def _state_title(status: JobStatus, started_at: datetime | None) -> str:
