@@ -20,6 +20,8 @@ from defacer.commands.app import main
 from defacer.commands.files.targets import choose_faces
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
+from defacer.engine.rendering import render_file
+from defacer.engine.verification import release_gate
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.commands.conftest import RESULT_FIELDS, Run
 from tests.engine.scene_files import Shown, write_scene
@@ -319,6 +321,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "--keep-at", "soon"], 2, "'soon' is not a time of a video"),
         (["IN", "--keep-at", "1:00"], 1, "in.mp4: it ends at 0:00.6, before 1:00"),
         (["IN", "IN", "-o", ".", "--keep-at", "1"], 2, "named for two outputs"),
+        (["IN", "-o", "out.mp4", "--report", "OUT.mp4"], 2, "named for two outputs"),
         ([*WITH_TARGET, "--match-threshold", "0.3"], 2, "such as --recognizer sface"),
         (
             [*WITH_TARGET, *SFACE, "--match-threshold", "1.2"],
@@ -344,7 +347,7 @@ def test_run_refuses_arguments_with_one_sentence(
     message: str,
     defacer: Run,
 ) -> None:
-    places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "o.avi", "o.mkv", "o")}
+    places = {"IN": video} | {name: tmp_path / name for name in ("out.mp4", "OUT.mp4", "o.avi", "o.mkv", "o")}
     done = defacer("run", *(places.get(name, name) for name in arguments))
     assert done.code == code
     assert message in done.err
@@ -404,6 +407,42 @@ def test_a_link_to_the_input_is_never_overwritten(
     assert refused.code == 2
     assert "is also an input" in refused.err
     assert video.read_bytes() == before
+
+
+def test_file_that_appears_during_the_run_is_not_replaced(
+    video: Path, monkeypatch: pytest.MonkeyPatch, defacer: Run
+) -> None:
+    out = video.with_name("out.mp4")
+
+    def check_and_create(*arguments: Any) -> Any:
+        out.write_text("mine")
+        return release_gate.redact_and_verify(*arguments)
+
+    monkeypatch.setattr(render_file, "redact_and_verify", check_and_create)
+    done = defacer("run", video, "-o", out, "--verify", "off")
+    assert done.code == 1
+    assert f"{out} was created by another program during the run. Name another file" in done.err
+    assert out.read_text() == "mine"
+
+
+def test_interrupt_in_the_report_keeps_the_old_one_and_names_both(
+    video: Path, monkeypatch: pytest.MonkeyPatch, defacer: Run
+) -> None:
+    """A write of the report is interrupted when half of it is in the file."""
+    out, report = video.with_name("out.mp4"), video.with_name("out.jsonl")
+    report.write_text("old")
+
+    def write_half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    done = defacer("run", video, "-o", out, "--report", report, "--force", "--verify", "off")
+    assert done.code == 130
+    assert f"{out} was written.\n{report} was not written.\n" in done.err
+    assert report.read_text() == "old"
+    assert sorted(path.name for path in video.parent.glob("*out*")) == ["out.jsonl", "out.mp4"]
 
 
 def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:

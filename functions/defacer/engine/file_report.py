@@ -1,6 +1,7 @@
 """The report of one redacted file: its tracks with their decisions, and what the result was made with."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -57,7 +58,7 @@ class Report:
             ) from error
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the report as JSON Lines."""
+        """Write the report as JSON Lines. It replaces an existing file when it is complete."""
         head = {
             "version": VERSION,
             "black_frames": self.black_frames,
@@ -67,7 +68,12 @@ class Report:
             "checked": self.checked,
             "faces": json.loads(dump_head(self.faces.head)),
         }
-        Path(path).write_bytes(join_report(json.dumps(head).encode(), map(dump_track, self.tracks)))
+        temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(join_report(json.dumps(head).encode(), map(dump_track, self.tracks)))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> Self:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from defacer.engine.errors import ArgumentError
+from defacer.engine.errors import ArgumentError, EngineError
 
 
 class OutputPathError(ArgumentError):
@@ -29,13 +29,37 @@ def check_outputs(
             )
         if any(_is_same_file(path, source) for source in sources):
             raise OutputPathError(f"{path} is also an input and would be overwritten. Name another file.")
-        if any(_is_same_file(path, other) for other in outputs[:number]):
+        if any(_is_same_file(path, other) or _fold(path) == _fold(other) for other in outputs[:number]):
             raise OutputPathError(f"{path} is named for two outputs. Name a file for each.")
         if not force and os.path.lexists(path):
             raise OutputPathError(f"{path} already exists. Name another file, or add {option} to replace it.")
+
+
+def publish(result: Path, out: Path, *, force: bool) -> None:
+    """Move a complete file to `out`. Without `force`, raise EngineError if a file appeared there meanwhile."""
+    if force:
+        result.replace(out)
+        return
+    try:
+        try:
+            os.link(result, out)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            out.open("xb").close()
+            result.replace(out)
+    except FileExistsError as error:
+        raise EngineError(
+            f"{out} was created by another program during the run. Name another file, or add --force to replace it."
+        ) from error
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
+
+
+def _fold(path: Path) -> str:
+    """Return the path without the difference of case, which the file systems of Windows and macOS ignore."""
+    return str(path.resolve()).casefold()

@@ -29,19 +29,23 @@ DETECTING, REDACTING = "detecting faces", "redacting faces"
 
 @dataclass
 class FileRedactor:
-    """Redacts files with the same options and targets. The target pictures are embedded once, with the first file."""
+    """Redacts files with the same options and targets. The target pictures are embedded once, with the first file.
+
+    A result replaces an existing file only with `force`.
+    """
 
     options: Options = field(default_factory=Options)
     pictures: Sequence[Picture] = ()
     faces: Sequence[TargetFace] = ()
     replacement: bytes | None = None
+    force: bool = False
     _gallery: Gallery | None = field(default=None, init=False)
 
     def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
         check_options(self.options, has_replacement=self.replacement is not None)
         faces = self._find(video, progress)  # frees the models before the video is written
-        return _render(video, faces, self.options, self.replacement, out, progress)
+        return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
 
     def _find(self, video: Path, progress: StageCallback) -> Faces:
         frames = _frame_count(video)
@@ -84,6 +88,7 @@ def redact(
         options or Options(),
         [file.read() for file in people],
         replacement=None if cover is None else cover.read_bytes(),
+        force=force,
     )
     return redactor.redact(source, result, progress)
 
@@ -95,6 +100,8 @@ def render_again(
     decisions: dict[int, Decision],
     replacement: bytes | None = None,
     progress: StageCallback = lambda *_: None,
+    *,
+    force: bool = False,
 ) -> Report:
     """Write the video with other decisions for these tracks. The detector does not run again.
 
@@ -105,7 +112,7 @@ def render_again(
     if fingerprint_of(_path_of(video)) != report.fingerprint:
         raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
     document = with_decisions(report.faces.to_bytes(), decisions, None).document
-    return _render(video, Faces.from_bytes(document), report.options, replacement, out, progress)
+    return _render(video, Faces.from_bytes(document), report.options, replacement, out, progress, force=force)
 
 
 def default_out(video: Path) -> Path:
@@ -125,7 +132,14 @@ def check_files(reads: Sequence[Path], writes: Sequence[Path], *, force: bool) -
 
 
 def _render(
-    video: Path, faces: Faces, options: Options, replacement: bytes | None, out: Path, progress: StageCallback
+    video: Path,
+    faces: Faces,
+    options: Options,
+    replacement: bytes | None,
+    out: Path,
+    progress: StageCallback,
+    *,
+    force: bool,
 ) -> Report:
     if options.verify != "off":
         weights.yunet()
@@ -136,6 +150,7 @@ def _render(
         replacement,
         out.absolute(),
         lambda done: progress(REDACTING, done, faces.frames),
+        force=force,
     )
     checked = rendered.checked
     return Report(

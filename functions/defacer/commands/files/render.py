@@ -71,7 +71,8 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         **dict.fromkeys(keep or [], "keep"),
     }
     file = LocalFile(video, out, write_report)
-    with Terminal(verbosity(context)).show_files(1) as progress:
+    terminal = Terminal(verbosity(context))
+    with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
         new = render_again(
             video,
             replace(old, options=options),
@@ -79,6 +80,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
             decisions,
             replacement.read_bytes() if replacement else None,
             lambda stage, done, total: progress.show(video.name, stage, done, total),
+            force=force,
         )
         if write_report:
             new.write(write_report)

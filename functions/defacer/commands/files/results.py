@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from defacer.commands.common.exit_codes import sentence_of
@@ -33,6 +34,29 @@ def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
     print(f"error: {printable(str(video))}: {sentence}", file=sys.stderr, flush=True)
     if json_output:
         print(json.dumps({"video": str(video), "error": sentence}), flush=True)
+
+
+@contextmanager
+def name_interrupted_files(file: LocalFile, print_line: Callable[[str], None]) -> Iterator[None]:
+    """After Ctrl-C in the block, print which outputs were written. After another error, if any of them was."""
+    before = {path: _version(path) for path in (file.out, file.report) if path is not None}
+    try:
+        yield
+    except BaseException as error:
+        written = {path: _version(path) != version for path, version in before.items()}
+        if isinstance(error, KeyboardInterrupt) or any(written.values()):
+            for path, is_written in written.items():
+                print_line(f"{printable(str(path))} was {'' if is_written else 'not '}written.")
+        raise
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what differs after a file was replaced. None if it does not exist."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:

@@ -128,6 +128,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         [file.read() for file in people],
         choose_faces([file.video for file in files], keep_at or [], options.detector, terminal.print_line),
         replacement.read_bytes() if replacement else None,
+        force,
     )
     shown: set[str] = set()
     with terminal.show_files(len(files)) as progress:
@@ -162,17 +163,15 @@ def _redact(
         progress.show(file.video.name, stage, done, total)
 
     try:
-        report = redactor.redact(file.video, file.out, show)
-        if file.report:
-            report.write(file.report)
+        with results.name_interrupted_files(file, terminal.print_line):
+            report = redactor.redact(file.video, file.out, show)
+            if file.report:
+                report.write(file.report)
     except (errors.ArgumentError, errors.MissingPackageError, errors.PictureError, errors.WeightsError):
         raise
     except (errors.EngineError, OSError) as error:
         results.print_failure(file.video, error, json_output=json_output)
         return False
-    except KeyboardInterrupt:
-        terminal.print_line(f"{printable(str(file.out))} was not written.")
-        raise
     finally:
         progress.end_file()
     results.print_result(file, report, json_output=json_output)

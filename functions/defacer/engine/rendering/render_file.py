@@ -13,6 +13,7 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment, Source
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
+from defacer.engine.output_paths import publish
 from defacer.engine.verification.release_gate import Checked, redact_and_verify
 from defacer.plurals import pluralize
 from defacer.report.faces import Faces
@@ -39,8 +40,10 @@ def render(
     replacement: bytes | None,
     out: Path,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    force: bool = False,
 ) -> Rendered:
-    """Write the MP4 `out`, which appears when it is complete.
+    """Write the MP4 `out`, which appears when it is complete, and replaces a file only with `force`.
 
     Raises the errors of `redact_and_verify` and `join_files`, and CheckError if the faces belong to another video.
     """
@@ -54,6 +57,6 @@ def render(
                 "frames. Use the report of this video."
             )
         joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
-        result.replace(out)
+        publish(result, out, force=force)
     found = checked.tracks if checked else ()
     return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)
