@@ -36,7 +36,7 @@ def check_outputs(
 
 
 def publish(result: Path, out: Path, *, force: bool) -> None:
-    """Move a complete file to `out`. Without `force`, raise EngineError if a file appeared there meanwhile."""
+    """Move a complete file to `out`. Without `force`, raise EngineError if a file has appeared there."""
     if force:
         result.replace(out)
         return
