@@ -209,7 +209,9 @@ def test_a_terminal_shows_bars_and_colors_unless_no_color_is_set(
 def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Run) -> None:
     table = defacer("tracks", redacted / "out.jsonl")
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
-    assert re.search(rf"\n    0      0\.00s +0\.\d\ds  middle \([\d, to]+\) +hide: near no target {alike}\n", table.out)
+    assert re.search(
+        rf"\n    0      0\.00s +0\.\d\ds  middle \([\d, to]+\) +hide: near no target {alike}\n", table.out
+    )
 
     (track,) = json.loads(defacer("tracks", redacted / "out.jsonl", "--json").out)
     assert (track["id"], track["decision"], track["reason"]) == (0, "hide", "no_match")
