@@ -277,8 +277,8 @@ def test_a_report_with_an_unknown_recognizer_is_refused(redacted: Path, tmp_path
     head["policy"]["recognizer"] = "casia-webface"
     report.write_bytes(b"".join([json.dumps(head).encode() + b"\n", *rest]))
     done = defacer("render", redacted / "in.mp4", report, tmp_path / "again.mp4")
-    assert done.code == 2
-    assert "recognizer is 'casia-webface', allowed are sface" in done.err
+    assert done.code == 1
+    assert "can't be used as a report: recognizer is 'casia-webface', allowed are sface" in done.err
 
 
 def test_another_file_is_refused_as_a_report(redacted: Path, defacer: Run) -> None:
@@ -317,6 +317,8 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "--quality", "41"], 2, "quality is 41, allowed are 0 to 40"),
         (["IN", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "--color", "#ff0000"], 2, "--mode solid"),
+        (["IN", "--mode", "solid", "--strength", "3"], 2, "--strength 3 has no effect in --mode solid"),
+        (["IN", "--replacement", "README.md"], 2, "the replacement is for mode image, not blur"),
         (["IN", "--match-threshold", "0.3"], 2, "Add --keep"),
         (["IN", "--recognition", "strict"], 2, "Add --keep"),
         (["IN", "--keep-people", "README.md"], 2, "README.md is not a folder. Use --keep for a picture"),
@@ -445,6 +447,29 @@ def test_interrupt_in_the_report_keeps_the_old_one_and_names_both(
     assert f"{out} was written.\n{report} was not written.\n" in done.err
     assert report.read_text() == "old"
     assert sorted(path.name for path in video.parent.glob("*out*")) == ["out.jsonl", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("strength", "2", "strength is '2', allowed is a value such as 1.5"),
+        ("quality", True, "quality is True, allowed is a value such as 18"),
+        ("color", 5, "color is 5, allowed is a value such as '#1a2b3c'"),
+        ("mode", None, "mode is None, allowed are blur, pixelate, solid, image"),
+        ("match_threshold", [], "match_threshold is [], allowed is a value such as 0.9"),
+    ],
+)
+def test_report_with_an_edited_option_is_refused_with_one_sentence(
+    name: str, value: object, said: str, redacted: Path, tmp_path: Path, defacer: Run
+) -> None:
+    first, *rest = (redacted / "out.jsonl").read_text().splitlines(keepends=True)
+    head = json.loads(first)
+    head["policy"][name] = value
+    edited = tmp_path / "edited.jsonl"
+    edited.write_text("".join([json.dumps(head) + "\n", *rest]))
+    done = defacer("render", redacted / "in.mp4", edited, tmp_path / "again.mp4")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert f"{edited} can't be used as a report: {said}" in done.err
 
 
 def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:

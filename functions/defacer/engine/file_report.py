@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from defacer.engine.errors import EngineError
+from defacer.engine.option_check import check_values
 from defacer.engine.options import Options
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.report.faces import Faces, dump_head
@@ -79,9 +80,11 @@ class Report:
     def _from_bytes(cls, data: bytes) -> Self:
         head_line, lines = split_report(data)
         head = json.loads(head_line)
+        options = Options(**{field.name: head["policy"][field.name] for field in fields(Options)})
+        check_values(options)
         return cls(
             faces=read_faces_between(join_report(json.dumps(head["faces"]).encode(), lines)),
-            options=Options(**{field.name: head["policy"][field.name] for field in fields(Options)}),
+            options=options,
             fingerprint=str(head["fingerprint"]),
             black_frames=int(head.get("black_frames", 0)),
             dropped=tuple(head.get("dropped", ())),

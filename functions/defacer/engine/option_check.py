@@ -12,23 +12,20 @@ from defacer.engine.runtime import torch_package
 from defacer.picture_formats import NAMES
 
 RANGES = {"strength": (1, 3), "quality": (0, 40)}
+EXAMPLES = {"strength": "1.5", "color": "'#1a2b3c'", "match_threshold": "0.9", "quality": "18"}
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def check_options(options: Options, *, has_replacement: bool) -> None:
     """Raise ArgumentError for a value that is not allowed, and MissingPackageError for one that needs PyTorch."""
-    hints = get_type_hints(Options)
-    for field in fields(options):
-        _check_choice(field.name, getattr(options, field.name), hints[field.name])
-    for name, (low, high) in RANGES.items():
-        value = getattr(options, name)
-        if not low <= value <= high:
-            raise ArgumentError(f"{name} is {value}, allowed are {low} to {high}. Change it.")
-    if not COLOR.fullmatch(options.color):
-        raise ArgumentError(f"color is {options.color!r}, which is not a color. Write it like #1a2b3c.")
+    check_values(options)
     if options.mode == "image" and not has_replacement:
         raise ArgumentError(
             f"mode image needs a picture that covers the faces. Name a {NAMES} file as replacement."
+        )
+    if options.mode != "image" and has_replacement:
+        raise ArgumentError(
+            f"the replacement is for mode image, not {options.mode}. Remove it, or change the mode."
         )
     if options.match_threshold is not None:
         _check_match_threshold(options.match_threshold, options.recognizer)
@@ -38,14 +35,31 @@ def check_options(options: Options, *, has_replacement: bool) -> None:
         torch_package.require("recognizer facenet-vggface2", instead="sface")
 
 
-def _check_choice(name: str, value: object, hint: Any) -> None:
-    """Raise ArgumentError unless the value is one of those of a Literal."""
-    parts = (
-        [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
-    )
+def check_values(options: Options) -> None:
+    """Raise ArgumentError for a value of a wrong type, or one that is not allowed with any other options."""
+    hints = get_type_hints(Options)
+    for field in fields(options):
+        _check_type(field.name, getattr(options, field.name), hints[field.name])
+    for name, (low, high) in RANGES.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ArgumentError(f"{name} is {value}, allowed are {low} to {high}. Change it.")
+    if not COLOR.fullmatch(options.color):
+        raise ArgumentError(f"color is {options.color!r}, which is not a color. Write it like #1a2b3c.")
+
+
+def _check_type(name: str, value: object, hint: Any) -> None:
+    """Raise ArgumentError unless the value is one of those of a Literal, or of the type."""
+    is_optional = NoneType in get_args(hint)
+    parts = [part for part in get_args(hint) if part is not NoneType] if is_optional else [hint]
+    if is_optional and value is None:
+        return
     choices = [choice for part in parts for choice in get_args(part)]
-    if choices and value is not None and value not in choices:
+    if choices and value not in choices:
         raise ArgumentError(f"{name} is {value!r}, allowed are {', '.join(choices)}. Choose one of them.")
+    types = (*parts, int) if float in parts else tuple(parts)
+    if not choices and (not isinstance(value, types) or isinstance(value, bool)):
+        raise ArgumentError(f"{name} is {value!r}, allowed is a value such as {EXAMPLES[name]}. Change it.")
 
 
 def _check_match_threshold(distance: float, recognizer: str) -> None:

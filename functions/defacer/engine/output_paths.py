@@ -35,7 +35,7 @@ def check_outputs(
             raise OutputPathError(f"{path} already exists. Name another file, or add {option} to replace it.")
 
 
-def publish(result: Path, out: Path, *, force: bool) -> None:
+def move_result(result: Path, out: Path, *, force: bool) -> None:
     """Move a complete file to `out`. Without `force`, raise EngineError if a file has appeared there."""
     if force:
         result.replace(out)

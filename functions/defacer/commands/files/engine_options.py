@@ -100,4 +100,8 @@ def with_given(options: Options, **chosen: Any) -> Options:
         raise UsageError(
             f"--color {result.color} is for --mode solid, not {result.mode}. Remove it, or change the mode."
         )
+    if "strength" in given and result.mode == "solid":
+        raise UsageError(
+            f"--strength {result.strength:g} has no effect in --mode solid. Remove it, or change the mode."
+        )
     return result

@@ -13,7 +13,7 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.reader import Segment, Source
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
-from defacer.engine.output_paths import publish
+from defacer.engine.output_paths import move_result
 from defacer.engine.verification.release_gate import Checked, redact_and_verify
 from defacer.plurals import pluralize
 from defacer.report.faces import Faces
@@ -57,6 +57,6 @@ def render(
                 "frames. Use the report of this video."
             )
         joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
-        publish(result, out, force=force)
+        move_result(result, out, force=force)
     found = checked.tracks if checked else ()
     return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)
