@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Timer, current_thread
 
 import cv2
 import numpy as np
@@ -282,6 +283,29 @@ def test_decode_is_stopped_on_a_system_without_a_cpu_timer(
         with pytest.raises(PictureError, match=r"^me takes more than 0.2 s to decode, .* Save it again"):
             decode_picture(unlimited, "me")
     assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+
+
+def test_timeout_is_reported_when_the_timer_is_slow_after_the_kill(
+    unlimited: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timer sets `finished` after its function. The parent can read the end of the process before that."""
+    waiting = Event()
+    kill = subprocess.Popen.kill
+
+    def kill_and_wait(process: subprocess.Popen[bytes]) -> None:
+        kill(process)
+        if isinstance(current_thread(), Timer):
+            waiting.wait(10)
+
+    monkeypatch.setattr(image_decoder, "HAS_CPU_TIMER", False)
+    monkeypatch.setattr(image_decoder, "WALL_SECONDS_PER_CPU_SECOND", 1)
+    monkeypatch.setattr(subprocess.Popen, "kill", kill_and_wait)
+    try:
+        with pytest.raises(image_decoder.DecoderStoppedError) as stopped:
+            image_decoder.decode(unlimited, alpha=False, seconds=0.2)
+    finally:
+        waiting.set()
+    assert stopped.value.is_timeout
 
 
 def test_webp_larger_than_its_canvas_is_not_decoded() -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from threading import BoundedSemaphore, Timer
+from threading import BoundedSemaphore, Event, Timer
 from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
@@ -107,7 +107,14 @@ class _DecoderProcess:
 
     def decode(self, data: bytes, alpha: bool, seconds: float) -> "Image | None":
         """Decode a picture as the function `decode` does."""
-        timer = None if HAS_CPU_TIMER else Timer(seconds * WALL_SECONDS_PER_CPU_SECOND, self._process.kill)
+        # Timer sets its own flag after the kill, when this thread can have read it already.
+        timed_out = Event()
+
+        def kill() -> None:
+            timed_out.set()
+            self._process.kill()
+
+        timer = None if HAS_CPU_TIMER else Timer(seconds * WALL_SECONDS_PER_CPU_SECOND, kill)
         if timer:
             timer.start()
         try:
@@ -118,7 +125,7 @@ class _DecoderProcess:
             pixels = self._read(shape[0] * shape[1] * shape[2])
         except (OSError, EOFError):  # Windows reports a broken pipe as another OSError
             status = self._process.wait()
-            is_timeout = timer.finished.is_set() if timer else -status == signal.SIGPROF
+            is_timeout = timed_out.is_set() if timer else -status == signal.SIGPROF
             raise DecoderStoppedError(status, is_timeout) from None
         finally:
             if timer:
