@@ -46,7 +46,13 @@ def server() -> Iterator[ConsoleServer]:
     console = ConsoleServer()
     started: Future[int] = Future()
     config = uvicorn.Config(
-        console, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off"
+        console,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,  # a test can leave a request unfinished
     )
     http_server = uvicorn.Server(config)
 
