@@ -178,7 +178,7 @@ def test_time_after_the_end_is_refused(time: str, scene: str, engine: Engine) ->
 
 
 def test_frame_is_displayed_upright(tmp_path: Path, engine: Engine, astronaut_view: Array) -> None:
-    """A phone held upright stores frames that lie on their side."""
+    """A phone held upright stores rotated frames."""
     path = tmp_path / "upright.mp4"
     lying = np.ascontiguousarray(np.rot90(np.pad(astronaut(), ((20, 20), (200, 40), (0, 0)))))
     with av.open(str(path), "w") as container:

@@ -1,4 +1,4 @@
-"""The command that adds an extra names what was installed. It asks no registry for the name `defacer`."""
+"""The command that adds an extra names the source of the installation, not a package of a registry."""
 
 import json
 import sys

@@ -26,13 +26,8 @@ def describe_result(status: JobStatus, report: JobReport, out: Path | None = Non
 
 def summarize(report: JobReport, rerender: str) -> str:
     """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
-    kept: Counter[str] = Counter()
-    hidden = 0
-    for track in report.tracks:
-        if track.decision == "keep":
-            kept[track.person or "unnamed"] += 1
-        else:
-            hidden += 1
+    kept = Counter(track.person or "unnamed" for track in report.tracks if track.decision == "keep")
+    hidden = len(report.tracks) - kept.total()
     people = ", ".join(
         f"{printable(person)} ({pluralize(number, 'track')})" for person, number in sorted(kept.items())
     )

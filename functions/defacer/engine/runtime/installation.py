@@ -11,8 +11,8 @@ from urllib.request import url2pathname
 def install_command(extra: str) -> str:
     """Return the command that installs an extra into this environment, or the base again for an empty name.
 
-    De-facer is not on a package registry, where its name could belong to other code. So the command names what was
-    installed, as pip and uv record it in `direct_url.json` (PEP 610).
+    De-facer is not on a package registry, where its name could belong to other code. So the command names the
+    source of this installation, as pip and uv record it in `direct_url.json` (PEP 610).
     """
     name = f"defacer[{extra}]" if extra else "defacer"
     origin = _origin()

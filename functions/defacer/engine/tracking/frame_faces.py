@@ -86,7 +86,7 @@ def format_time(seconds: Fraction) -> str:
 
 
 def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFaces:
-    """Return the faces of the frame that a player shows at that time. There is at least one.
+    """Return the faces, at least one, of the frame that a player shows at that time.
 
     Raise VideoError for a time after the end of the video, and PictureError without a face that is large enough. Its
     message names the nearest time that has one.
