@@ -17,6 +17,7 @@ from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.load.notes import read_notes
 
 FUNCTIONS = Path(__file__).parent / "functions"
+ROOT = Path(__file__).parents[2]
 RATE = 2
 STEPS = ("detect", "redact")
 PAGE = 1000  # objects in one response of Cloud Storage to a listing
@@ -73,6 +74,8 @@ def run_emulator(folder: Path) -> Emulator:
     variables = (
         ("DEFACER_SEGMENT_SECONDS", "1"),
         ("LOAD_NOTES", str(folder / "notes")),
+        # The functions import this package. An emulator's processes import no file of their current folder.
+        ("PYTHONPATH", str(ROOT)),
         # Much longer than a step takes here, and short enough for a run.
         ("DEFACER_LEASE_SECONDS", "30"),
     )
