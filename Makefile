@@ -8,7 +8,8 @@ DEFACER := $(VENV)/bin/defacer
 BOOTSTRAPPED := $(VENV)/.bootstrapped
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
-TOOLS := $(VENV)/.tools
+TOOLS := $(VENV)/tools
+TOOLS_STAMP := $(TOOLS)/.installed
 # For what runs before the project is installed. It needs no package.
 UNINSTALLED := PYTHONPATH=functions:local_emulator
 INSTALL := VIRTUAL_ENV=$(VENV) $(UNINSTALLED) $(RUN) -m defacer_emulator.setup.install $(VENV)/bin/uv
@@ -41,9 +42,10 @@ $(DEV): requirements-dev.lock $(STAMP)
 	@$(INSTALL) pip install --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(TOOLS): $(DEV) requirements-tools.lock
-	@echo "Installing the packages of make fuzz and make sbom ..."
-	@$(INSTALL) pip install --require-hashes -r requirements-tools.lock
+# In a folder of their own: a package that is only there for the tools changes what other packages import.
+$(TOOLS_STAMP): $(DEV) requirements-tools.lock
+	@echo "Installing the packages of make fuzz and make sbom into $(TOOLS) ..."
+	@$(INSTALL) pip install --target $(TOOLS) --require-hashes -r requirements-tools.lock
 	@touch $@
 
 .PHONY: torch
@@ -156,12 +158,12 @@ load: $(DEV)  ## 1,000 segments in one job and 200 jobs at once, with a worker t
 	@$(RUN) -m tests.load $(if $(SEGMENTS),--segments "$(SEGMENTS)") $(if $(JOBS),--jobs "$(JOBS)")
 
 .PHONY: fuzz
-fuzz: $(TOOLS)  ## look for inputs that break a promise, with atheris: [MINUTES=5] [ONLY=policy]
-	@$(RUN) -m tests.fuzz --minutes "$(or $(MINUTES),5)" $(if $(ONLY),--only "$(ONLY)")
+fuzz: $(TOOLS_STAMP)  ## look for inputs that break a promise, with atheris: [MINUTES=5] [ONLY=policy]
+	@PYTHONPATH=$(TOOLS) $(RUN) -m tests.fuzz --minutes "$(or $(MINUTES),5)" $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: sbom
-sbom: $(TOOLS)  ## write the bill of materials: packages by hash, model weights by hash
-	@$(RUN) -m infra.bill_of_materials
+sbom: $(TOOLS_STAMP)  ## write the bill of materials: packages by hash, model weights by hash
+	@PYTHONPATH=$(TOOLS) $(RUN) -m infra.bill_of_materials
 
 .PHONY: capacity
 capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md and its plots; ten minutes
