@@ -1,6 +1,6 @@
 """De-facer hides every face in a video except the faces of named people. Importing it loads no other module.
 
-`redact`, `Report`, `Options` and `EngineError` are the Python API. All other names are private and can change.
+`redact`, `render`, `Report`, `Options` and `EngineError` are the Python API. All other names can change.
 """
 
 from importlib import import_module
@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from defacer.engine.file_report import Report as Report
     from defacer.engine.options import Options as Options
     from defacer.engine.redact_file import redact as redact
+    from defacer.engine.redact_file import render as render
 
 _MODULES = {
     "EngineError": "defacer.engine.errors",
     "Options": "defacer.engine.options",
     "Report": "defacer.engine.file_report",
     "redact": "defacer.engine.redact_file",
+    "render": "defacer.engine.redact_file",
 }
 __all__ = tuple(_MODULES)
 

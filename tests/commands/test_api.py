@@ -1,4 +1,4 @@
-"""The Python API: `defacer.redact`, `defacer.Report`, `defacer.Options` and `defacer.EngineError`."""
+"""The Python API: `redact`, `render`, `Report`, `Options` and `EngineError` of `defacer`."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import defacer
-from tests.clips import Clip, astronaut, encode_picture, write_clip
+from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 
 
 def test_redact_hides_and_keeps_and_returns_the_report(tmp_path: Path) -> None:
@@ -24,12 +24,41 @@ def test_redact_hides_and_keeps_and_returns_the_report(tmp_path: Path) -> None:
     assert {track.decision for track in hidden.tracks} == {"hide"}
     assert (tmp_path / "in.defaced.mp4").is_file()
     assert ("keep", "ann") in [(track.decision, track.person) for track in kept.tracks]
-    assert list(dict.fromkeys(stages)) == ["detecting faces", "redacting faces"]
+    assert list(dict.fromkeys(stages)) == [
+        "detecting faces",
+        "redacting faces",
+        "checking the result",
+        "joining picture and sound",
+    ]
     kept.write(tmp_path / "kept.jsonl")
     assert defacer.Report.read(tmp_path / "kept.jsonl").tracks == kept.tracks
 
     with pytest.raises(defacer.EngineError, match=r"in\.defaced\.mp4 already exists"):
         defacer.redact(video)
+
+
+def test_person_of_the_video_is_kept_and_then_hidden_by_number(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.4, portrait=admiral()[:400, 60:460]))
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "ann.png").write_bytes(encode_picture(astronaut()))
+    stages = []
+
+    kept = defacer.redact(
+        video,
+        keep_people=tmp_path / "people",
+        keep_at=[0.2],
+        progress=lambda stage, done, total: stages.append(stage),
+    )
+    [track] = kept.tracks
+    assert (track.decision, track.person) == ("keep", "person at 0:00.2")
+    assert [warning.person for warning in kept.warnings] == ["ann"]
+    assert any(stage.startswith("the face at 0:00.2 is kept: middle (") for stage in stages)
+
+    kept.write(tmp_path / "in.report.jsonl")
+    again = defacer.render(video, tmp_path / "in.report.jsonl", tmp_path / "again.mp4", hide=[track.id])
+    assert [(found.decision, found.reason) for found in again.tracks] == [("hide", "manual")]
+    with pytest.raises(defacer.EngineError, match="Track 0 can't be hidden and kept at once"):
+        defacer.render(video, kept, tmp_path / "more.mp4", hide=[0], keep=[0])
 
 
 def test_options_are_checked_before_any_work(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from defacer.commands.app import main
-from defacer.commands.files.targets import choose_faces
+from defacer.commands.files.targets import ask_on_terminal
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
+from defacer.engine.redact_file import choose_faces
 from defacer.engine.rendering import render_file
 from defacer.engine.verification import release_gate
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
@@ -72,7 +73,8 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     out = video.with_name("in.defaced.mp4")
     assert f"{out}: 15 frames, 1 track: 0 kept (no one), 1 hidden" in done.out
     assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.out)
-    assert done.err.startswith("in.mp4: detecting faces\nin.mp4: redacting faces\n")
+    stages = ("detecting faces", "redacting faces", "checking the result", "joining picture and sound")
+    assert done.err.startswith("".join(f"in.mp4: {stage}\n" for stage in stages))
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
         r"0\.97. If this person is not in the video, ignore this.* "
@@ -170,7 +172,7 @@ def test_several_faces_are_offered_on_a_terminal(tmp_path: Path, monkeypatch: py
     screen = Terminal()
     monkeypatch.setattr("sys.stdin", Terminal("3\nleft\n2\n"))
     monkeypatch.setattr("sys.stderr", screen)
-    [face] = choose_faces([video], ["0.1"], "centerface", print)
+    [face] = choose_faces(video, ["0.1"], "centerface", print, ask_on_terminal())
     assert re.search(r"from left to right:\n1 left \(\d+,.*\)\n2 .*right \(\d+,.*\)\n", screen.getvalue())
     assert "Enter a number from 1 to 2." in screen.getvalue()
     assert face.face.box[0] > 320

@@ -18,7 +18,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.rendering.render_file import render
+from defacer.engine.rendering.render_file import render_video
 from defacer.engine.tracking.linking import link_faces
 from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen
@@ -106,7 +106,7 @@ def visible(source: Path, result: Path, scene: Scene, who: str | None = None) ->
 def redacted(engine: Engine, source: Path, gallery: Gallery | None = None) -> Path:
     options, result = Options(), source.with_name("out.mp4")
     faces = link_faces([engine.detect_segment(Segment(str(source)), gallery, options)], gallery, options)
-    render(str(source), faces, options, None, result)
+    render_video(str(source), faces, options, None, result)
     return result
 
 

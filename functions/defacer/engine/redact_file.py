@@ -1,12 +1,12 @@
 """Redact files on this machine, or render one again with other decisions: the Python API and `defacer run`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
 from defacer.engine.engine import Engine
-from defacer.engine.errors import ArgumentError, CheckError
+from defacer.engine.errors import ArgumentError, CheckError, VideoError
 from defacer.engine.file_report import Report
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.reader import Segment, probe
@@ -16,20 +16,19 @@ from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
 from defacer.engine.recognition.target_files import find_people
-from defacer.engine.rendering.render_file import render
+from defacer.engine.rendering.render_file import REDACTING, StageCallback, render_video
+from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_decisions
 from defacer.report.faces import Faces
 from defacer.report.tracks import Decision
 
-# Called with the stage, the number of processed frames, and the number of all frames if it is known.
-StageCallback = Callable[[str, int, int | None], None]
-DETECTING, REDACTING = "detecting faces", "redacting faces"
+DETECTING = "detecting faces"
 
 
 @dataclass
 class FileRedactor:
-    """Redacts files with the same options and targets. The target pictures are embedded once, with the first file.
+    """Redacts files with the same checked options and targets. The pictures are embedded once, with the first file.
 
     A result replaces an existing file only with `force`.
     """
@@ -43,7 +42,6 @@ class FileRedactor:
 
     def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
-        check_options(self.options, has_replacement=self.replacement is not None)
         faces = self._find(video, progress)  # frees the models before the video is written
         return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
 
@@ -66,7 +64,9 @@ def redact(
     video: str | PathLike[str],
     out: str | PathLike[str] | None = None,
     *,
-    keep: Sequence[str | PathLike[str]] = (),
+    keep: Collection[str | PathLike[str]] = (),
+    keep_people: str | PathLike[str] | None = None,
+    keep_at: Collection[str | float] = (),
     options: Options | None = None,
     replacement: str | PathLike[str] | None = None,
     force: bool = False,
@@ -74,7 +74,10 @@ def redact(
 ) -> Report:
     """Hide every face in a video except those of the people `keep`, and return the report.
 
-    Each of `keep` is a picture of a person, or a folder with pictures of one person.
+    Each of `keep` is a picture of a person, or a folder with pictures of one person. `keep_people` is a folder with
+    several people, as `PERSON.jpg` or `PERSON/1.jpg`. `keep_at` are times of the video, such as 12.5 or `0:12.5`: the
+    person whose face it shows then is kept. With several faces, `0:12.5#2` is the second from the left.
+
     The result is the MP4 `out`, or `NAME.defaced.mp4` beside the video. It appears when it is complete, and replaces
     an existing file only with `force`. `replacement` is the picture for mode image. `progress` is called with the
     stage, the number of processed frames, and the number of all frames or None. Raises EngineError.
@@ -82,37 +85,76 @@ def redact(
     source = Path(video)
     result = default_out(source) if out is None else Path(out)
     cover = None if replacement is None else Path(replacement)
-    people = find_people([Path(path) for path in keep])
+    people = find_people([Path(path) for path in keep], None if keep_people is None else Path(keep_people))
     check_files([source, *(file.path for file in people), *filter(None, [cover])], [result], force=force)
+    options = options or Options()
+    check_options(options, has_replacement=cover is not None)
     redactor = FileRedactor(
-        options or Options(),
+        options,
         [file.read() for file in people],
-        replacement=None if cover is None else cover.read_bytes(),
-        force=force,
+        choose_faces(source, keep_at, options.detector, lambda line: progress(line, 0, None)),
+        None if cover is None else cover.read_bytes(),
+        force,
     )
     return redactor.redact(source, result, progress)
 
 
-def render_again(
-    video: Path,
-    report: Report,
-    out: Path,
-    decisions: dict[int, Decision],
-    replacement: bytes | None = None,
-    progress: StageCallback = lambda *_: None,
+def render(
+    video: str | PathLike[str],
+    report: Report | str | PathLike[str],
+    out: str | PathLike[str],
     *,
+    keep: Collection[int] = (),
+    hide: Collection[int] = (),
+    options: Options | None = None,
+    replacement: str | PathLike[str] | None = None,
     force: bool = False,
+    progress: StageCallback = lambda *_: None,
 ) -> Report:
-    """Write the video with other decisions for these tracks. The detector does not run again.
+    """Write a video again with other decisions, and return the new report. The detector does not run again.
 
-    `report.options` are the options of the result. Raises CheckError if the report is about another video, and
-    EngineError for a track that it does not have.
+    `report` is the video's report or its file. `keep` and `hide` are numbers of tracks in it. `options` replace its
+    options. The other arguments are as in `redact`. Raises EngineError, also for the report of another video.
     """
-    check_options(report.options, has_replacement=replacement is not None)
-    if fingerprint_of(_path_of(video)) != report.fingerprint:
-        raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
-    document = with_decisions(report.faces.to_bytes(), decisions, None).document
-    return _render(video, Faces.from_bytes(document), report.options, replacement, out, progress, force=force)
+    report = report if isinstance(report, Report) else Report.read(report)
+    source, result, options = Path(video), Path(out), options or report.options
+    cover = None if replacement is None else Path(replacement)
+    if both := set(hide) & set(keep):
+        raise ArgumentError(f"Track {min(both)} can't be hidden and kept at once. Choose one of the two.")
+    check_files([source, *filter(None, [cover])], [result], force=force)
+    check_options(options, has_replacement=cover is not None)
+    if fingerprint_of(_path_of(source)) != report.fingerprint:
+        raise CheckError(f"{source} is not the video that the report is about. Name the original video.")
+    decisions: dict[int, Decision] = {**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")}
+    faces = Faces.from_bytes(with_decisions(report.faces.to_bytes(), decisions, None).document)
+    picture = None if cover is None else cover.read_bytes()
+    return _render(source, faces, options, picture, result, progress, force=force)
+
+
+def choose_faces(
+    video: Path,
+    moments: Collection[str | float],
+    detector: str,
+    say: Callable[[str], None],
+    ask: Ask | None = None,
+) -> list[TargetFace]:
+    """Return the faces that the video shows at these times. Say the place of each, so that users detect a wrong one.
+
+    If there are several at a time without a number, `ask` chooses. Without `ask`, they raise PictureError.
+    """
+    times = [parse_moment(str(moment)) for moment in moments]
+    if not times:
+        return []
+    weights.fetch_all(progress=say)
+    model, targets = Engine().detector(detector), []
+    try:
+        for time in times:
+            found = find_faces_at(_path_of(video), time.seconds, model)
+            targets.append(choose_face(time, found, ask))
+            say(f"{targets[-1].label} is kept: {found.describe(targets[-1].face)}")
+    except VideoError as error:
+        raise VideoError(f"{video}: {error}") from error
+    return targets
 
 
 def default_out(video: Path) -> Path:
@@ -143,14 +185,9 @@ def _render(
 ) -> Report:
     if options.verify != "off":
         weights.yunet()
-    rendered = render(
-        _path_of(video),
-        faces,
-        options,
-        replacement,
-        out.absolute(),
-        lambda done: progress(REDACTING, done, faces.frames),
-        force=force,
+    progress(REDACTING, 0, faces.frames)
+    rendered = render_video(
+        _path_of(video), faces, options, replacement, out.absolute(), progress, force=force
     )
     checked = rendered.checked
     return Report(

@@ -1,18 +1,16 @@
 """`defacer render`: write a local file again with other decisions."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
-from defacer.commands.common.exit_codes import UsageError
 from defacer.commands.files import engine_options as chosen
 
 EXAMPLES = """\
-defacer render vlog.mp4 vlog.report.jsonl again.mp4 --hide 4 --keep 7
-defacer render vlog.mp4 vlog.report.jsonl again.mp4 --mode pixelate
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --hide 4 --keep 7
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --mode pixelate
 """
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -54,33 +52,28 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     from defacer.commands.files import results
     from defacer.commands.files.local_files import LocalFile
     from defacer.engine.file_report import Report
-    from defacer.engine.redact_file import check_files, render_again
-    from defacer.report.tracks import Decision
+    from defacer.engine.redact_file import check_files
+    from defacer.engine.redact_file import render as render_again
 
-    both = set(hide or []) & set(keep or [])
-    if both:
-        raise UsageError(f"Track {min(both)} can't be hidden and kept at once. Remove one of the options.")
     reads = [video, report, *([replacement] if replacement else [])]
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
         old.options, mode=mode, strength=strength, color=color, quality=quality, verify=verify
     )
-    decisions: dict[int, Decision] = {
-        **dict.fromkeys(hide or [], "hide"),
-        **dict.fromkeys(keep or [], "keep"),
-    }
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
         new = render_again(
             video,
-            replace(old, options=options),
+            old,
             out,
-            decisions,
-            replacement.read_bytes() if replacement else None,
-            lambda stage, done, total: progress.show(video.name, stage, done, total),
+            keep=keep or [],
+            hide=hide or [],
+            options=options,
+            replacement=replacement,
             force=force,
+            progress=lambda stage, done, total: progress.show(video.name, stage, done, total),
         )
         if write_report:
             new.write(write_report)

@@ -95,11 +95,11 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     """
     from defacer.commands.common.terminal import Terminal
     from defacer.commands.files.local_files import plan_files
-    from defacer.commands.files.targets import choose_faces
+    from defacer.commands.files.targets import ask_on_terminal
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
     from defacer.engine.recognition.target_files import find_people
-    from defacer.engine.redact_file import FileRedactor, check_files
+    from defacer.engine.redact_file import FileRedactor, check_files, choose_faces
 
     people = find_people(keep or [], keep_people)
     covers = [replacement] if replacement else []
@@ -108,6 +108,10 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
         if value is not None and not (people or keep_at):
             raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")
+    if keep_at and len(files) > 1:
+        raise UsageError(
+            f"--keep-at {keep_at[0]} is a time of one video, but {len(files)} are given. Run each video alone."
+        )
     options = chosen.with_given(
         Options(),
         mode=mode,
@@ -126,7 +130,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     redactor = FileRedactor(
         options,
         [file.read() for file in people],
-        choose_faces([file.video for file in files], keep_at or [], options.detector, terminal.print_line),
+        choose_faces(files[0].video, keep_at or [], options.detector, terminal.print_line, ask_on_terminal()),
         replacement.read_bytes() if replacement else None,
         force,
     )

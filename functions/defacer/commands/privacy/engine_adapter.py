@@ -5,7 +5,7 @@ from pathlib import Path
 from defacer.engine.errors import CheckError, EngineError
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.options import Options
-from defacer.engine.rendering.render_file import render
+from defacer.engine.rendering.render_file import render_video
 from defacer.pipeline.documents.report import JobReport, ResultCheck
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import MediaEngine
@@ -24,7 +24,8 @@ class PrivacyEngine(MediaEngine):
                 if fingerprint_of(source) != report.fingerprint:
                     raise CheckError("the report is about another video.")
                 faces = Faces.from_head(report.faces, report.tracks)
-                rendered = render(source, faces, Options(**report.policy.for_engine()), replacement, out)
+                options = Options(**report.policy.for_engine())
+                rendered = render_video(source, faces, options, replacement, out)
             except EngineError as error:
                 raise PermanentError(error.code, f"{name}: {error}") from error
         checked = rendered.checked and ResultCheck.model_validate(rendered.checked.to_json())

@@ -33,13 +33,18 @@ class Rendered:
     checked: Checked | None
 
 
-def render(
+# Called with the stage, the number of processed frames, and the number of all frames if it is known.
+StageCallback = Callable[[str, int, int | None], None]
+REDACTING, CHECKING, JOINING = "redacting faces", "checking the result", "joining picture and sound"
+
+
+def render_video(
     source: Source,
     faces: Faces,
     options: Options,
     replacement: bytes | None,
     out: Path,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: StageCallback = lambda *_: None,
     *,
     force: bool = False,
 ) -> Rendered:
@@ -47,15 +52,30 @@ def render(
 
     Raises the errors of `redact_and_verify` and `join_files`, and CheckError if the faces belong to another video.
     """
+
+    def show_redacted(done: int) -> None:
+        if done:  # 0: a frame was decoded or checked
+            progress(REDACTING, done, faces.frames)
+
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=out.parent) as folder:
         segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
-        redacted = redact_and_verify(Segment(source), faces, segment, options, YuNet, replacement, progress)
+        redacted = redact_and_verify(
+            Segment(source),
+            faces,
+            segment,
+            options,
+            YuNet,
+            replacement,
+            show_redacted,
+            lambda: progress(CHECKING, 0, None),
+        )
         written, checked = redacted.written, redacted.checked
         if len(written.frames) != faces.frames:
             raise CheckError(
                 f"the video has {pluralize(len(written.frames), 'frame')}, but its report is about {faces.frames} "
                 "frames. Use the report of this video."
             )
+        progress(JOINING, 0, None)
         joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
         move_result(result, out, force=force)
     found = checked.tracks if checked else ()

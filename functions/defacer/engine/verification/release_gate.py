@@ -91,11 +91,12 @@ def redact_and_verify(
     detector: Callable[[], Detector],
     replacement: bytes | None = None,
     progress: FrameCallback = lambda _: None,
+    on_encoded: Callable[[], None] = lambda: None,
 ) -> VerifiedSegment:
     """Write the segment to the NUT file `out` as `redact_segment` does, and check it as `options.verify` says.
 
-    `detector` is called unless the check is off. Raises QuarantinedError if a face is still visible after it was
-    masked, and the errors of `redact_segment`.
+    `detector` is called unless the check is off, and so is `on_encoded` after the last frame was encoded. Raises
+    QuarantinedError if a face is still visible after it was masked, and the errors of `redact_segment`.
     """
     drawn = DrawnMasks()
     if options.verify == "off":
@@ -109,6 +110,7 @@ def redact_and_verify(
         written = redact_segment(
             segment, faces, str(out), options, replacement, progress, drawn, check, readback
         )
+    on_encoded()
     detections, searched = check.detections, set(check.detections)
     wanted = readback.differing if readback.is_readable else set(written.frames)
     while True:
