@@ -8,7 +8,7 @@ import av
 import pytest
 
 from defacer.engine.errors import CheckError, OutputError, VideoError
-from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.joiner import SegmentFile, fingerprint_of, join, join_files
 from defacer.engine.media.orientation import UPRIGHT, matrix_of
 from defacer.engine.media.reader import read_frames
@@ -24,14 +24,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("join") / "source.mp4", CLIP)
 
 
-def segments(source: Path, folder: Path, *cuts: int) -> list[SegmentFile]:
+def segments(source: Path, folder: Path, *cuts: int, encoding: Encoding | None = None) -> list[SegmentFile]:
     """Return the source cut before the frames of these numbers. Each part is encoded again."""
+    encoding = encoding or encoding_of(str(source))
     shown = frame_times(source)
     bounds = [None, *(shown[cut] for cut in cuts), None]
     made = []
     for number, (start, end) in enumerate(pairwise(bounds)):
         path = str(folder / f"{number}.nut")
-        with write_segment(path, encoding_of(str(source)), quality=18) as writer:
+        with write_segment(path, encoding, quality=18) as writer:
             for frame in read_frames(str(source), start, end):
                 writer.write(frame)
         made.append(SegmentFile.from_path(path, writer.result()))
@@ -54,6 +55,18 @@ def test_frames_times_and_sound_equal_those_of_the_source(
     assert frame_times(out) == frame_times(source)
     assert sound(out) == sound(source)
     assert out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_result_has_a_key_frame_every_two_seconds(tmp_path: Path, codec: str) -> None:
+    source = write_clip(tmp_path / "source.mp4", Clip(seconds=7, keyframe_seconds=7, size=(160, 90)))
+    encoding = replace(encoding_of(str(source)), codec=codec)
+    out = tmp_path / "out.mp4"
+    join_files(str(source), segments(source, tmp_path, 60, encoding=encoding), out)
+    with av.open(str(out)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.is_keyframe]
+        seconds = [float(time * container.streams.video[0].time_base) for time in times]
+    assert seconds == pytest.approx([0, 2, 2.4, 4.4, 6.4])
 
 
 def test_frame_that_no_report_lists_fails_the_join(source: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ NVENC = {
     "rc": "vbr",
     "b:v": "0",
 }  # constant quality; `cq` has nearly the scale of x264's crf
+IDR = {"forced-idr": "1"}
 FALLBACK_RATE = Fraction(30)
 # AVFieldOrder as FFmpeg's decoders use it, by the field that is shown first. FFmpeg's header describes the mixed
 # orders the other way round.
@@ -52,15 +53,18 @@ class Encoding:
     hdr: tuple[str, ...] = ()
 
     def options(self, quality: int) -> dict[str, str]:
-        """Return the encoder's options. `quality` is the constant rate factor: 0 is lossless, 18 looks the same."""
+        """Return the encoder's options. `quality` is the constant rate factor: 0 is lossless, 18 looks the same.
+
+        The encoder makes each I frame that the writer demands a key frame.
+        """
         if self.codec == "h264_nvenc":
-            return {**NVENC, "cq": str(quality)}
+            return {**NVENC, **IDR, "cq": str(quality)}
         if self.codec == "libx264":
             fields = {"x264-params": f"{self.fields}=1"} if self.fields else {}
-            return {"preset": X264_PRESET, "crf": str(quality), **fields}
+            return {"preset": X264_PRESET, "crf": str(quality), **IDR, **fields}
         # Closed groups of pictures, because segments are joined and players seek.
         parameters = ["log-level=error", "info=0", "open-gop=0", *self.hdr]
-        return {"preset": X265_PRESET, "crf": str(quality), "x265-params": ":".join(parameters)}
+        return {"preset": X265_PRESET, "crf": str(quality), **IDR, "x265-params": ":".join(parameters)}
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame in the pixel format of the encoding."""

@@ -7,15 +7,19 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from defacer.engine.errors import OutputError, VideoError
 from defacer.engine.media.encoding import Encoding
 from defacer.engine.media.readback import Readback
+
+KEYFRAME_SECONDS = 2  # players seek quickly, and the check of the result encodes short parts again
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class SegmentWriter:
         self._encoding = encoding
         self._quality = quality
         self._stream: VideoStream | None = None
+        self._keyframe_interval = KEYFRAME_SECONDS / encoding.time_base
+        self._next_keyframe: Fraction | None = None
         self._shown: list[int] = []
         self._decode_order: list[int] = []  # presentation times of the packets
 
@@ -54,7 +60,7 @@ class SegmentWriter:
         if self._stream is None:
             self._stream = self._add_stream()
         frame = self._encoding.convert(frame)
-        frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose the frame type
+        frame.pict_type = self._choose_picture_type(frame.pts or 0)
         if self._readback:
             self._readback.expect(frame)
         with translate_write_errors():
@@ -79,6 +85,16 @@ class SegmentWriter:
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
         return WrittenSegment(array("q", self._shown), depth, black_frames)
+
+    def _choose_picture_type(self, pts: int) -> PictureType:
+        """Return the type of a key frame if the last one that this writer demanded is KEYFRAME_SECONDS old.
+
+        The time counts, not the number of frames, because the frame rate of a source can vary or be unknown.
+        """
+        if self._next_keyframe is not None and pts < self._next_keyframe:
+            return PictureType.NONE  # the encoder chooses the type
+        self._next_keyframe = pts + self._keyframe_interval
+        return PictureType.I
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
         self._decode_order += [packet.pts or 0 for packet in packets]
