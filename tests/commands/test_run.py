@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -108,6 +109,51 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
         "c übung.defaced.mp4",
         "c übung.defaced.report.jsonl",
     ]
+
+
+def test_second_run_of_a_folder_skips_current_results(tmp_path: Path, defacer: Run) -> None:
+    """The results are stand-ins: none of these runs redacts a video."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    result, report = folder / "a.defaced.mp4", folder / "a.defaced.report.jsonl"
+    for path in (folder / "a.mp4", result, report):
+        path.write_text(path.name)
+    skipped = f"skipped, {result} exists; --force writes it again\n"
+
+    assert defacer("run", folder) == (0, skipped, "")
+    done = defacer("run", folder, "--report", folder, "--json")
+    assert json.loads(done.out) == {
+        "video": str(folder / "a.mp4"),
+        "result": str(result),
+        "report": str(report),
+        "skipped": True,
+    }
+    (folder / "b.mp4").write_text("no video")
+    done = defacer("run", folder)
+    assert (done.code, done.out) == (1, skipped)
+    assert f"error: {folder / 'b.mp4'}: it is not a video" in done.err
+
+    assert defacer("run", folder / "a.mp4").code == 2  # named alone
+    (folder / "a.mov").write_text("another video with the same result")
+    os.utime(folder / "a.mov", (0, 0))
+    assert "is named for two outputs" in defacer("run", folder).err
+    (folder / "a.mov").unlink()
+    report.unlink()
+    assert f"{result} already exists" in defacer("run", folder, "--report", folder).err
+    os.utime(result, (0, 0))  # older than the video
+    assert f"{result} already exists" in defacer("run", folder).err
+    assert result.read_text() == "a.defaced.mp4"
+
+
+@pytest.mark.parametrize("arguments", [["--mode", "image"], ["--quality", "99"], []], ids=str)
+def test_folder_that_gets_no_result_does_not_remain(
+    arguments: list[str], tmp_path: Path, defacer: Run
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text("no video")
+    new = ["-o", tmp_path / "out", "--report", tmp_path / "reports"]
+    assert defacer("run", tmp_path / "a.mp4", tmp_path / "b.mp4", *new, *arguments).code != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 
 def test_control_characters_of_a_name_are_escaped(video: Path, defacer: Run) -> None:
@@ -287,6 +333,9 @@ def test_another_file_is_refused_as_a_report(redacted: Path, defacer: Run) -> No
     done = defacer("tracks", redacted / "in.mp4")
     assert done.code == 1
     assert f"{redacted / 'in.mp4'} can't be used as a report" in done.err
+    done = defacer("tracks", redacted / "missing.jsonl")
+    assert done.code == 2
+    assert f"error: {redacted / 'missing.jsonl'} does not exist. Name the report of a video" in done.err
 
 
 def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Path, defacer: Run) -> None:
@@ -305,7 +354,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "-o", "no/folder/out.mp4"], 2, "The folder no/folder for out.mp4 does not exist"),
         (["IN", "-o", "IN", "--force"], 2, "is also an input"),
         (["IN", "-o", "out.mp4", "--report", "out.mp4"], 2, "is named for two outputs"),
-        (["IN", "--target", "me.jpg"], 2, "No such option: --target"),
+        (["IN", "--target", "me.jpg"], 2, "\nerror: No such option: --target"),
         (["IN", "--verif", "off"], 2, "No such option: --verif"),
         (["IN", "-o", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "-o", "o"], 2, "o.mp4, not o."),

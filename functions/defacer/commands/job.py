@@ -52,8 +52,10 @@ Out = Annotated[
 
 @app.command("status", epilog=example_text(STATUS_EXAMPLES))
 def print_status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The id of one job.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="List this many jobs, the newest ones.")] = 50,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="The id of one job.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="List this many jobs, the newest ones.")
+    ] = 50,
     emulator: UseEmulator = False,
     folder: Folder = None,
     project: Project = None,

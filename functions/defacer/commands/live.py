@@ -29,7 +29,10 @@ NO_PIPELINE = {
 def serve_live_page(
     context: typer.Context,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 means any free port.")
+        int,
+        typer.Option(
+            "--port", min=0, max=65535, metavar="PORT", help="The port to listen on; 0 means any free port."
+        ),
     ] = 8081,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-from defacer.engine.errors import EngineError
+from defacer.engine.errors import ArgumentError, EngineError
 from defacer.engine.option_check import check_values
 from defacer.engine.options import Options
 from defacer.engine.tracking.face_report import read_faces_between
@@ -48,6 +48,10 @@ class Report:
 
         Raises EngineError for any other file.
         """
+        if not Path(path).is_file():
+            raise ArgumentError(
+                f"{path} does not exist. Name the report of a video, which `defacer run --report` writes."
+            )
         try:
             return cls._from_bytes(Path(path).read_bytes())
         except (EngineError, ReportError) as error:

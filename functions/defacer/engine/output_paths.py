@@ -1,7 +1,7 @@
 """Check the paths of a command's outputs before any work begins, so that no file is lost."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from defacer.engine.errors import ArgumentError, EngineError
@@ -12,18 +12,24 @@ class OutputPathError(ArgumentError):
 
 
 def check_outputs(
-    outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool, option: str = "--force"
+    outputs: Sequence[Path],
+    inputs: Iterable[Path],
+    *,
+    force: bool,
+    option: str = "--force",
+    new_folders: Collection[Path] = (),
 ) -> None:
     """Raise OutputPathError if writing an output would fail or destroy a file.
 
     An existing file is refused unless `force` is set, which the user does with `option`. A file that is also an input
-    is always refused, under any name: `samefile` follows symbolic links and detects hard links.
+    is always refused, under any name: `samefile` follows symbolic links and detects hard links. `new_folders` will be
+    created.
     """
     sources = list(inputs)
     for number, path in enumerate(outputs):
         if path.is_dir():
             raise OutputPathError(f"{path} is a folder. Name a file to write.")
-        if not path.parent.is_dir():
+        if path.parent not in new_folders and not path.parent.is_dir():
             raise OutputPathError(
                 f"The folder {path.parent} for {path.name} does not exist. Create it first."
             )

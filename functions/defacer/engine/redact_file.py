@@ -140,7 +140,7 @@ def choose_faces(
 ) -> list[TargetFace]:
     """Return the faces that the video shows at these times. Say the place of each, so that users detect a wrong one.
 
-    If there are several at a time without a number, `ask` chooses. Without `ask`, they raise PictureError.
+    Of several faces at a time without a number, `ask` chooses. Without `ask`, they raise PictureError.
     """
     times = [parse_moment(str(moment)) for moment in moments]
     if not times:
@@ -162,12 +162,14 @@ def default_out(video: Path) -> Path:
     return video.with_name(f"{video.stem}.defaced.mp4")
 
 
-def check_files(reads: Sequence[Path], writes: Sequence[Path], *, force: bool) -> None:
+def check_files(
+    reads: Sequence[Path], writes: Sequence[Path], *, force: bool, new_folders: Collection[Path] = ()
+) -> None:
     """Raise ArgumentError if an input does not exist or an output can't be written. The first output is an MP4."""
     for path in reads:
         if not path.is_file():
             raise ArgumentError(f"{path} does not exist. Name an existing file.")
-    check_outputs(writes, reads, force=force)
+    check_outputs(writes, reads, force=force, new_folders=new_folders)
     if writes and writes[0].suffix.lower() != ".mp4":
         name = writes[0].with_suffix(".mp4")
         raise ArgumentError(f"the output is an MP4. Name it {name}, not {writes[0].name}.")

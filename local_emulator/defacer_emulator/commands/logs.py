@@ -26,11 +26,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(epilog=example_text(EXAMPLES))
 def print_logs(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Functions or servers, such as worker.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Functions or servers, such as worker.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new lines until Ctrl-C.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="Print at most this many old lines.")
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="Print at most this many old lines.")
     ] = 100,
     folder: Folder = None,
     json_output: Json = False,

@@ -46,10 +46,17 @@ def verbosity(context: typer.Context) -> int:
 
 def add_shared_options(command: Any) -> Any:
     """Add --verbose and --quiet to a command, or to all commands of a group. Return the command."""
+    for parameter in command.params:
+        if parameter.param_type_name == "argument" and not parameter.type_descriptor.is_choice:
+            parameter.display_type_rich = _hide_type  # Typer shows `IN <list[Path]>`
     command.params += get_command(_SHARED).params
     for below in getattr(command, "commands", {}).values():
         add_shared_options(below)
     return command
+
+
+def _hide_type(ctx: Any) -> None:  # noqa: ARG001 - Typer names the argument
+    return None
 
 
 _SHARED = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -1,6 +1,7 @@
 """Turn the errors of a command into one line on standard error and an exit code."""
 
 import io
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -82,7 +83,9 @@ def report_error(error: BaseException) -> int:
         sys.stderr.close()  # the interpreter would print an error about the rest of the output
         return FAILED
     if isinstance(error, typer.TyperException) and hasattr(error, "show"):
-        error.show()  # with the usage of the command
+        shown = io.StringIO()
+        error.show(shown)  # with the usage of the command
+        sys.stderr.write(re.sub("^Error: ", "error: ", shown.getvalue(), count=1, flags=re.MULTILINE))
         return error.exit_code
     described = describe_error(error)
     if described is None:

@@ -1,10 +1,12 @@
 """Which videos `defacer run` reads, and where each result goes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from defacer.commands.common.exit_codes import UsageError
+from defacer.commands.common.result_files import report_beside
 from defacer.engine.output_paths import check_outputs
 from defacer.engine.redact_file import check_files, default_out
 
@@ -25,35 +27,60 @@ class LocalFile:
     out: Path
     report: Path | None
 
+    @property
+    def outputs(self) -> list[Path]:
+        return [self.out] if self.report is None else [self.out, self.report]
+
+    def is_up_to_date(self) -> bool:
+        """Return whether all outputs were written after the video."""
+        changed = self.video.stat().st_mtime_ns if self.video.is_file() else 0
+        return all(path.is_file() and path.stat().st_mtime_ns >= changed for path in self.outputs)
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """The files to process, those that need no work, and the folders to create."""
+
+    to_do: list[LocalFile]
+    done: list[LocalFile]
+    new_folders: frozenset[Path]
+
+    @contextmanager
+    def created_folders(self) -> Iterator[None]:
+        """Create the new folders. Remove those that are empty after the block."""
+        for folder in self.new_folders:
+            folder.mkdir()
+        try:
+            yield
+        finally:
+            for folder in self.new_folders:
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
 
 def plan_files(
     inputs: Sequence[Path], out: Path | None, report: Path | None, others: Sequence[Path], *, force: bool
-) -> list[LocalFile]:
-    """Return the files to process. A folder stands for the videos in it.
+) -> FilePlan:
+    """Plan the files to process. A folder stands for the videos in it.
 
-    `out` and `report` are files for one video, and folders for several, which are created. `others` are further
-    inputs, which no result replaces. Raises UsageError or ArgumentError before any file is written.
+    `out` and `report` are files for one video, and folders for several. Of several videos, those with a current result
+    are done, unless `force` writes them again. `others` are further inputs, which no result replaces. Raises UsageError
+    or ArgumentError, and writes nothing.
     """
     videos = [video for path in inputs for video in _videos_of(path)]
     several = len(videos) > 1 or any(path.is_dir() for path in inputs)
+    named = [(path, option) for path, option in ((out, "-o"), (report, "--report")) if path is not None]
     if several:
-        for path, option in ((out, "-o"), (report, "--report")):
+        for path, option in named:
             _require_folder(path, option)
-            if path is not None:
-                path.mkdir(exist_ok=True)
-    files = [
-        LocalFile(
-            video,
-            _in_folder(default_out(video), out) if out is None or several or out.is_dir() else out,
-            _report_of(video, report, several=several),
-        )
-        for video in videos
-    ]
+    files = [_outputs_of(video, out, report, several=several) for video in videos]
+    new = frozenset(path for path, _ in named if several and not path.exists())
+    done = [file for file in files if several and not force and file.is_up_to_date()]
     for file in files:
-        check_files([file.video], [file.out], force=force)
-    writes = [path for file in files for path in (file.out, file.report) if path is not None]
-    check_outputs(writes, [*videos, *others], force=force)
-    return files
+        check_files([file.video], file.outputs, force=force or file in done, new_folders=new)
+    every = [path for file in files for path in file.outputs]
+    check_outputs(every, [*videos, *others], force=True, new_folders=new)
+    return FilePlan([file for file in files if file not in done], done, new)
 
 
 def _videos_of(path: Path) -> Iterator[Path]:
@@ -74,8 +101,8 @@ def _videos_of(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def _require_folder(path: Path | None, option: str) -> None:
-    if path is None or path.is_dir():
+def _require_folder(path: Path, option: str) -> None:
+    if path.is_dir():
         return
     if path.exists():
         raise UsageError(f"{option} {path} is a file. For several videos, name a folder.")
@@ -85,11 +112,11 @@ def _require_folder(path: Path | None, option: str) -> None:
         )
 
 
-def _in_folder(path: Path, folder: Path | None) -> Path:
-    return path if folder is None else folder / path.name
-
-
-def _report_of(video: Path, report: Path | None, *, several: bool) -> Path | None:
-    if report is None or not (several or report.is_dir()):
-        return report
-    return report / f"{video.stem}.defaced.report.jsonl"
+def _outputs_of(video: Path, out: Path | None, report: Path | None, *, several: bool) -> LocalFile:
+    """Name the outputs of a video. A report in a folder is named as in the output bucket."""
+    result = default_out(video)
+    if out is not None:
+        result = out / result.name if several or out.is_dir() else out
+    if report is not None and (several or report.is_dir()):
+        report /= report_beside(result).name
+    return LocalFile(video, result, report)

@@ -18,14 +18,17 @@ from defacer.report.texts import ADVICE, CHECK_OFF
 def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
     """Print a summary of a written video to standard output."""
     if json_output:
-        files = {
-            "video": str(file.video),
-            "result": str(file.out),
-            "report": file.report and str(file.report),
-        }
-        print(json.dumps({**files, **result_as_json(report, report.checked)}), flush=True)
+        print(json.dumps({**_names(file), **result_as_json(report, report.checked)}), flush=True)
     else:
         print(*_lines(file.out, report), sep="\n", flush=True)
+
+
+def print_skipped(file: LocalFile, *, json_output: bool) -> None:
+    """Print that a video has a current result, which stays."""
+    if json_output:
+        print(json.dumps({**_names(file), "skipped": True}), flush=True)
+    else:
+        print(f"skipped, {printable(str(file.out))} exists; --force writes it again", flush=True)
 
 
 def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
@@ -34,6 +37,11 @@ def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
     print(f"error: {printable(str(video))}: {sentence}", file=sys.stderr, flush=True)
     if json_output:
         print(json.dumps({"video": str(video), "error": sentence}), flush=True)
+
+
+def _names(file: LocalFile) -> dict[str, str | None]:
+    report = None if file.report is None else str(file.report)
+    return {"video": str(file.video), "result": str(file.out), "report": report}
 
 
 @contextmanager

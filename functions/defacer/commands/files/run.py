@@ -13,7 +13,7 @@ from defacer.plurals import pluralize, printable
 
 if TYPE_CHECKING:
     from defacer.commands.common.terminal import FileProgress, Terminal
-    from defacer.commands.files.local_files import LocalFile
+    from defacer.commands.files.local_files import FilePlan, LocalFile
     from defacer.engine.redact_file import FileRedactor
 
 EXAMPLES = """\
@@ -91,10 +91,12 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
 ) -> None:
     """Hide every face in videos, except those of the people you keep.
 
-    Continues with the next video after a failure. Exit code 1: a video failed.
+    Of several videos, those with a current result are skipped. Continues with the next video after a failure. Exit
+    code 1: a video failed.
     """
     from defacer.commands.common.terminal import Terminal
     from defacer.commands.files.local_files import plan_files
+    from defacer.commands.files.results import print_skipped
     from defacer.commands.files.targets import ask_on_terminal
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
@@ -104,13 +106,13 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     people = find_people(keep or [], keep_people)
     covers = [replacement] if replacement else []
     check_files(covers, [], force=force)
-    files = plan_files(inputs, out, report, [*(file.path for file in people), *covers], force=force)
+    plan = plan_files(inputs, out, report, [*(file.path for file in people), *covers], force=force)
     for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
         if value is not None and not (people or keep_at):
             raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")
-    if keep_at and len(files) > 1:
+    if keep_at and (count := len(plan.to_do) + len(plan.done)) > 1:
         raise UsageError(
-            f"--keep-at {keep_at[0]} is a time of one video, but {len(files)} are given. Run each video alone."
+            f"--keep-at {keep_at[0]} is a time of one video, but {count} are given. Run each video alone."
         )
     options = chosen.with_given(
         Options(),
@@ -127,23 +129,37 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     )
     check_options(options, has_replacement=replacement is not None)
     terminal = Terminal(verbosity(context))
+    for file in plan.done:
+        print_skipped(file, json_output=json_output)
+    if not plan.to_do:
+        return
     redactor = FileRedactor(
         options,
         [file.read() for file in people],
-        choose_faces(files[0].video, keep_at or [], options.detector, terminal.print_line, ask_on_terminal()),
-        replacement.read_bytes() if replacement else None,
+        choose_faces(
+            plan.to_do[0].video, keep_at or [], options.detector, terminal.print_line, ask_on_terminal()
+        ),
+        None if replacement is None else replacement.read_bytes(),
         force,
     )
+    _redact_all(redactor, plan, terminal, json_output=json_output)
+
+
+def _redact_all(
+    redactor: "FileRedactor", plan: "FilePlan", terminal: "Terminal", *, json_output: bool
+) -> None:
+    """Redact the planned files. Raise Exit if one of them failed."""
     shown: set[str] = set()
-    with terminal.show_files(len(files)) as progress:
-        done = [_redact(redactor, file, terminal, progress, shown, json_output=json_output) for file in files]
-    if not all(done):
-        if len(files) > 1:
-            failed = [str(file.video) for file, success in zip(files, done, strict=True) if not success]
-            names = printable(", ".join(failed))
-            print(
-                f"error: {len(failed)} of {pluralize(len(files), 'video')} failed: {names}", file=sys.stderr
-            )
+    with plan.created_folders(), terminal.show_files(len(plan.to_do)) as progress:
+        failed = [
+            str(file.video)
+            for file in plan.to_do
+            if not _redact(redactor, file, terminal, progress, shown, json_output=json_output)
+        ]
+    if failed and len(plan.to_do) > 1:
+        videos, names = pluralize(len(plan.to_do), "video"), printable(", ".join(failed))
+        print(f"error: {len(failed)} of {videos} failed: {names}", file=sys.stderr)
+    if failed:
         raise typer.Exit(FAILED)
 
 
