@@ -280,7 +280,7 @@ def test_render_keeps_a_track_of_the_report(redacted: Path, tmp_path: Path, defa
     assert new.keys() == old.keys()
     assert new["policy"] == old["policy"] | {"verify": "strict"}
     assert new["checked"]["frames"] == new["faces"]["frames"]
-    assert "1 kept (by hand), 0 hidden" in done.out
+    assert "1 kept (unnamed), 0 hidden" in done.out
     middle = np.s_[100:140, 140:180]
     shown, hidden, kept = (
         [f.to_ndarray(format="gray")[middle] for f in read_frames(str(p))]

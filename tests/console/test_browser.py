@@ -194,7 +194,7 @@ def test_uploaded_video_is_published_reviewed_and_re_rendered(
         "href", re.compile(published.review.rpartition("/")[2]), timeout=PIPELINE_TIMEOUT_MS
     )
     page.get_by_role("link", name="Review").click()
-    expect(page.get_by_text("Decided by hand.").first).to_be_visible()
+    expect(page.get_by_text("Manual decision.").first).to_be_visible()
     assert page.locator(".track.kept").count() == 0
     assert measure_face_difference(emulator, published.clip) > 20
     window.check_page("review-rerendered")

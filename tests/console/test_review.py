@@ -135,7 +135,7 @@ def test_row_shows_how_many_strangers_look_as_similar(visitor: Visitor, publishe
     texts = {number: " ".join(words.split()) for number, words in rows}
     assert texts["0"].endswith("Distance 0.50: about 120 in 10,000 strangers look this alike.")
     assert texts["1"].endswith("Distance 0.50: fewer than 1 in 10,000 strangers looks this alike.")
-    assert texts["5"] == "Decided by hand. Distance 0.50."
+    assert texts["5"] == "Manual decision. Distance 0.50."
 
 
 def test_close_decisions_come_first_then_kept_then_hidden_tracks(

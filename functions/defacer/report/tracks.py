@@ -62,7 +62,7 @@ class TrackRecord:
     """How far inside the match threshold the distance is. A negative value is outside. Null without a distance."""
     strangers_per_10000: int | None = field(default=None, kw_only=True)
     """How many of 10,000 strangers look as much like the target. 0 means fewer than 1. Null without a distance, after a
-    decision by a person, and for `facenet-vggface2`, which was not measured."""
+    manual decision, and for `facenet-vggface2`, which was not measured."""
     continues: int | None
     """The track before this one, if the face met another one, moved far, was lost for a moment or changed. The gap
     between the two is hidden unless both are kept."""
@@ -118,6 +118,6 @@ class FacesHead:
     segments: tuple[int, ...] = field(default=(), kw_only=True)
     """The number of frames of each segment of a job. Empty for the command line."""
     warnings: tuple[TargetWarning, ...] = field(default=(), kw_only=True)
-    """Problems with the targets. A decision by a person removes them."""
+    """Problems with the targets. A manual decision removes them."""
     cuts: tuple[int, ...]
     """The times of the first frames after a cut."""

@@ -70,19 +70,19 @@ def _version(path: Path) -> tuple[int, int] | None:
 def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
     """Yield a sentence for each likely problem with a target picture, with what to do."""
     for warning in report.warnings:
-        by_hand = ""
+        manual = ""
         if warning.track is not None:
             words = ("defacer", "render", file.video, file.report or "REPORT", "OUT", "--keep", warning.track)
             command = printable(quote_words(words))
             add = "" if file.report else " (add --report REPORT to this command first)"
-            by_hand = f" Or keep a track by hand: {command}{add}."
-        yield f"{warning.message} {ADVICE[warning.code]}{by_hand}"
+            manual = f" Or decide manually: {command}{add}."
+        yield f"{warning.message} {ADVICE[warning.code]}{manual}"
 
 
 def _lines(out: Path, report: Report) -> Iterator[str]:
     tracks = report.tracks
     kept = [track for track in tracks if track.decision == "keep"]
-    people = ", ".join(sorted({track.person or "by hand" for track in kept})) or "no one"
+    people = ", ".join(sorted({track.person or "unnamed" for track in kept})) or "no one"
     yield (
         f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {len(tracks) - len(kept)} hidden"

@@ -40,7 +40,7 @@ def summarize(report: JobReport, rerender: str) -> str:
     if report.rerender is not None:
         changed = report.rerender.decisions.items()
         decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
-        lines.append(f"decided by hand, based on the result of job {report.rerender.of}: {decisions}")
+        lines.append(f"manual decisions, based on the result of job {report.rerender.of}: {decisions}")
     if report.checked is None:
         lines.append(CHECK_OFF)
     else:
@@ -53,5 +53,5 @@ def summarize(report: JobReport, rerender: str) -> str:
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:
-            lines.append(f"         Or keep a track by hand: {rerender} --keep {warning.track}")
+            lines.append(f"         Or decide manually: {rerender} --keep {warning.track}")
     return "\n".join(lines)

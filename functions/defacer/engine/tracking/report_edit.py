@@ -48,7 +48,7 @@ def with_decisions(
         head_line, lines = split_report(document)
         head = load_head(head_line)
         require_known_recognizer(head.recognizer)
-        if decisions:  # warnings end when a person decides
+        if decisions:  # a manual decision ends the warnings
             head = replace(head, warnings=())
         made = join_report(dump_head(head), edited(lines))
     except ReportError as error:

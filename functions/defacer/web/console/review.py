@@ -55,7 +55,7 @@ REASON_TEXT = {
     Reason.RIVAL_AS_NEAR: "Another face in the same frame is as near to the target",
     Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it with a target",
     Reason.NOT_ENOUGH_SEEN: "Not visible for long enough",
-    Reason.MANUAL: "Decided by hand",
+    Reason.MANUAL: "Manual decision",
     Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
 }
 
@@ -217,7 +217,7 @@ def is_unsure(track: TrackRecord, match_threshold: float) -> bool:
     """Return whether the decision was close, or whether the distance alone would have decided otherwise.
 
     The distance alone would hide a track that is kept as the same person as another one, and would keep a track that is
-    hidden because another face in the same frame was as near. A decision by hand is never unsure.
+    hidden because another face in the same frame was as near. A manual decision is never unsure.
     """
     if track.reason == Reason.MANUAL or track.margin is None:
         return False
