@@ -15,7 +15,7 @@ from typing import Literal, Self
 from google.cloud import storage as cloud_storage
 
 import defacer
-from defacer.pipeline.settings import Settings, SettingsError
+from defacer.pipeline.settings import ALL_PRIVATE_HOSTS, Settings, SettingsError
 from defacer.pipeline.topology import FUNCTIONS, WEBHOOK, Function
 from defacer.program import EMULATOR_FOLDER
 from defacer_emulator.chaos import setup as chaos
@@ -280,6 +280,7 @@ class Emulator:
             **self.environment,
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
             "DEFACER_CONSOLE_ORIGIN": f"http://{HOST}:{port}",
+            **({"DEFACER_LIVE_LINK": self.state.live_url} if self.state.live_url else {}),
             "TMPDIR": str(self._empty_folder("tmp", CONSOLE)),
         }
         return [
@@ -304,11 +305,13 @@ class Emulator:
         ]
 
     def _live_program(self, port: int) -> Program:
-        """Return the live page. Unlike on Google Cloud, it also reads cameras at addresses of this machine."""
+        """Return the live page. Unlike on Google Cloud, it also reads cameras here and in private networks."""
         variables = {
             **self.environment,
             "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
             "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
+            "DEFACER_LIVE_PRIVATE_HOSTS": ALL_PRIVATE_HOSTS,
+            **({"DEFACER_CONSOLE_LINK": self.state.console_url} if self.state.console_url else {}),
             "DEFACER_LIVE_PORTS": "",
             "TMPDIR": str(self._empty_folder("tmp", LIVE)),
         }

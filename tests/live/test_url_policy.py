@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_network
 
 import pytest
 
@@ -45,6 +46,19 @@ def resolves_to(*ips: str):  # type: ignore[no-untyped-def]
 def test_host_of_internal_address_is_refused(ip: str) -> None:
     with pytest.raises(AddressError, match="private network"):
         check_address("http://camera.example/", Rules(), resolves_to(ip))
+
+
+@pytest.mark.parametrize("ip", ["192.168.1.7", "fd12::7"])
+def test_host_in_a_named_private_network_is_allowed(ip: str) -> None:
+    rules = Rules(private=(ip_network("192.168.1.0/24"), ip_network("fd12::/16")))
+    assert check_address("rtsp://camera.example/", rules, resolves_to(ip)).ips == (ip,)
+
+
+@pytest.mark.parametrize("ip", ["192.168.2.7", "10.0.0.1", "169.254.169.254", "127.0.0.1", "fd13::7"])
+def test_host_outside_the_named_private_networks_is_refused(ip: str) -> None:
+    rules = Rules(private=(ip_network("192.168.1.0/24"), ip_network("fd12::/16")))
+    with pytest.raises(AddressError, match="private network"):
+        check_address("rtsp://camera.example/", rules, resolves_to("192.168.1.7", ip))
 
 
 @pytest.mark.parametrize("ip", PUBLIC_TOO)

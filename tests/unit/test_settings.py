@@ -94,7 +94,9 @@ def test_console_origin_has_no_path(origin: str) -> None:
     ("name", "value"),
     [("LIVE_SCHEMES", "http,ftp"), ("LIVE_SCHEMES", ""), ("LIVE_HOSTS", "a.example, b.example"),
      ("LIVE_PORTS", "80,x"), ("LIVE_PORTS", "0"), ("LIVE_PORTS", "80;443"), ("LIVE_PORTS", "65536"),
-     ("LIVE_HOSTS", ","), ("LIVE_HOSTS", "https://a.example"), ("LIVE_ORIGIN", "localhost:1")],
+     ("LIVE_HOSTS", ","), ("LIVE_PRIVATE_HOSTS", "169.254.0.0/16"), ("LIVE_PRIVATE_HOSTS", "0.0.0.0/0"),
+     ("LIVE_PRIVATE_HOSTS", "192.168.1.7/24"), ("LIVE_PRIVATE_HOSTS", "camera"),
+     ("LIVE_HOSTS", "https://a.example"), ("LIVE_ORIGIN", "localhost:1")],
 )  # fmt: skip
 def test_invalid_live_restriction_is_rejected(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):

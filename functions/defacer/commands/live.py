@@ -19,7 +19,7 @@ NO_PIPELINE = {
     "DEFACER_WORK_BUCKET": "no-bucket",
     "DEFACER_OUTPUT_BUCKET": "no-bucket",
     "DEFACER_LIVE_CHANNELS": "false",
-    # Cameras at addresses of this machine, as in the emulator.
+    # Cameras of this machine and of private networks, as in the emulator.
     "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
     "DEFACER_LIVE_PORTS": "",
 }
@@ -37,7 +37,7 @@ def serve_live_page(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Redact the faces of a camera in the browser. Only this machine can reach the page. Ctrl-C stops it."""
-    from defacer.pipeline.settings import use_variables
+    from defacer.pipeline.settings import ALL_PRIVATE_HOSTS, use_variables
     from defacer.web.live.live_app import build_live_page
     from defacer.web.live.serving import create_listener, serve
 
@@ -50,7 +50,12 @@ def serve_live_page(
         ) from error
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     level = "INFO" if verbosity(context) > 0 else "WARNING"
-    variables = {**NO_PIPELINE, "DEFACER_LIVE_ORIGIN": url, "DEFACER_LOG_LEVEL": level}
+    variables = {
+        **NO_PIPELINE,
+        "DEFACER_LIVE_PRIVATE_HOSTS": ALL_PRIVATE_HOSTS,
+        "DEFACER_LIVE_ORIGIN": url,
+        "DEFACER_LOG_LEVEL": level,
+    }
     with listener, use_variables(variables):
         page = build_live_page()
         page.state.proxies = 0

@@ -106,6 +106,21 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     return tuple(pictures)
 
 
+def find_name_problem(name: str) -> str | None:
+    """Return why a channel can't have this name, as a sentence; None if it can."""
+    if not name or "/" in name:
+        return "A channel's name must not be empty or have a slash. Choose another name."
+    problem = object_names.VideoName(name, "video.mp4").problem
+    return f"A channel can't have this name: {problem}. Choose another name." if problem else None
+
+
+def list_channels(bucket: str) -> list[str]:
+    """Return the channels: the folders below `channels/` in the intake bucket."""
+    folders = objects.list_folders(bucket, object_names.CHANNELS)
+    names = (folder.removeprefix(object_names.CHANNELS).removesuffix("/") for folder in folders)
+    return [name for name in names if not find_name_problem(name)]
+
+
 def list_kept_people(channel: str) -> tuple[str, ...]:
     """Return the people that the channel's target pictures name."""
     blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -20,7 +21,18 @@ PREFIX = "DEFACER_"
 MEBIBYTE = 1024 * 1024
 SECRETS = {"webhook_secret"}
 HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+IpNetwork = IPv4Network | IPv6Network
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+# The networks of homes and companies (RFC 1918, RFC 4193). Other special networks lead to this machine or to metadata.
+PRIVATE_NETWORKS = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+ALL_PRIVATE_HOSTS = ",".join(map(str, PRIVATE_NETWORKS))
+
+
+def is_subnet(network: IpNetwork, other: IpNetwork) -> bool:
+    """Return whether a network is a part of another one. Python compares only networks of one version."""
+    if isinstance(network, IPv4Network):
+        return isinstance(other, IPv4Network) and network.subnet_of(other)
+    return isinstance(other, IPv6Network) and network.subnet_of(other)
 
 
 class SettingsError(Exception):
@@ -157,6 +169,8 @@ class ConsoleSettings(SettingsGroup):
     console_signer: str | None = None
     """The account that signs the console's URLs of media. Without it, a random key signs them, which only the emulator
     accepts."""
+    live_link: str | None = None
+    """The address of the live page, for a link in the console."""
     console_iap_audience: str | None = None
     """The audience of Identity-Aware Proxy's tokens. With it, requests without a token are refused."""
 
@@ -185,6 +199,11 @@ class LiveSettings(SettingsGroup):
     """The allowed ports of cameras, comma-separated. If it is empty, all ports are allowed."""
     live_allow_loopback: bool = False
     """Whether cameras can be on this machine, for local tests."""
+    live_private_hosts: str = ""
+    """The private networks in which cameras can be, comma-separated, such as `192.168.1.0/24`. Without it, only public
+    hosts are allowed."""
+    console_link: str | None = None
+    """The address of the console, for a link on the live page."""
 
     @field_validator("live_schemes")
     @classmethod
@@ -208,6 +227,16 @@ class LiveSettings(SettingsGroup):
             raise ValueError("expected comma-separated numbers from 1 to 65535")
         return ports
 
+    @field_validator("live_private_hosts")
+    @classmethod
+    def _require_private_networks(cls, networks: str) -> str:
+        """Refuse other networks: link-local addresses, for example, lead to the metadata of a cloud machine."""
+        for text in filter(None, networks.split(",")):
+            network = ip_network(text)  # a ValueError that says what is wrong
+            if not any(is_subnet(network, private) for private in PRIVATE_NETWORKS):
+                raise ValueError(f"expected networks in {ALL_PRIVATE_HOSTS}, such as 192.168.1.0/24")
+        return networks
+
 
 class Settings(
     CloudSettings,
@@ -223,7 +252,7 @@ class Settings(
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    @field_validator("console_origin", "live_origin")
+    @field_validator("console_origin", "live_origin", "console_link", "live_link")
     @classmethod
     def _require_origin(cls, origin: str | None) -> str | None:
         parts = urlsplit(origin or "")

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from defacer.pipeline.settings import settings
 from defacer.plurals import about, percent
 from defacer.web.common import page_templates
 
@@ -58,5 +59,5 @@ def render_console_page(
 ) -> HTMLResponse:
     """Render a page. With a channel it has that channel's tabs, and `tab` is the current one."""
     return page_templates.render_page(
-        environment, request, template, status, channel=channel, tab=tab, **values
+        environment, request, template, status, channel=channel, tab=tab, live=settings().live_link, **values
     )

@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from defacer.engine_host import HOST
 from defacer.pipeline import log
+from defacer.pipeline.channel import list_channels
 from defacer.pipeline.documents.base import EncodingError, normalize_utf8
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
@@ -81,14 +83,18 @@ async def _show_page(request: Request) -> Response:
     stream_id = request.path_params.get("stream", "")
     if stream_id:
         endpoints.require_session(request)
+    config = settings()
+    has_form = config.live_channels and not stream_id
     return render_page(
         TEMPLATES,
         request,
         "live.html",
         stream=stream_id,
-        delay=settings().live_delay_seconds,
+        delay=config.live_delay_seconds,
         loading=not HOST.models_loaded,
-        channels=settings().live_channels,
+        channels=await run_in_threadpool(list_channels, config.intake_bucket) if has_form else None,
+        console=config.console_link,
+        private=bool(config.live_private_hosts),
     )
 
 
@@ -130,7 +136,8 @@ def _url_rules() -> Rules:
     config = settings()
     hosts = tuple(filter(None, config.live_hosts.split(",")))
     ports = tuple(map(int, filter(None, config.live_ports.split(","))))
-    return Rules(tuple(config.live_schemes.split(",")), hosts, ports, config.live_allow_loopback)
+    private = tuple(map(ip_network, filter(None, config.live_private_hosts.split(","))))
+    return Rules(tuple(config.live_schemes.split(",")), hosts, ports, config.live_allow_loopback, private)
 
 
 async def _end_stream(request: Request) -> Response:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from defacer.pipeline.settings import IpNetwork
+
 PORTS = {"http": 80, "https": 443, "rtsp": 554}
 MAX_CHARACTERS = 2000
 MAX_IPS = 3  # that the connection tries
@@ -33,7 +35,8 @@ SPECIAL_NETWORKS = tuple(
 )
 # One message for both cases, so that the service does not reveal the names of a private network.
 NOT_FOUND = (
-    "That host is unknown, or it is in a private network. Use a host that the public internet can reach."
+    "That host is unknown, or it is in a private network that this service does not read. Check the address. For a "
+    "camera in your own network, ask the operator of this service to allow its network (DEFACER_LIVE_PRIVATE_HOSTS)."
 )
 PRINTABLE = re.compile(r"[!-~]+")
 
@@ -50,13 +53,14 @@ class Rules:
     """The allowed addresses.
 
     `hosts` are the allowed hosts, with their subdomains; empty: any public host. `ports` are the allowed ports; empty:
-    any. `loopback` also allows addresses of this machine, for tests.
+    any. `loopback` also allows addresses of this machine, and `private` the addresses in these private networks.
     """
 
     schemes: tuple[str, ...] = ("https", "http", "rtsp")
     hosts: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     loopback: bool = False
+    private: tuple[IpNetwork, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,14 @@ def check_address(text: str, rules: Rules, resolve: Resolve = resolve_host) -> A
 
 
 def _is_allowed(ip: IpAddress, rules: Rules) -> bool:
-    """Return whether the address is public: not in a private network, not this machine, not a metadata service."""
+    """Return whether the address is allowed: a public one, or one that the rules name.
+
+    A public address is not in a private network, not this machine and not a metadata service.
+    """
     if ip.is_loopback:
         return rules.loopback
+    if any(ip in network for network in rules.private):
+        return True
     if ip.version == 6 and ip not in GLOBAL_UNICAST:
         return False
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in SPECIAL_NETWORKS)

@@ -2,7 +2,14 @@
 
 const WIDTH = 640, MAX_HEIGHT = 640, FRAMES_PER_SECOND = 20, QUALITY = 0.8;
 const MAX_BUFFERED_BYTES = 200000; // frames are skipped while more bytes wait to be sent
+const LOST = "The connection to the service was refused or lost, so the stream ended. Load the page again, then start a new stream.";
 const MAX_TARGET_SIDE = 1600, MAX_REPLACEMENT_SIDE = 1024;
+
+const CAMERA_PROBLEMS = {
+  NotAllowedError: "This page is not allowed to use the camera. Allow it in the browser, then start again.",
+  NotFoundError: "This device has no camera. Connect one, or enter a camera's address.",
+  NotReadableError: "Another program uses the camera. Close it, then start again.",
+};
 
 const byId = (id) => document.getElementById(id);
 const token = document.querySelector("meta[name=csrf]").content;
@@ -22,8 +29,9 @@ function openSocket(path) {
 }
 
 async function post(path, body) {
-  const response = await fetch(path, { method: "POST", body, headers: { "X-CSRF-Token": token } });
-  const result = response.status === 204 ? {} : await response.json();
+  const response = await fetch(path, { method: "POST", body, headers: { "X-CSRF-Token": token } }).catch(() => null);
+  if (!response) throw new Error("The service does not answer. Check that it runs, then try again.");
+  const result = response.status === 204 ? {} : await response.json().catch(() => ({ error: `The service failed (status ${response.status}). Load the page again.` }));
   if (!response.ok) throw new Error(result.error);
   return result;
 }
@@ -125,7 +133,8 @@ function watch(id, isOwnCamera) {
     const delay = isOwnCamera && mark > 0 ? (performance.now() - mark) / 1000 : head.getFloat64(8);
     byId("delay-measured").textContent = `${delay.toFixed(2)} s`;
   };
-  socket.onclose = ({ reason }) => stop(reason);
+  // A socket that is refused before it opens, or a lost connection, has no reason.
+  socket.onclose = ({ reason }) => stop(reason || LOST);
   return socket;
 }
 
@@ -171,8 +180,7 @@ async function start() {
     byId("stop").focus();
   } catch (error) {
     media?.getTracks().forEach((track) => track.stop());
-    const isDenied = error.name === "NotAllowedError";
-    showProblem(isDenied ? "This page is not allowed to use the camera. Allow it in the browser, then start again." : error.message);
+    showProblem(CAMERA_PROBLEMS[error.name] ?? error.message);
   }
   byId("start").disabled = false;
 }
