@@ -249,7 +249,7 @@ def test_only_changed_decisions_are_requested(visitor: Visitor, buckets: Buckets
     )
     assert (answer.status_code, answer.headers["Location"]) == (303, "/channels/street/jobs")
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
-    assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"1": "hide", "2": "keep"}
+    assert json.loads(buckets.get(buckets.intake, name))["edits"]["decisions"] == {"1": "hide", "2": "keep"}
     assert "walk.mp4" in visitor.open(visitor.url("street", "jobs"))
 
 
@@ -303,7 +303,7 @@ def test_requested_decision_is_shown_and_can_be_reverted(
     assert decide(visitor, published, version=version, track_0="keep", track_4="keep").status_code == 422
     assert decide(visitor, published, version=version, track_0="hide", track_4="keep").status_code == 303
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
-    assert json.loads(buckets.get(buckets.intake, name))["decisions"] == {"0": "hide", "4": "keep"}
+    assert json.loads(buckets.get(buckets.intake, name))["edits"]["decisions"] == {"0": "hide", "4": "keep"}
 
 
 def test_form_from_before_another_request_is_refused(

@@ -21,8 +21,9 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.tracking.linking import link_faces
-from defacer.engine.tracking.report_edit import with_decisions
+from defacer.engine.tracking.report_edit import with_edits
 from defacer.report.compact_boxes import Box
+from defacer.report.edits import Edits
 from defacer.report.faces import Faces
 from defacer.report.tracks import Decision
 from tests.clips import admiral, astronaut, encode_picture, frame_times
@@ -100,14 +101,14 @@ def test_decision_can_be_changed_without_another_detection(
     decisions: dict[int, Decision] = {**dict.fromkeys(kept, "hide"), **dict.fromkeys(hidden, "keep")}
     stored = faces.to_bytes()
     assert Faces.from_bytes(stored) == faces
-    changed = read_faces_between(with_decisions(stored, decisions, None).document)
+    changed = read_faces_between(with_edits(stored, Edits(decisions=decisions), None).document)
     out = tmp_path / "out.nut"
     redact_segment(Segment(str(demo_clip)), changed, str(out), Options())
     assert max(remaining_detail(demo_clip, [out], "astronaut")) < GONE
     now_kept = sorted(remaining_detail(demo_clip, [out], "admiral"))
     assert now_kept[len(now_kept) // 5] > KEPT
     with pytest.raises(EngineError, match="no track 99"):
-        with_decisions(stored, {99: "hide"}, None)
+        with_edits(stored, Edits(decisions={99: "hide"}), None)
 
 
 @pytest.mark.parametrize("mode", ["blur", "pixelate", "solid", "image"])

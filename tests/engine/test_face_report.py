@@ -142,7 +142,7 @@ def test_a_line_that_is_not_a_track_is_refused(line: bytes, faces: Faces) -> Non
 def test_a_head_of_another_version_is_refused(faces: Faces) -> None:
     head, lines = split_report(faces.to_bytes())
     with pytest.raises(EngineError, match="not a report of this version"):
-        read_faces_between(join_report(head.replace(b'"version":6', b'"version":7'), lines))
+        read_faces_between(join_report(head.replace(b'"version":7', b'"version":8'), lines))
 
 
 def test_a_long_report_is_read_in_the_memory_of_one_track() -> None:

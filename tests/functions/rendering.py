@@ -13,6 +13,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
+from defacer.report.edits import Edits
 from defacer.report.tracks import Decision, TrackRecord
 from tests.cloud import Buckets, Post, Push, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT
@@ -66,9 +67,10 @@ class Cloud:
             for _ in range(times):
                 assert function(push) == 200
 
-    def write_request(self, job: str, decisions: Mapping[int, Decision]) -> ObjectRef:
+    def write_request(self, job: str, changes: Edits | Mapping[int, Decision]) -> ObjectRef:
         """Write the request as the console does."""
-        asked = rerender_request.request_rerender(job, decisions)
+        edits = changes if isinstance(changes, Edits) else Edits(decisions=dict(changes))
+        asked = rerender_request.request_rerender(job, edits)
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
         blob = self.buckets.blob(self.buckets.intake, name)
         ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))

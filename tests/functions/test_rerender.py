@@ -15,12 +15,14 @@ from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
-from defacer.report.tracks import Reason
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.edits import AddedTrack, Edits
+from defacer.report.tracks import Origin, Reason
 from tests.clips import frame_seconds
 from tests.cloud import Buckets, Post, Topics
 from tests.commands.conftest import RESULT_FIELDS
 from tests.functions.merging import REPORT, RESULT
-from tests.functions.rendering import EILEEN, WHITE, Cloud
+from tests.functions.rendering import BOXES, EILEEN, WHITE, Cloud
 from tests.planned import VIDEO, Planned
 
 
@@ -148,6 +150,18 @@ def test_third_rerender_keeps_decisions_of_the_second(cloud: Cloud, first: Plann
     assert cloud.report().targets == ("Eileen",)
 
 
+def test_added_tracks_of_a_pending_request_keep_their_ids(cloud: Cloud, first: Planned) -> None:
+    one, two = (AddedTrack(CompactBoxes([(0, box)])) for box in (BOXES[0], BOXES[1]))
+    cloud.write_request(first.job, Edits(added=(one,)))
+    cloud.run(cloud.write_request(first.job, Edits(decisions={3: "keep"}, added=(two,))))
+    report = cloud.report()
+    assert [track.id for track in report.tracks] == [0, 1, 2, 3, 4]
+    assert [track.decision for track in report.tracks[3:]] == ["keep", "hide"]
+    assert {track.origin for track in report.tracks[3:]} == {Origin.MANUAL}
+    assert report.rerender is not None
+    assert (report.rerender.decisions, report.rerender.added) == ({3: "keep"}, (3, 4))
+
+
 def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:
     older = cloud.write_request(first.job, {0: "hide"})
     newer = cloud.write_request(first.job, {1: "keep"})
@@ -195,7 +209,7 @@ def test_rerender_does_not_replace_result_of_newer_upload(cloud: Cloud, first: P
     assert cloud.published(job).superseded
     assert cloud.hidden() == [False, True, True]
     with pytest.raises(PermanentError, match="of another upload, by job abab") as raised:
-        rerender_request.request_rerender(first.job, {1: "keep"})
+        rerender_request.request_rerender(first.job, Edits(decisions={1: "keep"}))
     assert raised.value.code == "result-changed"
 
 
@@ -246,6 +260,16 @@ def test_forget_applies_to_rerendered_results(cloud: Cloud, first: Planned) -> N
     assert cloud.hidden() == [False, True, False]
     assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     assert cloud.hidden() == [True, True, False]
+    for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
+        for name in cloud.buckets.names(bucket):
+            assert b"Eileen" not in cloud.buckets.get(bucket, name)
+
+
+def test_forget_removes_a_name_that_a_person_gave(cloud: Cloud, first: Planned) -> None:
+    cloud.run(cloud.write_request(first.job, Edits(decisions={1: "keep"}, people={0: None, 1: "Eileen"})))
+    assert [track.person for track in cloud.report().tracks] == [None, "Eileen", None]
+    assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert cloud.hidden() == [False, True, True]
     for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
         for name in cloud.buckets.names(bucket):
             assert b"Eileen" not in cloud.buckets.get(bucket, name)
@@ -320,7 +344,7 @@ def test_erased_rerender_publishes_nothing(cloud: Cloud, first: Planned) -> None
 def test_unpublished_video_cannot_be_rerendered(cloud: Cloud, planned: Planned) -> None:
     for job, code in ((planned.job, "not-published"), ("ab" * 10, "no-job"), ("../x", "no-job")):
         with pytest.raises(PermanentError) as raised:
-            rerender_request.request_rerender(job, {1: "keep"})
+            rerender_request.request_rerender(job, Edits(decisions={1: "keep"}))
         assert raised.value.code == code
     assert cloud.buckets.names(cloud.buckets.intake) == [VIDEO]
 
@@ -334,6 +358,6 @@ def test_job_with_only_its_result_left_can_be_rerendered(cloud: Cloud, first: Pl
 
 @pytest.mark.parametrize("decisions", [{}, {1: "blur"}, {-1: "keep"}])
 def test_invalid_decisions_are_refused(decisions: dict[int, object], cloud: Cloud, first: Planned) -> None:
-    with pytest.raises(PermanentError, match="Say for each track") as raised:
-        rerender_request.request_rerender(first.job, decisions)  # type: ignore[arg-type]  # invalid on purpose
+    with pytest.raises(PermanentError, match=r"Say for each track|changes nothing") as raised:
+        rerender_request.request_rerender(first.job, Edits(decisions=decisions))  # type: ignore[arg-type]  # invalid on purpose
     assert raised.value.code == "bad-decisions"

@@ -1,7 +1,7 @@
 """Faults of re-renders: missing sources and reports, invalid requests, crashes."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
-from defacer.report.tracks import Decision
+from defacer.report.edits import Edits
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.rendering import EILEEN, Cloud
@@ -94,7 +94,7 @@ def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, f
         cloud, request, stage, "source-gone", "walk.mp4 ", "deleted or replaced", "Upload the video"
     )
     with pytest.raises(PermanentError, match="was deleted or replaced") as raised:
-        rerender_request.request_rerender(first.job, {0: "hide"})
+        rerender_request.request_rerender(first.job, Edits(decisions={0: "hide"}))
     assert raised.value.code == "source-gone"
 
 
@@ -133,9 +133,9 @@ def test_person_forgotten_while_rerender_is_planned_is_hidden(cloud: Cloud, firs
     """The planning has read the pictures, and `forget` can't find a job without a manifest."""
     request = cloud.write_request(first.job, {1: "keep"})
 
-    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
+    def slow(faces: bytes, edits: Edits, known: Collection[str]) -> EditedFaces:
         assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
-        return IngestEngine().edit_faces(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, edits, known)
 
     planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.failed(job_of(request)).code == "target-gone"
@@ -160,10 +160,10 @@ def test_first_manifest_of_two_plannings_counts(cloud: Cloud, first: Planned) ->
     request = cloud.write_request(first.job, {1: "keep"})
     means = IngestEngine()
 
-    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
+    def overtaken(faces: bytes, edits: Edits, known: Collection[str]) -> EditedFaces:
         cloud.deliver(cloud.topics.segments_done, cloud.merge)
         planning.plan_rerender_job(request, means)
-        return IngestEngine().edit_faces(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, edits, known)
 
     planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.deliver(cloud.topics.segments, cloud.worker)
@@ -179,14 +179,14 @@ def test_slower_planning_uses_the_report_of_the_manifest(cloud: Cloud, first: Pl
     """The faster planning began after Eileen was forgotten, and died before it wrote the faces."""
     request = cloud.write_request(first.job, {1: "keep"})
 
-    def overtaken(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
+    def overtaken(faces: bytes, edits: Edits, known: Collection[str]) -> EditedFaces:
         if "Eileen" in known:
             assert privacy(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
             planning.plan_rerender_job(request, IngestEngine())
             work = cloud.buckets.client.bucket(cloud.buckets.work)
             work.blob(object_names.faces(job_of(request))).delete()
             cloud.new_messages(cloud.topics.segments)  # it died before it published its tasks
-        return IngestEngine().edit_faces(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, edits, known)
 
     planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=overtaken))
     cloud.deliver(cloud.topics.segments, cloud.worker)
@@ -209,7 +209,7 @@ def put(cloud: Cloud, data: bytes, name: str) -> ObjectRef:
 
 
 def test_invalid_request_fails_its_job(cloud: Cloud, first: Planned) -> None:
-    no_source = b'{"version": 1, "decisions": {"1": "keep"}}'
+    no_source = b'{"version": 2, "edits": {"decisions": {"1": "keep"}}}'
     for data in (b"", b"{}", b"\xff", no_source, b" " * (rerender_request.MAX_BYTES + 1)):
         request = put(cloud, data, object_names.rerender_request(first.manifest.source))
         cloud.run(request)
@@ -227,7 +227,9 @@ def test_request_for_another_upload_than_its_name_is_refused(cloud: Cloud, first
         object_names.rerender_request(in_output): in_output,
         name: source.model_copy(update={"name": "channels/street/walk.report.jsonl"}),
     }.items():
-        document = RerenderRequest(source=given, decisions={1: "keep"}).model_dump_json().encode()
+        document = (
+            RerenderRequest(source=given, edits=Edits(decisions={1: "keep"})).model_dump_json().encode()
+        )
         request = put(cloud, document, named)
         cloud.run(request)
         assert cloud.failed(job_of(request)).code == "bad-request"
@@ -236,7 +238,11 @@ def test_request_for_another_upload_than_its_name_is_refused(cloud: Cloud, first
 
 def test_request_in_another_bucket_is_ignored(cloud: Cloud, first: Planned) -> None:
     name = object_names.rerender_request(first.manifest.source)
-    request = RerenderRequest(source=first.manifest.source, decisions={1: "keep"}).model_dump_json().encode()
+    request = (
+        RerenderRequest(source=first.manifest.source, edits=Edits(decisions={1: "keep"}))
+        .model_dump_json()
+        .encode()
+    )
     before = cloud.buckets.names(cloud.buckets.work)
     assert cloud.ingest(upload_push(cloud.buckets.put(cloud.buckets.output, name, request))) == 200
     assert cloud.buckets.names(cloud.buckets.work) == before
@@ -283,9 +289,9 @@ def test_planning_without_its_report_fails_the_rerender(cloud: Cloud, first: Pla
 def test_rerender_that_fails_while_planned_leaves_nothing(cloud: Cloud, first: Planned) -> None:
     request = cloud.write_request(first.job, {0: "hide"})
 
-    def slow(faces: bytes, decisions: Mapping[int, Decision], known: Collection[str]) -> EditedFaces:
+    def slow(faces: bytes, edits: Edits, known: Collection[str]) -> EditedFaces:
         failure.fail_job(job_of(request), "ingest", PermanentError("exhausted", "it took too long"), request)
-        return IngestEngine().edit_faces(faces, decisions, known)
+        return IngestEngine().edit_faces(faces, edits, known)
 
     planning.plan_rerender_job(request, with_operations(IngestEngine(), edit_faces=slow))
     assert cloud.steps() == set()
@@ -509,6 +515,6 @@ def test_query_for_pending_decisions_writes_nothing(cloud: Cloud, first: Planned
     )
     cloud.buckets.put(cloud.buckets.work, object_names.failed(job), failed.model_dump_json().encode())
     before = len(cloud.topics.events())
-    assert rerender_request.pending(first.manifest.source) == {}
+    assert rerender_request.pending(first.manifest.source) == Edits()
     assert len(cloud.topics.events()) == before
     assert cloud.buckets.blob(cloud.buckets.work, object_names.failed(job)).metadata is None

@@ -6,7 +6,7 @@ engine reads and writes through the pipeline, as the real one does, so it can be
 
 import json
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,8 +32,9 @@ from defacer.pipeline.media_engine import (
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.edits import Edits
 from defacer.report.faces import Faces
-from defacer.report.tracks import Decision, Reason, TrackRecord
+from defacer.report.tracks import Reason, TrackRecord
 
 SEGMENT_SECONDS = 2  # so that it can be split once
 FRAMES_PER_SEGMENT = 4
@@ -82,9 +83,7 @@ class StandInEngine(MediaEngine):
     def require_replacement(self, picture: ObjectRef) -> None:
         """Accept every picture."""
 
-    def edit_faces(
-        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
-    ) -> EditedFaces:
+    def edit_faces(self, faces: bytes, edits: Edits, people: Collection[str]) -> EditedFaces:
         return EditedFaces(faces, (), ())
 
     def detect(self, step: StepInput) -> bytes:

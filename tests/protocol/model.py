@@ -27,6 +27,7 @@ from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.edits import Edits
 from defacer.worker.detect_step import detect_and_announce
 from defacer.worker.redact_step import redact_and_announce
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
@@ -194,7 +195,7 @@ class InterleavingRun:
         """Request a re-render of the newest upload. Nothing happens if that upload is not published."""
         video = max((upload for upload in self.uploads if upload.of is None), key=lambda upload: upload.age)
         with self.world.as_a_user(), suppress(PermanentError):
-            rerender_request.request_rerender(video.job, {len(self.uploads): "keep"})
+            rerender_request.request_rerender(video.job, Edits(decisions={len(self.uploads): "keep"}))
             name = object_names.RerenderName("street", video.job).object_name
             self.add_upload(Upload(name, self.storage.get(INTAKE, name).generation, video.clip, video))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from defacer.pipeline import settings
 from defacer.pipeline.documents.job_records import JobEvent, JobEventData
-from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.manifest import Policy, RerenderRecord
 from defacer.pipeline.documents.report import ReportHead, ResultCheck
 from defacer.report.tracks import FacesHead, TargetWarning, TrackRecord
 from tests.reference.command_help import command_reference
@@ -34,7 +34,10 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "Policy": partial(field_table, Policy, with_default=True),
     **{
         record.__name__: partial(field_table, record)
-        for record in (JobEvent, JobEventData, ReportHead, ResultCheck, FacesHead, TargetWarning, TrackRecord)
+        for record in (
+            *(JobEvent, JobEventData, ReportHead, RerenderRecord),
+            *(ResultCheck, FacesHead, TargetWarning, TrackRecord),
+        )
     },
     "codes of warnings": advice_table,
     "error codes": error_code_table,

@@ -11,6 +11,7 @@ from defacer.pipeline.documents.manifest import Policy, RerenderRequest
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
+from defacer.report.edits import Edits
 from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.uploading import Upload, check_upload
@@ -36,7 +37,7 @@ def test_policy_and_request_with_a_mark_are_read(environment: Environment) -> No
     environment(intake_bucket="intake")
     assert parse_policy(MARK + b'{"mode": "solid"}', "it") == Policy(mode="solid")
     source = ObjectRef(bucket="intake", name="channels/street/videos/walk.mp4", generation=1)
-    request = RerenderRequest(source=source, decisions={1: "keep"})
+    request = RerenderRequest(source=source, edits=Edits(decisions={1: "keep"}))
     data = MARK + request.model_dump_json().encode()
     assert parse_document(RerenderRequest, data) == request
     name = object_names.rerender_request(source)

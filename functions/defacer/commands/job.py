@@ -23,7 +23,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
 from defacer.program import program
-from defacer.report.tracks import Decision
+from defacer.report.edits import Edits
 
 STATUS_EXAMPLES = """\
 defacer job status --emulator                      list the jobs of the emulator on this machine
@@ -111,8 +111,8 @@ def rerender(  # noqa: PLR0913 - each argument is an option
     with use_deployment(emulator, folder, project) as deployment:
         report = rerender_request.report_of(job)
         if keep or hide:
-            decisions: dict[int, Decision] = {**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")}
-            started = StartedJob(rerender_request.request_rerender(job, decisions), report.source.name)
+            edits = Edits(decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")})
+            started = StartedJob(rerender_request.request_rerender(job, edits), report.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
         elif json_output:
             print(json.dumps({"job": report.job, "tracks": tracks_as_json(report)}))

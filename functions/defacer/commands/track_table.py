@@ -76,6 +76,10 @@ def tracks_as_json(report: Tracked) -> list[dict[str, Any]]:
             "distance": track.distance,
             "strangers_per_10000": track.strangers_per_10000,
             "group": track.group,
+            "origin": track.origin,
+            "unconfirmed_seconds": [
+                [round(float(pts * base), 3) for pts in span] for span in track.unconfirmed
+            ],
             "box": [round(side) for side in track.detections[0].box],
         }
         for track in report.tracks

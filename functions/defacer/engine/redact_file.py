@@ -1,4 +1,4 @@
-"""Redact files on this machine, or render one again with other decisions: the Python API and `defacer run`."""
+"""Redact files on this machine, or render one again after edits: the Python API and `defacer run`."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ from defacer.engine.recognition.target_files import find_people
 from defacer.engine.rendering.render_file import REDACTING, StageCallback, render_video
 from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
-from defacer.engine.tracking.report_edit import with_decisions
+from defacer.engine.tracking.report_edit import with_edits
+from defacer.report.edits import Edits
 from defacer.report.faces import Faces
-from defacer.report.tracks import Decision
 
 DETECTING = "detecting faces"
 
@@ -99,13 +99,14 @@ def redact(
     return redactor.redact(source, result, progress)
 
 
-def render(
+def render(  # noqa: PLR0913 - the options of a public function, each by its name
     video: str | PathLike[str],
     report: Report | str | PathLike[str],
     out: str | PathLike[str],
     *,
     keep: Collection[int] = (),
     hide: Collection[int] = (),
+    edits: Edits | None = None,
     options: Options | None = None,
     replacement: str | PathLike[str] | None = None,
     force: bool = False,
@@ -113,8 +114,9 @@ def render(
 ) -> Report:
     """Write a video again with other decisions, and return the new report. The detector does not run again.
 
-    `report` is the video's report or its file. `keep` and `hide` are numbers of tracks in it. `options` replace its
-    options. The other arguments are as in `redact`. Raises EngineError, also for the report of another video.
+    `report` is the video's report or its file. `keep` and `hide` are numbers of tracks in it. `edits` are further
+    changes (`defacer.report.edits`). `options` replace those of the report. The other arguments are as in `redact`.
+    Raises EngineError, also for the report of another video.
     """
     report = report if isinstance(report, Report) else Report.read(report)
     source, result, options = Path(video), Path(out), options or report.options
@@ -125,8 +127,9 @@ def render(
     check_options(options, has_replacement=cover is not None)
     if fingerprint_of(_path_of(source)) != report.fingerprint:
         raise CheckError(f"{source} is not the video that the report is about. Name the original video.")
-    decisions: dict[int, Decision] = {**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")}
-    faces = Faces.from_bytes(with_decisions(report.faces.to_bytes(), decisions, None).document)
+    decided = Edits(decisions={**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")})
+    edits = decided if edits is None else edits.merge(decided)
+    faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
     picture = None if cover is None else cover.read_bytes()
     return _render(source, faces, options, picture, result, progress, force=force)
 

@@ -1,6 +1,6 @@
-"""The engine of ingest: headers, pictures and decisions. It imports the models' back end when it embeds a target."""
+"""The engine of ingest: headers, pictures and edits. It imports the models' back end when it embeds a target."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media import reader
@@ -15,7 +15,7 @@ from defacer.pipeline.media_engine import EditedFaces, MediaEngine, TargetGaller
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.report.tracks import Decision
+from defacer.report.edits import Edits
 
 
 class IngestEngine(MediaEngine):
@@ -46,12 +46,10 @@ class IngestEngine(MediaEngine):
                 ErrorCode.BAD_REPLACEMENT, f"{error} Upload the picture that shall cover faces."
             ) from error
 
-    def edit_faces(
-        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
-    ) -> EditedFaces:
+    def edit_faces(self, faces: bytes, edits: Edits, people: Collection[str]) -> EditedFaces:
         """Edit the document line by line, so that a long video's tracks are never in memory together."""
         try:
-            edited = report_edit.with_decisions(faces, decisions, people)
+            edited = report_edit.with_edits(faces, edits, people)
         except EngineError as error:
             raise PermanentError(ErrorCode.BAD_DECISIONS, str(error)) from error
-        return EditedFaces(edited.document, edited.people, edited.unconsented_tracks)
+        return EditedFaces(edited.document, edited.people, edited.unconsented_tracks, edited.added)

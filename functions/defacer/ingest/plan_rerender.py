@@ -1,10 +1,9 @@
 """Plan the job of a re-render request from the published report.
 
-The job starts with the step "redact". Its faces are those of the report with the request's decisions. It needs neither
+The job starts with the step "redact". Its faces are those of the report with the request's edits. It needs neither
 a gallery nor segment detections, so it has no embeddings.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from defacer.ingest import plan_job
@@ -19,9 +18,9 @@ from defacer.pipeline.lifecycle import failure, job_state, rerender_request
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.edits import Edits
 from defacer.report.faces import dump_head
 from defacer.report.json_lines import join_report
-from defacer.report.tracks import Decision
 
 
 class _Draft(NamedTuple):
@@ -79,7 +78,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         raise RetryableError("the report was replaced in this moment") from error
     if head.source != source:
         raise _not_a_report(report)
-    edited = _edit_faces(source, faces, request.decisions, engine)
+    edited = _edit_faces(source, faces, request.edits, engine)
     policy = head.policy
     image = find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
@@ -100,7 +99,8 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         segments=plan_job.cut_segments(header),
         rerender=Rerender(
             of=head.job,
-            decisions=request.decisions,
+            edits=request.edits,
+            added=edited.added,
             request=ref,
             report=report,
             fingerprint=head.fingerprint,
@@ -118,7 +118,7 @@ def _read(ref: ObjectRef) -> RerenderRequest:
             ErrorCode.BAD_REQUEST,
             f"The re-render request has {blob.size} bytes, at most "
             f"{rerender_request.MAX_BYTES} are allowed. "
-            "Ask for fewer decisions at once.",
+            "Ask for fewer changes at once.",
         )
     try:
         data = objects.read(ref)
@@ -148,10 +148,8 @@ def _not_a_report(report: ObjectRef) -> PermanentError:
     )
 
 
-def _edit_faces(
-    source: ObjectRef, faces: bytes, decisions: Mapping[int, Decision], engine: MediaEngine
-) -> EditedFaces:
-    """Apply the decisions to the faces of the report. Raises PermanentError for a track that does not exist.
+def _edit_faces(source: ObjectRef, faces: bytes, edits: Edits, engine: MediaEngine) -> EditedFaces:
+    """Apply the edits to the faces of the report. Raises PermanentError for edits that do not fit it.
 
     A person who is kept by name needs a target picture. Without one, the person might have withdrawn their consent.
     """
@@ -159,7 +157,7 @@ def _edit_faces(
     channel = object_names.channel_of_input(source.name) or ""
     known = {picture.person for picture in list_targets(source.bucket, channel)}
     try:
-        edited = engine.edit_faces(faces, decisions, known)
+        edited = engine.edit_faces(faces, edits, known)
     except PermanentError as error:
         raise PermanentError(error.code, f"{name} can't be re-rendered: {error}") from error
     if edited.unconsented_tracks:
@@ -173,7 +171,7 @@ def _edit_faces(
 
 
 def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
-    """Apply the decisions of the manifest to the report that it names, as the planning that wrote it did."""
+    """Apply the edits of the manifest to the report that it names, as the planning that wrote it did."""
     planned = manifest.rerender
     if planned is None:
         raise PermanentError(ErrorCode.BAD_OBJECT, "The plan of this job can't be used. Ask for it again.")
@@ -185,7 +183,7 @@ def _edit_as_planned(manifest: Manifest, engine: MediaEngine) -> EditedFaces:
             f"{object_names.owner_name(manifest.source.name)} was not re-rendered: its report was deleted or "
             "replaced during the planning. Ask for it again.",
         ) from error
-    return _edit_faces(manifest.source, faces, planned.decisions, engine)
+    return _edit_faces(manifest.source, faces, planned.edits, engine)
 
 
 def _write_faces(job: str, edited: EditedFaces) -> ObjectRef:

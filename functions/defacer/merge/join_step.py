@@ -15,7 +15,7 @@ from typing import NamedTuple
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Verdict
-from defacer.pipeline.documents.manifest import Manifest, RerenderRecord
+from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import ReportedSegment, ReportHead, ResultCheck
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
 from defacer.pipeline.error_codes import ErrorCode
@@ -245,12 +245,7 @@ def _report_head(
         segments=tuple(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),
-        rerender=_rerender_record(manifest),
+        rerender=manifest.rerender.to_record() if manifest.rerender else None,
         checked=_sum_checks(reports, tuple(track.id for track in found)),
         faces=faces,
     )
-
-
-def _rerender_record(manifest: Manifest) -> RerenderRecord | None:
-    rerender = manifest.rerender
-    return None if rerender is None else RerenderRecord(of=rerender.of, decisions=rerender.decisions)

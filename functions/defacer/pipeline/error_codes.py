@@ -55,7 +55,7 @@ class ErrorCode(StrEnum):
     BAD_REQUEST = "bad-request"
     """A request for a re-render can't be read. | Request the re-render again."""
     BAD_DECISIONS = "bad-decisions"
-    """A request for a re-render names a track that does not exist, or too many tracks. | Correct the track numbers."""
+    """The edits of a request for a re-render do not fit the report, or are too many. | Correct the edits."""
     REQUEST_GONE = "request-gone"
     """A request for a re-render was deleted or replaced before it was read. |
     Wait for the later request, or send the request again."""

@@ -5,7 +5,7 @@ operations of that function with the real engine. The model check implements all
 """
 
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
 from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
-from defacer.report.tracks import Decision
+from defacer.report.edits import Edits
 
 RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
 
@@ -48,14 +48,16 @@ class TargetGallery:
 
 @dataclass(frozen=True)
 class EditedFaces:
-    """The faces of a report with other decisions, as `faces.jsonl` stores them.
+    """The faces of a report after edits, as `faces.jsonl` stores them.
 
     `people` are the names in the document. `unconsented_tracks` are kept although their person is not a target now.
+    `added` are the ids of the added tracks.
     """
 
     document: bytes = field(repr=False)
     people: tuple[str, ...]
     unconsented_tracks: tuple[int, ...]
+    added: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,10 @@ class MediaEngine:
         """Raise PermanentError unless the replacement picture can be used."""
         raise NotImplementedError
 
-    def edit_faces(
-        self, faces: bytes, decisions: Mapping[int, Decision], people: Collection[str]
-    ) -> EditedFaces:
-        """Apply decisions to the faces of a report. Only tracks of `people` can be kept by name.
+    def edit_faces(self, faces: bytes, edits: Edits, people: Collection[str]) -> EditedFaces:
+        """Apply edits to the faces of a report. Only tracks of `people` can be kept by name.
 
-        Raises PermanentError for a track that does not exist; its message is the end of a sentence.
+        Raises PermanentError for edits that do not fit the report; its message is the end of a sentence.
         """
         raise NotImplementedError
 

@@ -17,6 +17,7 @@ REASON_TEXT = {
     Reason.UNLIKE_TARGET: "does not look like the target, in the place of a kept face",
     Reason.NOT_ENOUGH_SEEN: "too few views until now",
     Reason.FOUND_BY_VERIFICATION: "found by the check of the result",
+    Reason.FOUND_BY_SEARCH: "found by looking again, and hidden until you keep it",
     Reason.MANUAL: "manual decision",
     Reason.CONSENT_WITHDRAWN: "consent was withdrawn",
 }

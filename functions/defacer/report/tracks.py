@@ -12,7 +12,7 @@ from pydantic import ConfigDict, StringConstraints
 
 from defacer.report.compact_boxes import StoredBoxes
 
-VERSION: Final = 6
+VERSION: Final = 7
 # Seconds for one unit of a presentation time, such as "1/90000". It is never zero.
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 Decision = Literal["keep", "hide"]
@@ -35,7 +35,18 @@ class Reason(StrEnum):
     NOT_ENOUGH_SEEN = "not_enough_seen"
     FOUND_BY_VERIFICATION = "found_by_verification"
     MANUAL = "manual"
+    FOUND_BY_SEARCH = "found_by_search"
     CONSENT_WITHDRAWN = "consent_withdrawn"
+
+
+class Origin(StrEnum):
+    """Where a track comes from. README.md explains each."""
+
+    DETECTOR = "detector"
+    VERIFICATION = "verification"
+    MANUAL = "manual"
+    SEARCH = "search"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,22 @@ class TrackRecord:
     group: int = field(default=0, kw_only=True)
     """The number of the person group: all tracks of the video that show one person, as far as they are alike. The
     tracks that are kept for one target are one group."""
+    origin: Origin = field(default=Origin.DETECTOR, kw_only=True)
+    """Where the track comes from: one of the origins below."""
+    unconfirmed: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
+    """Spans of a drawn mask (first and last time) where nothing confirmed its place. Check them."""
     detections: StoredBoxes
-    """The time (`pts`) and the box (`box`) in each sampled frame."""
+    """The time (`pts`) and the box (`box`) in each sampled frame. For `manual`, at each corrected moment."""
+
+    @property
+    def is_manual_mask(self) -> bool:
+        """Whether it is a box that a person drew. If it is kept, the person removed it."""
+        return self.origin == Origin.MANUAL
+
+    @property
+    def is_kept_face(self) -> bool:
+        """Whether it is a face that stays visible."""
+        return self.decision == "keep" and not self.is_manual_mask
 
 
 @dataclass(frozen=True)
@@ -97,7 +122,7 @@ class FacesHead:
 
     __pydantic_config__ = STRICT
 
-    version: Literal[6] = field(default=VERSION, kw_only=True)
+    version: Literal[7] = field(default=VERSION, kw_only=True)
     """The version of the format. A reader refuses any other version."""
     detector: str
     """The detector: its name and weights."""
@@ -119,5 +144,9 @@ class FacesHead:
     """The number of frames of each segment of a job. Empty for the command line."""
     warnings: tuple[TargetWarning, ...] = field(default=(), kw_only=True)
     """Problems with the targets. A manual decision removes them."""
+    start: int | None = field(default=None, kw_only=True)
+    """The time of the first frame."""
+    end: int | None = field(default=None, kw_only=True)
+    """The time of the last frame."""
     cuts: tuple[int, ...]
     """The times of the first frames after a cut."""

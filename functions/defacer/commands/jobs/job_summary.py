@@ -1,11 +1,13 @@
 """Summarize the result of a job, as lines and as JSON."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from defacer.commands.common.result_files import report_beside
 from defacer.commands.track_table import result_as_json
+from defacer.pipeline.documents.manifest import RerenderRecord
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import pluralize, printable
@@ -38,9 +40,8 @@ def summarize(report: JobReport, rerender: str) -> str:
         f"hidden: {pluralize(hidden, 'track')} (a track is one face, followed without a gap)",
     ]
     if report.rerender is not None:
-        changed = report.rerender.decisions.items()
-        decisions = ", ".join(f"{decision} track {track}" for track, decision in sorted(changed))
-        lines.append(f"manual decisions, based on the result of job {report.rerender.of}: {decisions}")
+        changes = ", ".join(_describe_changes(report.rerender))
+        lines.append(f"manual changes, based on the result of job {report.rerender.of}: {changes}")
     if report.checked is None:
         lines.append(CHECK_OFF)
     else:
@@ -55,3 +56,16 @@ def summarize(report: JobReport, rerender: str) -> str:
         if warning.track is not None:
             lines.append(f"         Or decide manually: {rerender} --keep {warning.track}")
     return "\n".join(lines)
+
+
+def _describe_changes(rerender: RerenderRecord) -> Iterator[str]:
+    for track, decision in sorted(rerender.decisions.items()):
+        yield f"{decision} track {track}"
+    for verb, tracks in (
+        ("add", rerender.added),
+        ("move", rerender.moved),
+        ("group", rerender.groups),
+        ("name", rerender.named),
+    ):
+        for track in sorted(tracks):
+            yield f"{verb} track {track}"

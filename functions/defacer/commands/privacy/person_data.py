@@ -1,6 +1,7 @@
 """Find the data of a person of a channel in the three buckets. `forget.py` deletes it."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from google.cloud.storage import Blob
@@ -11,7 +12,7 @@ from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import job_state, verdict
+from defacer.pipeline.lifecycle import job_state, rerender_request, verdict
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import is_same_name
@@ -40,7 +41,8 @@ class PersonData:
 
     - `pictures`: all versions of the target pictures
     - `running_jobs`: jobs that will keep the person
-    - `orphaned_objects`: segments of ended jobs, and older versions of reports that name the person
+    - `orphaned_objects`: segments of ended jobs, and re-render requests and older versions of reports that name the
+      person
     - `documents_naming_person`: documents that stay, each with its text without the name
     - `visible_in`: published results that show the person
     - `old_versions`: versions of these results in a versioned bucket, each job's report last
@@ -60,12 +62,13 @@ class PersonData:
 
 def find_person_data(channel: str, person: str) -> PersonData:
     """Return the data of a person in the three buckets."""
+    requests = tuple(_requests_naming(channel, person))
     work, published = _of_jobs(channel, person), _published(channel, person)
     return replace(
         published,
         pictures=pictures(channel, person),
         running_jobs=work.running_jobs,
-        orphaned_objects=(*work.orphaned_objects, *published.orphaned_objects),
+        orphaned_objects=(*requests, *work.orphaned_objects, *published.orphaned_objects),
         documents_naming_person=(*work.documents_naming_person, *published.documents_naming_person),
         unreadable_jobs=work.unreadable_jobs,
     )
@@ -75,6 +78,16 @@ def pictures(channel: str, person: str) -> tuple[ObjectRef, ...]:
     """Return all versions of all objects in the person's folder of target pictures."""
     blobs = objects.list_versions(settings().intake_bucket, object_names.targets_prefix(channel))
     return tuple(objects.reference(blob) for blob in blobs if object_names.is_of_person(blob.name, person))
+
+
+def _requests_naming(channel: str, person: str) -> Iterator[ObjectRef]:
+    """Yield the re-render requests that name the person. A changed request would start another job."""
+    for blob in objects.list_versions(settings().intake_bucket, object_names.rerender_prefix(channel)):
+        ref = objects.reference(blob)
+        with suppress(PermanentError):
+            edits = rerender_request.parse_request(objects.read(ref), ref).edits
+            if _any_is(filter(None, edits.people.values()), person):
+                yield ref
 
 
 def _of_jobs(channel: str, person: str) -> PersonData:
@@ -112,7 +125,7 @@ def _of_job(job: str, channel: str, person: str) -> PersonData:
     is_published, has_failed = object_names.published(job) in there, object_names.failed(job) in there
     named = [] if is_published else list(_failures_naming(job, channel, person))
     orphaned: list[ObjectRef] = []
-    if found is not None and _any_is(found.document.targets, person):
+    if found is not None and _any_is(found.document.named_people, person):
         if not is_published and not has_failed:
             return PersonData(running_jobs=(job,), documents_naming_person=_dump(named))
         # The policy can keep these intermediates. They name or show the person, and the manifest leads to them.
@@ -156,7 +169,12 @@ def _manifest_without(manifest: Manifest, person: str) -> Manifest:
     """Return a manifest without the person, whose intermediates are not kept: a late worker can show the person."""
     targets = tuple(target for target in manifest.targets if not is_same_name(target, person))
     policy = manifest.policy.model_copy(update={"keep_intermediates": False})
-    return manifest.model_copy(update={"targets": targets, "policy": policy})
+    rerender = manifest.rerender
+    if rerender is not None:
+        edits = rerender.edits
+        names = {track: name for track, name in edits.people.items() if not is_same_name(name or "", person)}
+        rerender = rerender.model_copy(update={"edits": replace(edits, people=names)})
+    return manifest.model_copy(update={"targets": targets, "policy": policy, "rerender": rerender})
 
 
 def _published(channel: str, person: str) -> PersonData:

@@ -43,6 +43,8 @@ def link_faces(
     first: SegmentDetections | None = None
     tracker: Tracker | None = None
     frames, sampled_frames = 0, 0
+    start: int | None = None
+    end: int | None = None
     shots: list[int] = []
     for part in segments:
         progress()
@@ -56,6 +58,7 @@ def link_faces(
             first = part
         for sample in part.samples:
             tracker.add_sample(sample)
+            start, end = sample.pts if start is None else start, sample.pts
         shots += [sample.pts for sample in part.samples if sample.starts_shot]
         tracker.compact()
         frames += part.frames
@@ -77,6 +80,8 @@ def link_faces(
         time_base=f"{first.time_base.numerator}/{first.time_base.denominator}",
         frames=frames,
         sampled_frames=sampled_frames,
+        start=start,
+        end=end,
         cuts=tuple(shots),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(

@@ -1,74 +1,186 @@
-"""Change decisions in a document of faces, one track at a time, because a long video's tracks fill the memory."""
+"""Apply a person's edits to a document of faces, one track at a time, because a long video's tracks fill the memory."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from defacer.engine.errors import EngineError
+from defacer.engine.tracking.box_checks import covers_all, require_boxes_in_video
 from defacer.engine.tracking.face_report import require_known_recognizer
 from defacer.plurals import pluralize
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import dump_head, load_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
-from defacer.report.tracks import Decision, Reason, TrackRecord
+from defacer.report.tracks import FacesHead, Origin, Reason, TrackRecord
+
+NO_TRACK = -1  # no edit has this number
 
 
 @dataclass(frozen=True)
 class EditedReport:
-    """A document of faces with other decisions.
+    """A document of faces after edits.
 
-    `people` are named in it. `unconsented_tracks` are kept tracks of people who are not allowed to be kept.
+    `people` are named in it. `unconsented_tracks` are kept tracks of people who are not allowed to be kept. `added` are
+    the ids of the added tracks.
     """
 
     document: bytes = field(repr=False)
     people: tuple[str, ...]
     unconsented_tracks: tuple[int, ...]
+    added: tuple[int, ...] = ()
 
 
-def with_decisions(
-    document: bytes, decisions: Mapping[int, Decision], known: Collection[str] | None
-) -> EditedReport:
-    """Return the document with these decisions for these tracks. All other tracks stay as they are.
+def with_edits(document: bytes, edits: Edits, known: Collection[str] | None) -> EditedReport:
+    """Return the document after the edits. All other tracks stay as they are.
 
-    Only the people in `known` can be kept by their names (None: everyone), and a hidden track loses any other name.
-    Raises EngineError for a track that does not exist, and for any other document.
+    Only the people in `known` can be kept by their names (None: everyone), and a hidden track loses any other name. An
+    added track that the document has already is not added again. Raises EngineError for any other document, and for
+    edits that do not fit it: unknown tracks, boxes outside the video, masks that shrink without permission, and person
+    groups with two tracks in one frame.
     """
-    people, unconsented, missing = set[str](), [], set(decisions)
-
-    def edited(lines: Iterator[bytes]) -> Iterator[bytes]:
-        for line in lines:
-            before = load_track(line)
-            missing.discard(before.id)
-            track, is_consented = _decide(before, decisions.get(before.id), known)
-            if not is_consented:
-                unconsented.append(track.id)
-            if track.person is not None:
-                people.add(track.person)
-            yield line if track == before else dump_track(track)
-
     try:
         head_line, lines = split_report(document)
         head = load_head(head_line)
         require_known_recognizer(head.recognizer)
-        if decisions:  # a manual decision ends the warnings
+        if edits.decisions:  # a manual decision ends the warnings
             head = replace(head, warnings=())
-        made = join_report(dump_head(head), edited(lines))
+        editor = _Editor(head, edits, known)
+        made = join_report(dump_head(head), editor.edit_lines(lines))
     except ReportError as error:
         raise EngineError(str(error)) from error
-    if missing:
-        raise EngineError(_missing_tracks(missing, made.count(b"\n") - 2))
-    return EditedReport(made, tuple(sorted(people)), tuple(unconsented))
+    if editor.missing:
+        raise EngineError(_missing_tracks(editor.missing, made.count(b"\n") - 2))
+    return EditedReport(made, tuple(sorted(editor.people)), tuple(editor.unconsented), tuple(editor.added))
 
 
-def _decide(
-    track: TrackRecord, decision: Decision | None, known: Collection[str] | None
-) -> tuple[TrackRecord, bool]:
-    """Return the track after a decision (None: as it is), and whether it is allowed to be as it is then."""
-    if known is not None and track.reason == Reason.CONSENT_WITHDRAWN and decision == "keep":
-        return track, False
-    if decision is not None:
-        track = replace(track, decision=decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None)
-    if known is None or track.person is None or track.person in known:
-        return track, True
-    return (track, False) if track.decision == "keep" else (replace(track, person=None), True)
+class _Editor:
+    """Applies edits to tracks in their order, and collects facts about the edited tracks."""
+
+    def __init__(self, head: FacesHead, edits: Edits, known: Collection[str] | None):
+        self._head = head
+        self._edits = edits
+        self._known = known
+        self._groups = _GroupCheck(edits)
+        self.missing = edits.track_ids
+        self.people: set[str] = set()
+        self.unconsented: list[int] = []
+        self.added: list[int] = []
+
+    def edit_lines(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the lines of the edited tracks, and then those of the added ones."""
+        next_id, next_group, present = 0, 0, set[int]()
+        for line in lines:
+            before = load_track(line)
+            place = before.id - (self._edits.first_id or 0)
+            is_expected = self._edits.first_id is not None and 0 <= place < len(self._edits.added)
+            if is_expected and _is_same(self._edits.added[place], before):
+                present.add(place)
+                self.added.append(before.id)
+            # The check of a result can have found a face, whose track has the id that an added track should get.
+            is_other = is_expected and place not in present
+            track = self._edit(before, NO_TRACK if is_other else before.id)
+            next_id, next_group = max(next_id, track.id + 1), max(next_group, track.group + 1)
+            yield line if track == before else dump_track(track)
+        next_group = max(next_group, *(group + 1 for group in self._edits.groups.values()), 0)
+        first_id = next_id if self._edits.first_id is None else self._edits.first_id
+        for place, added in enumerate(self._edits.added):
+            if place not in present:
+                track = _record_of(added, next_id, next_group)
+                require_boxes_in_video(track.detections, self._head)
+                self.added.append(next_id)
+                track = self._edit(track, first_id + place)
+                next_id, next_group = next_id + 1, max(next_group, track.group + 1)
+                yield dump_track(track)
+
+    def _edit(self, track: TrackRecord, number: int) -> TrackRecord:
+        """Return the track after the edits to the track `number`."""
+        edits = self._edits
+        self.missing.discard(number)
+        if number in edits.moved:
+            track = self._move(track, number)
+        if number in edits.groups:
+            track = replace(track, group=edits.groups[number])
+        self._groups.add(track, is_edited=number in edits.groups)
+        if number in edits.people:
+            track = replace(track, person=edits.people[number])
+        decision = edits.decisions.get(number)
+        if self._known is not None and track.reason == Reason.CONSENT_WITHDRAWN and decision == "keep":
+            self.unconsented.append(track.id)
+            return self._finish(track)
+        if decision is not None:
+            track = replace(
+                track, decision=decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None
+            )
+        return self._finish(track)
+
+    def _move(self, track: TrackRecord, number: int) -> TrackRecord:
+        boxes = self._edits.moved[number]
+        require_boxes_in_video(boxes, self._head)
+        is_allowed = track.decision == "keep" or number in self._edits.uncovered
+        if not is_allowed and not covers_all(boxes, track.detections, self._head):
+            raise EngineError(
+                f"the new boxes of track {number} do not cover its old ones, and it is hidden. Allow this on purpose, "
+                "or make the boxes larger."
+            )
+        return replace(track, detections=boxes, start=boxes[0].pts, end=boxes[-1].pts, unconfirmed=())
+
+    def _finish(self, track: TrackRecord) -> TrackRecord:
+        """Record the person of a track. Return a hidden track without an unknown name."""
+        if track.person is None:
+            return track
+        if self._known is not None and track.person not in self._known:
+            if track.decision == "hide":
+                return replace(track, person=None)
+            self.unconsented.append(track.id)
+        self.people.add(track.person)
+        return track
+
+
+class _GroupCheck:
+    """Refuses to merge the person groups of two tracks that are in one sampled frame."""
+
+    def __init__(self, edits: Edits):
+        self._changed = frozenset(edits.groups.values())
+        self._edited: dict[int, dict[int, int]] = defaultdict(dict)  # by group and time: the track
+        self._others: dict[int, dict[int, int]] = defaultdict(dict)
+
+    def add(self, track: TrackRecord, *, is_edited: bool) -> None:
+        """Add a track with its final group. Raise EngineError if an edit joined it with a track that it met."""
+        if track.group not in self._changed:
+            return
+        edited, others = self._edited[track.group], self._others[track.group]
+        for sample in track.detections:
+            met = edited.get(sample.pts)
+            if met is None and is_edited:
+                met = others.get(sample.pts)
+            if met is not None:
+                raise EngineError(
+                    f"tracks {met} and {track.id} are seen in one frame. Tracks seen in one frame cannot be merged."
+                )
+        (edited if is_edited else others).update((sample.pts, track.id) for sample in track.detections)
+
+
+def _record_of(added: AddedTrack, number: int, group: int) -> TrackRecord:
+    is_undecided = added.origin == Origin.SEARCH and added.decision == "hide"
+    return TrackRecord(
+        id=number,
+        start=added.detections[0].pts,
+        end=added.detections[-1].pts,
+        decision=added.decision,
+        person=None,
+        reason=Reason.FOUND_BY_SEARCH if is_undecided else Reason.MANUAL,
+        distance=None,
+        margin=None,
+        continues=None,
+        detections=added.detections,
+        group=group if added.group is None else added.group,
+        origin=added.origin,
+        unconfirmed=added.unconfirmed,
+    )
+
+
+def _is_same(added: AddedTrack, track: TrackRecord) -> bool:
+    return (added.origin, added.detections) == (track.origin, track.detections)
 
 
 def _missing_tracks(missing: Collection[int], count: int) -> str:

@@ -37,7 +37,7 @@ from defacer.engine.verification.visible_faces import (
 )
 from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
 from defacer.report.faces import Faces
-from defacer.report.tracks import Reason, TrackRecord
+from defacer.report.tracks import Origin, Reason, TrackRecord
 
 # Slots begin between the frames that the first pass sampled, because faces that it missed can be there.
 PHASE_SECONDS = SLOT_SECONDS / 2
@@ -249,6 +249,7 @@ def hidden_tracks(found: Sequence[CompactBoxes], faces: Faces) -> tuple[TrackRec
             continues=None,
             detections=boxes,
             group=group + number,
+            origin=Origin.VERIFICATION,
         )
         for number, boxes in enumerate(found)
     )

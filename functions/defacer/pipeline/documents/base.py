@@ -19,12 +19,9 @@ from pydantic import (
 from pydantic_core import from_json
 
 from defacer.pipeline.errors import RetryableError
-from defacer.report.tracks import Decision
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 SubsegmentPath = Annotated[str, StringConstraints(pattern=r"^[01]*$", max_length=8)]
-# A person's decisions, by the ids of the tracks.
-Decisions = Annotated[dict[Annotated[int, Field(ge=0, lt=2**31)], Decision], Field(min_length=1)]
 
 
 def _as_times(value: object) -> "array[int]":

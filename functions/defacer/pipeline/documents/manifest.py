@@ -8,8 +8,9 @@ from pydantic import (
     model_validator,
 )
 
-from defacer.pipeline.documents.base import Decisions, Document, JobId, ObjectRef
-from defacer.report.tracks import TimeBase
+from defacer.pipeline.documents.base import Document, JobId, ObjectRef
+from defacer.report.edits import Edits
+from defacer.report.tracks import Decision, TimeBase
 
 # The same as `max_match_threshold` in defacer.engine.recognition.recognition_levels, which the pipeline does
 # not import.
@@ -108,26 +109,54 @@ class Video(Document):
 
 
 class RerenderRequest(Document):
-    """`channels/NAME/rerender/UPLOAD.json`: re-render this video with these decisions, without a detection pass."""
+    """`channels/NAME/rerender/UPLOAD.json`: re-render this video after these edits, without a detection pass."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     source: ObjectRef
-    decisions: Decisions
+    edits: Edits
 
 
 class RerenderRecord(Document):
-    """The job whose report was re-rendered, and the requested decisions. Earlier decisions are in that report."""
+    """What a re-render changed. Earlier changes are in the report of the job `of`."""
 
     of: JobId
-    decisions: Decisions
+    """The job whose report was changed."""
+    decisions: dict[int, Decision]
+    """The requested decisions, by the ids of the tracks."""
+    added: tuple[int, ...] = ()
+    """The ids of the added tracks."""
+    moved: tuple[int, ...] = ()
+    """The ids of the tracks that got other boxes."""
+    groups: dict[int, int] = Field(default_factory=dict)
+    """The requested person groups, by the ids of the tracks."""
+    named: tuple[int, ...] = ()
+    """The ids of the tracks that a person named, or whose names a person removed."""
 
 
-class Rerender(RerenderRecord):
-    """The record for a manifest, with that report and the fingerprint of the source in it."""
+class Rerender(Document):
+    """The re-render in a manifest: the report of the job `of`, the fingerprint in it, and the edits.
 
+    `added` are the ids of the added tracks.
+    """
+
+    of: JobId
+    edits: Edits
+    added: tuple[int, ...] = ()
     request: ObjectRef
     report: ObjectRef
     fingerprint: str
+
+    def to_record(self) -> RerenderRecord:
+        """Return the record for the new report. It has no boxes and no names, which the tracks have."""
+        edits = self.edits
+        return RerenderRecord(
+            of=self.of,
+            decisions=edits.decisions,
+            added=self.added,
+            moved=tuple(edits.moved),
+            groups=edits.groups,
+            named=tuple(edits.people),
+        )
 
 
 class Manifest(Document):
@@ -136,7 +165,7 @@ class Manifest(Document):
     `source` is the video. With `rerender`, the job re-renders it, and its id is that of the request.
     """
 
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     job: JobId
     channel: str
     source: ObjectRef
@@ -150,6 +179,12 @@ class Manifest(Document):
     video: Video
     segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
     rerender: Rerender | None = None
+
+    @property
+    def named_people(self) -> set[str]:
+        """All people that the manifest names."""
+        edited = self.rerender.edits.people.values() if self.rerender else ()
+        return {*self.targets, *filter(None, edited)}
 
     @property
     def request(self) -> ObjectRef | None:

@@ -50,7 +50,7 @@ class ReportedSegment(Document):
 class ReportHead(Document):
     """The first line of `X.report.jsonl`, which is published beside the result. The tracks follow, one a line."""
 
-    version: Literal[6] = 6
+    version: Literal[7] = 7
     """The version of the format. A reader refuses any other version."""
     job: JobId
     """The job."""
@@ -75,7 +75,7 @@ class ReportHead(Document):
     segments: tuple[ReportedSegment, ...]
     """The segments, each with its number (`index`) and its number of frames (`frames`)."""
     rerender: RerenderRecord | None = None
-    """After a re-render: the job that it started from (`of`), and the changed `decisions`."""
+    """After a re-render: the job that it started from (`of`), and the changes."""
     checked: ResultCheck | None = None
     """The outcome of the check of the result. Null with the policy `"verify": "off"`."""
     faces: FacesHead

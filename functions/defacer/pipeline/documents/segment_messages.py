@@ -47,7 +47,7 @@ class SegmentReport(Document):
     None where the policy says `verify: off`.
     """
 
-    version: Literal[6] = 6
+    version: Literal[7] = 7
     job: JobId
     index: int
     subsegment: SubsegmentPath = ""

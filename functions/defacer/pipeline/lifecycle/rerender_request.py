@@ -1,10 +1,10 @@
-"""Request a re-render of a published video with other decisions. Faces are not detected again.
+"""Request a re-render of a published video after a person's edits. Faces are not detected again.
 
 The request is one small object in the intake bucket. It triggers ingest as an upload does.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from google.cloud.storage import Blob
@@ -19,28 +19,29 @@ from defacer.pipeline.lifecycle import job_state
 from defacer.pipeline.lifecycle.lease import utc_now
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.report.tracks import Decision
+from defacer.report.edits import Edits
 
-MAX_BYTES = 1024 * 1024  # of a request: decisions for some 50,000 tracks
+MAX_BYTES = 16 * 1024 * 1024  # of a request: some 300,000 boxes
 # The records of a job's end are kept for at least this time (infra/variables.tf). Older requests can be over or not.
 PENDING = timedelta(days=56)
 
 
-def request_rerender(job: str, decisions: Mapping[int, Decision]) -> str:
-    """Request a re-render of this job's video with these decisions, and return the new job's id.
+def request_rerender(job: str, edits: Edits) -> str:
+    """Request a re-render of this job's video after these edits, and return the new job's id.
 
-    `job` is any job of that upload, also a re-render. All other tracks keep their published decisions. Decisions of a
-    pending request are included, so the newest job applies all of them and replaces the others.
+    `job` is any job of that upload, also a re-render. All other tracks stay as they are published. Edits of a pending
+    request are included, so the newest job applies all of them and replaces the others. An added track gets the id
+    `first_id` plus its place among all added tracks. Without `first_id` it is the number of published tracks.
 
     Raises PermanentError if no published report exists, and RetryableError for a transient error.
     """
     source = _source_of(job)
-    published_report(source)
+    report = published_report(source)
     if objects.find_blob(source.bucket, source.name, source.generation) is None:
         raise source_gone(source)
     name = object_names.rerender_request(source)
     before = objects.find_blob(settings().intake_bucket, name)
-    request = _request(source, {**_decisions(before), **decisions})
+    request = _request(source, _merge(_pending_edits(before), edits, report))
     try:
         ref = objects.replace(
             settings().intake_bucket,
@@ -155,42 +156,55 @@ def _source_in(blob: Blob) -> ObjectRef | None:
     return ObjectRef(bucket=settings().intake_bucket, name=name, generation=int(generation))
 
 
-def pending(source: ObjectRef) -> dict[int, Decision]:
-    """Return the requested decisions that are not in a report yet. The next request for this upload includes them."""
-    return _decisions(objects.find_blob(settings().intake_bucket, object_names.rerender_request(source)))
+def pending(source: ObjectRef) -> Edits:
+    """Return the requested edits that are not in a report yet. The next request for this upload includes them."""
+    return _pending_edits(objects.find_blob(settings().intake_bucket, object_names.rerender_request(source)))
 
 
-def _decisions(before: Blob | None) -> dict[int, Decision]:
-    """Return the decisions of the earlier request if its job is not over, because no report has them yet.
+def _pending_edits(before: Blob | None) -> Edits:
+    """Return the edits of the earlier request if its job is not over, because no report has them yet.
 
-    If the request is so old that its job can be over or not, return only its decisions to hide a face.
+    If the request is so old that its job can be over or not, return only its edits that hide a face.
     """
     if before is None:
-        return {}
+        return Edits()
     ref = objects.reference(before)
     job = object_names.job_of(ref)
     if job_state.is_over(job):
-        return {}
+        return Edits()
     try:
-        decisions = parse_request(objects.read(ref), ref).decisions
+        edits = parse_request(objects.read(ref), ref).edits
     except PermanentError:  # it is none, or was replaced in this moment: then writing fails, too
-        return {}
-    if before.updated < utc_now() - PENDING:
-        return {track: decision for track, decision in decisions.items() if decision == "hide"}
-    return decisions
+        return Edits()
+    return edits.only_hiding() if before.updated < utc_now() - PENDING else edits
 
 
-def _request(source: ObjectRef, decisions: Mapping[int, Decision]) -> RerenderRequest:
+def _merge(before: Edits, edits: Edits, report: ObjectRef) -> Edits:
     try:
-        request = RerenderRequest(source=source, decisions=dict(decisions))
+        merged = before.merge(edits)
+    except ValueError as error:
+        raise RetryableError("the report was replaced in this moment") from error
+    if merged.added and merged.first_id is None:
+        _, lines = objects.split_stored_report(objects.read(report), report)
+        merged = replace(merged, first_id=sum(1 for _ in lines))
+    return merged
+
+
+def _request(source: ObjectRef, edits: Edits) -> RerenderRequest:
+    if not edits:
+        raise PermanentError(
+            ErrorCode.BAD_DECISIONS, "The request changes nothing. Change a track, or add one."
+        )
+    try:
+        request = RerenderRequest(source=source, edits=edits)
     except ValidationError as error:
         what = error.errors(include_url=False)[0]["msg"]
         raise PermanentError(
-            ErrorCode.BAD_DECISIONS, f"Say for each track by its number whether to keep or hide it: {what}."
+            ErrorCode.BAD_DECISIONS, f"Say for each track by its number how to change it: {what}."
         ) from error
     if len(request.model_dump_json()) > MAX_BYTES:
         raise PermanentError(
             ErrorCode.BAD_DECISIONS,
-            f"{len(request.decisions)} decisions at once are too many: ask for some first.",
+            f"{len(edits.track_ids) + len(edits.added)} tracks at once are too many: change some first.",
         )
     return request

@@ -26,6 +26,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import resemblance
+from defacer.report.edits import Edits
 from defacer.report.texts import ADVICE
 from defacer.report.tracks import Decision, Reason, TrackRecord
 from defacer.web.common.rate_limit import RateLimiter
@@ -55,6 +56,7 @@ REASON_TEXT = {
     Reason.RIVAL_AS_NEAR: "Another face in the same frame is as near to the target",
     Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it with a target",
     Reason.NOT_ENOUGH_SEEN: "Not visible for long enough",
+    Reason.FOUND_BY_SEARCH: "Found by looking again, and hidden until you keep it",
     Reason.MANUAL: "Manual decision",
     Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
 }
@@ -101,19 +103,19 @@ class TrackRow:
 
 @dataclass(frozen=True)
 class Review:
-    """A published job with its current report. `pending` are requested decisions that are not published yet."""
+    """A published job with its current report. `pending` are requested edits that are not published yet."""
 
     channel: str
     job: str
     manifest: Manifest
     report: JobReport
     has_source: bool
-    pending: Mapping[int, Decision] = field(default_factory=dict)
+    pending: Edits = field(default_factory=Edits)
 
     @property
     def version(self) -> str:
         """Identifies the state that a page shows, so that an outdated form can be refused."""
-        requested = hashlib.sha256(repr(sorted(self.pending.items())).encode()).hexdigest()[:16]
+        requested = hashlib.sha256(self.pending.to_bytes()).hexdigest()[:16]
         return f"{self.report.job}-{requested}" if self.pending else self.report.job
 
     def to_seconds(self, pts: int) -> float:
@@ -166,10 +168,10 @@ async def rerender_with_decisions(request: Request, fields: dict[str, str]) -> R
             409,
             "This video was re-rendered, or a re-render was requested, since the page was opened. Load it again.",
         )
-    decisions = find_changes(fields, review.report.tracks, review.pending)
+    decisions = find_changes(fields, review.report.tracks, review.pending.decisions)
     if not decisions:
         raise HTTPException(422, "No decision was changed. Change one to re-render the video.")
-    await run_in_threadpool(rerender_request.request_rerender, review.job, decisions)
+    await run_in_threadpool(rerender_request.request_rerender, review.job, Edits(decisions=decisions))
     return RedirectResponse(channel_url(review.channel, "jobs"), 303)
 
 
@@ -201,7 +203,7 @@ def _build_row(review: Review, track: TrackRecord, duration: float) -> TrackRow:
     return TrackRow(
         id=track.id,
         decision=track.decision,
-        requested=review.pending.get(track.id, track.decision),
+        requested=review.pending.decisions.get(track.id, track.decision),
         label=track.person if track.decision == "keep" and track.person else "Unnamed face",
         reason=track.reason,
         resemblance=resemblance(track.distance, track.strangers_per_10000),
@@ -238,7 +240,7 @@ def _render_review(request: Request, channel: str, status: JobStatus, manifest: 
         report=review.report,
         warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in review.report.faces.warnings],
         version=review.version,
-        requested=len(review.pending),
+        requested=len(review.pending.decisions),
         has_source=review.has_source,
         rows=rows[:MAX_ROWS],
         left_out=max(0, len(rows) - MAX_ROWS),

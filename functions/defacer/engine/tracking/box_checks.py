@@ -1,0 +1,56 @@
+"""Check boxes that come from a person or a file: whether they are in the video, and whether they cover other boxes."""
+
+from itertools import pairwise
+
+from defacer.engine.errors import EngineError
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.tracks import FacesHead
+
+TOLERANCE = 0.25  # pixels: boxes are stored in tenths, and other programs round them
+
+
+def require_boxes_in_video(boxes: CompactBoxes, head: FacesHead) -> None:
+    """Raise EngineError unless the boxes are in the order of time and have an area inside the frame and the video."""
+    for one, other in pairwise(boxes):
+        if one.pts >= other.pts:
+            raise EngineError(f"the times of a track's boxes are {one.pts} and {other.pts}. Sort them.")
+    for sample in boxes:
+        x1, y1, x2, y2 = _clip(sample.box, head)
+        if x1 >= x2 or y1 >= y2:
+            box = ", ".join(f"{side:g}" for side in sample.box)
+            raise EngineError(
+                f"the box {box} has no area inside the frame of {head.width}x{head.height} pixels. Name a box inside "
+                "it."
+            )
+    first, last = boxes[0].pts, boxes[-1].pts
+    if (head.end is not None and first > head.end) or (head.start is not None and last < head.start):
+        raise EngineError(
+            f"the boxes from {first} to {last} are outside the video, which lasts from {head.start} to {head.end}. "
+            "Name times of the video."
+        )
+
+
+def covers_all(new: CompactBoxes, old: CompactBoxes, head: FacesHead) -> bool:
+    """Return whether the new boxes contain the old ones at all times of the old ones, inside the frame."""
+    if new[0].pts > old[0].pts or new[-1].pts < old[-1].pts:
+        return False
+    times = {sample.pts for boxes in (new, old) for sample in boxes}
+    return all(
+        _contains(_clip(new.box_at(pts), head), _clip(old.box_at(pts), head))
+        for pts in times
+        if old[0].pts <= pts <= old[-1].pts
+    )
+
+
+def _clip(box: Box, head: FacesHead) -> Box:
+    x1, y1, x2, y2 = box
+    return (max(x1, 0.0), max(y1, 0.0), min(x2, float(head.width)), min(y2, float(head.height)))
+
+
+def _contains(box: Box, other: Box) -> bool:
+    return (
+        box[0] <= other[0] + TOLERANCE
+        and box[1] <= other[1] + TOLERANCE
+        and box[2] >= other[2] - TOLERANCE
+        and box[3] >= other[3] - TOLERANCE
+    )

@@ -1,0 +1,103 @@
+"""What a person changes in a report: decisions, new tracks, other boxes, person groups and names.
+
+A re-render request carries the edits to the job that applies them. The console and the commands write them.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from defacer.report.compact_boxes import StoredBoxes
+from defacer.report.tracks import STRICT, Decision, Origin
+
+_CHECKED: ConfigDict = {**STRICT, "revalidate_instances": "always"}
+TrackId = Annotated[int, Field(ge=0, lt=2**31)]
+AddedOrigin = Literal[Origin.MANUAL, Origin.SEARCH, Origin.IMPORTED]
+
+
+@dataclass(frozen=True)
+class AddedTrack:
+    """A track that a person adds: a drawn mask, a face that a new search found, or an imported track.
+
+    The detections of a drawn mask (`manual`) are its corrected moments, from the first moment to the last one. Between
+    two of them the mask moves in a straight line.
+    """
+
+    __pydantic_config__ = _CHECKED
+
+    detections: StoredBoxes
+    origin: AddedOrigin = Origin.MANUAL
+    decision: Decision = "hide"
+    unconfirmed: tuple[tuple[int, int], ...] = ()
+    group: TrackId | None = None
+
+
+@dataclass(frozen=True)
+class Edits:
+    """The changes to a report. Tracks are named by their ids.
+
+    `added` tracks get the ids from `first_id` on, which is the number of tracks in the report. The other fields can
+    refer to these ids. `moved` has other boxes for existing tracks. A hidden track's mask is allowed to shrink only if
+    `uncovered` has its id. `groups` has person groups: merging and splitting people are both other groups. `people` has
+    names, and None removes a name.
+    """
+
+    __pydantic_config__ = _CHECKED
+
+    decisions: dict[TrackId, Decision] = field(default_factory=dict)
+    first_id: TrackId | None = None
+    added: tuple[AddedTrack, ...] = ()
+    moved: dict[TrackId, StoredBoxes] = field(default_factory=dict)
+    uncovered: frozenset[TrackId] = frozenset()
+    groups: dict[TrackId, TrackId] = field(default_factory=dict)
+    people: dict[TrackId, str | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Return whether anything changes."""
+        return bool(self.decisions or self.added or self.moved or self.groups or self.people)
+
+    @property
+    def track_ids(self) -> set[int]:
+        """The ids of all tracks that change, without those that are only added."""
+        return {*self.decisions, *self.moved, *self.groups, *self.people}
+
+    def merge(self, later: Self) -> Self:
+        """Return these edits with later ones to the same report. For one track, the later edit counts.
+
+        Raises ValueError if both add tracks, but to reports with different numbers of tracks.
+        """
+        starts = {edits.first_id for edits in (self, later) if edits.added and edits.first_id is not None}
+        if len(starts) > 1:
+            raise ValueError("the two edits are about different reports")
+        return replace(
+            self,
+            first_id=starts.pop() if starts else None,
+            added=self.added + later.added,
+            uncovered=(self.uncovered - later.moved.keys()) | later.uncovered,
+            **{name: getattr(self, name) | getattr(later, name) for name in _BY_TRACK},
+        )
+
+    def only_hiding(self) -> Self:
+        """Return the edits that can only hide more."""
+        return replace(
+            self,
+            decisions={track: decision for track, decision in self.decisions.items() if decision == "hide"},
+            added=tuple(replace(track, decision="hide") for track in self.added),
+            moved={},
+            groups={},
+            people={},
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON form."""
+        return _EDITS.dump_json(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Edits":
+        """Return the edits in JSON. Raise ValueError for any other bytes."""
+        return _EDITS.validate_json(data)
+
+
+_BY_TRACK = ("decisions", "moved", "groups", "people")  # the fields by track
+_EDITS = TypeAdapter(Edits)
