@@ -6,8 +6,11 @@ from pathlib import Path
 from google.cloud.storage import Blob
 
 from defacer.commands.common.terminal import Terminal
+from defacer.engine.engine import Engine
 from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures.still_image import decode_picture
+from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import Picture
 from defacer.pipeline.channel import list_kept_people, parse_policy
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
@@ -46,13 +49,20 @@ class Upload:
 def check_upload(upload: Upload) -> None:
     """Raise EmulatorUsageError for a file that can't be uploaded, before any upload."""
     check_inputs(upload.channel, upload.video, upload.targets, upload.replacement)
-    for target in upload.targets:
-        _check_picture(target, "The target picture", alpha=False)
-    if upload.replacement:
-        _check_picture(upload.replacement, "The replacement picture", alpha=True)
     if upload.policy:
         check_file(upload.policy, "The policy")
         _parse_policy(upload)
+    try:
+        if upload.replacement:
+            label = f"The replacement picture {upload.replacement}"
+            decode_picture(upload.replacement.read_bytes(), label, alpha=True)
+        if upload.targets:
+            pictures = [
+                Picture(path.stem, f"The target picture {path}", path.read_bytes()) for path in upload.targets
+            ]
+            Engine().gallery(pictures, Options().recognizer)
+    except PictureError as error:
+        raise EmulatorUsageError(str(error)) from error
 
 
 def check_replacement(upload: Upload, has_earlier: bool) -> None:
@@ -138,11 +148,3 @@ def _parse_policy(upload: Upload) -> Policy | None:
         except PermanentError as error:
             raise EmulatorUsageError(str(error)) from error
     return Policy.model_validate({"mode": upload.mode}) if upload.mode else None
-
-
-def _check_picture(path: Path, description: str, alpha: bool) -> None:
-    """Raise EmulatorUsageError unless the pipeline can read the picture. Ingest checks whether it shows one face."""
-    try:
-        decode_picture(path.read_bytes(), f"{description} {path}", alpha)
-    except PictureError as error:
-        raise EmulatorUsageError(str(error)) from error

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from defacer.commands.app import main
@@ -209,6 +210,17 @@ def test_file_that_is_not_a_picture_is_rejected(
     assert main(["emulator", "upload", str(video), option, str(path), "--dir", str(tmp_path)]) == 2
 
     assert f"The {description} {path} is not a picture that can be read." in read_error(capsys)
+
+
+def test_target_picture_without_a_face_is_rejected_before_any_upload(
+    video: Path, tmp_path: Path, capsys: Output
+) -> None:
+    path = tmp_path / "me.png"
+    path.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
+
+    assert main(["emulator", "upload", str(video), "--keep", str(path), "--dir", str(tmp_path)]) == 2
+
+    assert f"The target picture {path} shows no face. Use a picture that shows" in read_error(capsys)
 
 
 def test_demo_rejects_mode_image_without_a_picture(video: Path, tmp_path: Path, capsys: Output) -> None:

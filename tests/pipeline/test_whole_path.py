@@ -140,11 +140,9 @@ def test_job_with_duplicated_messages_publishes_once(pipeline: Pipeline, tmp_pat
         assert pipeline.list_names(pipeline.emulator.work, prefix) == []
 
 
-def assert_upload_fails(
-    pipeline: Pipeline, channel: str, video: Path, code: str, named: str, *arguments: str | Path
-) -> None:
+def assert_upload_fails(pipeline: Pipeline, channel: str, video: Path, code: str, named: str) -> None:
     """Assert that an upload fails with this code and a sentence about the object, and publishes nothing."""
-    ended = pipeline.upload(video, "--channel", channel, "--wait", *arguments)
+    ended = pipeline.upload(video, "--channel", channel, "--wait")
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors
@@ -181,10 +179,9 @@ def test_target_picture_without_exactly_one_face_fails(
     pipeline: Pipeline, channel: str, picture: Picture, code: str, tmp_path: Path
 ) -> None:
     video = write_clip(tmp_path / "walk.mp4", Clip(seconds=1))
-    target = tmp_path / "me.png"
-    target.write_bytes(encode_picture(picture))
+    pipeline.put(f"channels/{channel}/targets/me.png", encode_picture(picture))
 
-    assert_upload_fails(pipeline, channel, video, code, "targets/me.png", "--keep", target)
+    assert_upload_fails(pipeline, channel, video, code, "targets/me.png")
 
 
 @pytest.mark.parametrize(
