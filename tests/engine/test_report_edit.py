@@ -182,7 +182,7 @@ def test_face_found_by_the_check_does_not_take_an_added_track_s_edits(faces: Fac
     [
         (boxes(4, 9, box=(64.0, 0.0, 70.0, 9.0)), "no area inside the frame of 64x48"),
         (boxes(4, 9, box=(9.0, 9.0, 9.0, 12.0)), "no area inside the frame"),
-        (boxes(9, 4), "in the order of time"),
+        (boxes(9, 4), "boxes are 9 and 4. Sort them"),
         (boxes(60, 70), "are outside the video, which lasts from 0 to 49"),
     ],
 )

@@ -126,7 +126,7 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
     check_files([source, *filter(None, [cover])], [result], force=force)
     check_options(options, has_replacement=cover is not None)
     if fingerprint_of(_path_of(source)) != report.fingerprint:
-        raise CheckError(f"{source} is not the video that the report is about. Name the original video.")
+        raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
     decided = Edits(decisions={**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")})
     edits = decided if edits is None else edits.merge(decided)
     faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
