@@ -200,7 +200,7 @@ class LiveSettings(SettingsGroup):
     live_allow_loopback: bool = False
     """Whether cameras can be on this machine, for local tests."""
     live_private_hosts: str = ""
-    """The private networks in which cameras can be, comma-separated, such as `192.168.1.0/24`. Without it, only public
+    """The private networks of cameras, comma-separated, such as `192.168.1.0/24`. Without it, only public
     hosts are allowed."""
     console_link: str | None = None
     """The address of the console, for a link on the live page."""
@@ -232,7 +232,7 @@ class LiveSettings(SettingsGroup):
     def _require_private_networks(cls, networks: str) -> str:
         """Refuse other networks: link-local addresses, for example, lead to the metadata of a cloud machine."""
         for text in filter(None, networks.split(",")):
-            network = ip_network(text)  # a ValueError that says what is wrong
+            network = ip_network(text)  # its ValueError names the fault
             if not any(is_subnet(network, private) for private in PRIVATE_NETWORKS):
                 raise ValueError(f"expected networks in {ALL_PRIVATE_HOSTS}, such as 192.168.1.0/24")
         return networks

@@ -26,7 +26,7 @@ from defacer.web.console.channels import require_channel
 from defacer.web.console.engine_adapter import LevelRates
 from defacer.web.console.rendering import channel_url, render_console_page
 
-PREVIEW_LIMIT, PICTURE_LIMIT = RateLimiter(30), RateLimiter(20)
+PREVIEW_LIMIT, PICTURE_LIMIT = RateLimiter(60), RateLimiter(20)  # the page previews each change
 MAX_VIDEOS = 200
 MAX_SHARE = 1000  # a preview's position is a number of thousandths of the video
 MAX_DIGITS = 18

@@ -1,4 +1,4 @@
-// The page Policy: show only the fields of the chosen mode, and preview the policy on a frame of the channel's video.
+// The page Policy: show only the fields of the chosen mode, and preview each change on a frame of the channel's video.
 import { post } from "./api.js";
 import { watchForm } from "./unsaved.js";
 
@@ -13,14 +13,35 @@ function arrange() {
   threshold.required = byId("own").checked;
   threshold.max = threshold.required ? JSON.parse(threshold.dataset.largest)[new FormData(policy).get("recognizer")] : "";
   byId("strength-name").textContent = STRENGTHS.find(([most]) => byId("strength").value <= most)[1];
+  schedulePreview();
   if (byId("share")) byId("share-value").textContent = `at ${Math.round(byId("share").value / 10)} % of the video`;
+}
+
+const PREVIEWED = ["mode", "color", "strength", "detector"]; // the fields that change a preview
+const SETTLE_MS = 300; // a slider sends many changes: the last one counts
+let shownPreview = null; // what the preview shows, or will show
+let settling = 0;
+let isRendering = false;
+
+function describePreview() {
+  const fields = new FormData(policy);
+  return JSON.stringify([...PREVIEWED.map((name) => fields.get(name)), byId("video").value, byId("share").value, byId("replacement-current").src]);
+}
+
+function schedulePreview() {
+  clearTimeout(settling);
+  const lacksPicture = new FormData(policy).get("mode") === "image" && byId("replacement-current").hidden;
+  if (!byId("video") || lacksPicture || describePreview() === shownPreview) return;
+  settling = setTimeout(() => { if (!isRendering) showPreview(); }, SETTLE_MS);
 }
 
 async function showPreview() {
   const values = new URLSearchParams(new FormData(policy));
   values.set("video", byId("video").value);
   values.set("share", byId("share").value);
-  byId("show-preview").disabled = true;
+  isRendering = true;
+  shownPreview = describePreview();
+  byId("preview").classList.add("outdated");
   byId("preview-status").textContent = "Detecting faces ...";
   try {
     const response = await post(policy.dataset.preview, values, { Accept: "image/jpeg, application/json" });
@@ -33,7 +54,9 @@ async function showPreview() {
   } catch (error) {
     byId("preview-status").textContent = error.message;
   }
-  byId("show-preview").disabled = false;
+  byId("preview").classList.remove("outdated");
+  isRendering = false;
+  schedulePreview(); // for a change in the meantime
 }
 
 byId("replacement").onchange = async (event) => {
@@ -47,11 +70,11 @@ byId("replacement").onchange = async (event) => {
     byId("replacement-current").src = URL.createObjectURL(file);
     byId("replacement-current").hidden = false;
     byId("replacement-missing")?.remove();
+    schedulePreview();
   } catch (error) {
     status.textContent = error.message;
     status.className = "small bad";
   }
 };
 byId("own_threshold").oninput = () => { byId("own").checked = true; };
-byId("show-preview")?.addEventListener("click", showPreview);
 watchForm(policy, arrange);
