@@ -250,6 +250,7 @@ def test_a_terminal_shows_bars_and_colors_unless_no_color_is_set(
     assert done.code == 0
     assert "of 2 files" in done.err
     assert "in.mp4: redacting faces" in done.err
+    assert "b.mp4: joining picture and sound" in done.err
     assert ("\x1b[3" in done.err) == (not no_color)
     assert "\x1b" not in done.out
 

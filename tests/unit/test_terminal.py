@@ -1,8 +1,8 @@
-"""Names on a terminal are shown without control characters."""
+"""Names on a terminal are shown without control characters, and progress bars name the stage."""
 
 import pytest
 
-from defacer.commands.common.terminal import printable_lines
+from defacer.commands.common.terminal import Terminal, printable_lines
 from defacer.plurals import printable
 
 
@@ -28,3 +28,16 @@ def test_harmless_name_is_shown_unchanged(name: str) -> None:
 
 def test_line_breaks_of_a_longer_text_stay() -> None:
     assert printable_lines("one\ntwo\x1b[0m") == "one\ntwo\\x1b[0m"
+
+
+def test_stage_after_the_last_frame_is_named_without_a_percentage(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # Rich treats the output as a terminal
+    with Terminal().show_files(1) as progress:
+        progress.show("a.mp4", "redacting faces", 20, 20)
+        progress.show("a.mp4", "checking the result", 0, None)
+    *_, last = capfd.readouterr().err.split("a.mp4: ")
+    assert last.startswith("checking the result")
+    assert "%" not in last
+    assert "frames" not in last

@@ -78,7 +78,7 @@ class Terminal:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.completed} {task.fields[unit]}"),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
@@ -121,28 +121,39 @@ class FileProgress:
     def __init__(self, terminal: Terminal, bars: Progress, count: int):
         self._terminal = terminal
         self._bars = bars
+        self._count = count
+        self._done = 0
         self._stage: tuple[str, str] | None = None
         self._files: TaskID | None = None
+        self._frames: TaskID | None = None
         if count > 1:
-            self._files = bars.add_task("files", total=count, unit=f"of {count} files", rate="")
-        self._frames = bars.add_task("", total=None, unit="", rate="", visible=False)
+            self._files = bars.add_task("files", total=count, count=f"0 of {count} files", rate="")
 
     def show(self, file: str, stage: str, done: int, total: int | None) -> None:
-        """Show how far a stage of a file is. Without a terminal, print one line for each stage."""
+        """Show how far a stage of a file is. Without a terminal, print one line for each stage.
+
+        A stage without any number of frames moves its bar back and forth.
+        """
         if (file, stage) != self._stage:
             self._stage = (file, stage)
             description = f"{printable(file)}: {stage}"
-            self._bars.reset(
-                self._frames, total=total, description=description, unit="frames", rate="", visible=True
-            )
+            if self._frames is not None:
+                self._bars.remove_task(self._frames)
+            self._frames = self._bars.add_task(description, total=total, count="", rate="")
             if self._bars.disable:
                 self._terminal.print_line(description)
         elapsed = self._bars.tasks[-1].elapsed
-        self._bars.update(
-            self._frames, completed=done, total=total, rate=f"{done / elapsed:.0f} fps" if elapsed else ""
-        )
+        if self._frames is not None and done and elapsed:
+            self._bars.update(
+                self._frames,
+                completed=done,
+                total=total,
+                count=f"{done} frames",
+                rate=f"{done / elapsed:.0f} fps",
+            )
 
     def end_file(self) -> None:
         """Count a file as finished."""
         if self._files is not None:
-            self._bars.advance(self._files)
+            self._done += 1
+            self._bars.update(self._files, completed=self._done, count=f"{self._done} of {self._count} files")
