@@ -4,19 +4,23 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.console import jobs, people, policy, review, upload
+from defacer.web.console import jobs, people, policy, upload
 from defacer.web.console.console_app import build_console
+from defacer.web.console.review import face_crops, review_changes
 from defacer_emulator.chaos.http import Request, Response
 from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.cloud import Buckets
 from tests.console.permissions import find_missing
+from tests.console.published_job import publish_example
 from tests.console.visitor import Visitor
+from tests.planned import Planned
 from tests.proxy import serving
 
 
@@ -102,13 +106,19 @@ def visitor(
 ) -> Visitor:
     """Build the console and return a client of it."""
     environment(console_origin=server.address)
-    for module in (upload, jobs, people, policy, review):
+    for module in (upload, jobs, people, policy, face_crops, review_changes):
         for value in vars(module).values():
             if isinstance(value, RateLimiter):
                 value._buckets.clear()
     jobs._job_lists.__init__()  # type: ignore[misc]
     server.app = build_console()
     return Visitor(server.address, buckets)
+
+
+@pytest.fixture
+def published(buckets: Buckets, tmp_path: Path) -> Planned:
+    """Publish a job whose result is the source itself."""
+    return publish_example(buckets, tmp_path)
 
 
 @pytest.fixture

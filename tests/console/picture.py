@@ -29,12 +29,12 @@ def main() -> None:
                 (f"{object_names.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
             ):
                 intake.blob(name).upload_from_filename(str(folder / file))
-            page = browser.new_page(viewport={"width": 1000, "height": 900})
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"{emulator.state.console_url}/channels/{CHANNEL}/jobs")
             page.get_by_role("link", name="Review").click(timeout=PIPELINE_TIMEOUT_MS)
             page.wait_for_function(f"() => {VIDEOS}.every((video) => video.readyState >= 2)")
             page.locator("#position").fill("250")
-            page.locator(".track.hidden").first.locator(".go").click()
+            page.locator(".person.hidden").first.locator(".go").click()
             expect(page.locator(".mark.shown")).to_have_count(2)
             page.locator("#position").fill("270")
             page.mouse.move(0, 0)

@@ -108,13 +108,15 @@ def published(
     expect(page.get_by_text("Ready.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
     window.check_page("jobs-ready")
     page.get_by_role("link", name="Review").click()
-    expect(page.locator(".track").first).to_be_visible()
+    expect(page.locator(".person").first).to_be_visible()
     video = PublishedVideo(clip, page.url)
     context.close()
     return video
 
 
 def wait_until_both_are_ready(page: Page) -> None:
+    """Wait for the cards too, because the player is connected when they are loaded."""
+    expect(page.locator(".person").first).to_be_visible()
     page.wait_for_function(
         "() => [...document.querySelectorAll('video')].every((video) => video.readyState >= 2)",
         timeout=60_000,
@@ -161,16 +163,14 @@ def test_uploaded_video_is_published_reviewed_and_re_rendered(
     page = window.page
     page.goto(published.review)
     wait_until_both_are_ready(page)
-    kept, hidden = page.locator(".track.kept"), page.locator(".track.hidden")
+    kept, hidden = page.locator(".person.kept"), page.locator(".person.hidden")
     assert kept.count() >= 1
     assert hidden.count() >= 1
+    expect(hidden.first.locator(".face").first).to_be_visible()
     assert measure_face_difference(emulator, published.clip) < 10
 
-    late = page.locator(".track").last
-    late.locator(".go").click()
+    hidden.first.locator(".go").click()
     expect(page.locator(".mark.shown").first).to_be_visible()
-    start = float(late.get_attribute("data-start") or 0)
-    page.wait_for_function("(start) => document.getElementById('result').currentTime >= start", arg=start)
     wait_until_in_step(page)
     window.check_page("review")
 
@@ -183,19 +183,22 @@ def test_uploaded_video_is_published_reviewed_and_re_rendered(
     expect(page.locator("#play")).to_have_text("Play")
     wait_until_in_step(page)
 
-    for row in kept.all():
-        row.get_by_label("Hide").check()
-    expect(page.locator("#changes")).to_contain_text("changed")
+    kept.first.locator(".hide").click()
+    expect(page.locator("#change-count")).to_have_text("1 change, not applied yet")
     window.check_page("review-changed")
-    page.get_by_role("button", name="Re-render").click()
+    page.get_by_role("button", name="Apply…").click()
+    expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
+    page.get_by_role("button", name="Apply and re-render").click()
     page.wait_for_url("**/jobs")
     expect(page.get_by_text("Ready.")).to_have_count(1, timeout=PIPELINE_TIMEOUT_MS)
     expect(page.get_by_role("link", name="Review")).not_to_have_attribute(
         "href", re.compile(published.review.rpartition("/")[2]), timeout=PIPELINE_TIMEOUT_MS
     )
     page.get_by_role("link", name="Review").click()
+    expect(page.locator(".person").first).to_be_visible()
+    assert page.locator(".person.kept").count() == 0
+    page.locator(".person .expand").first.click()
     expect(page.get_by_text("Manual decision.").first).to_be_visible()
-    assert page.locator(".track.kept").count() == 0
     assert measure_face_difference(emulator, published.clip) > 20
     window.check_page("review-rerendered")
 
@@ -346,13 +349,15 @@ def test_console_is_usable_with_the_keyboard_alone(window: Window, published: Pu
     page.keyboard.press("Space")
     page.wait_for_function("() => document.getElementById('result').currentTime > 0.2")
     page.keyboard.press("Space")
-    row = page.locator(".track").last
-    row.locator(".go").focus()
+    card = page.locator(".person").last
+    card.locator(".go").focus()
     page.keyboard.press("Enter")
-    expect(row).to_have_class(re.compile("chosen"))
+    expect(card).to_have_class(re.compile("chosen"))
     page.keyboard.press("Tab")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#changes")).to_contain_text("One decision is changed")
+    page.keyboard.press("Space")
+    expect(page.locator("#change-count")).to_have_text("1 change, not applied yet")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#changes")).to_contain_text("No changes")
 
 
 def test_logs_name_no_channel_person_or_video(emulator: Emulator, published: PublishedVideo) -> None:

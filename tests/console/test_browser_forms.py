@@ -10,9 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Route, expect
 
 from tests.console.browser import Window, launch_browser
-from tests.console.test_review import published  # noqa: F401
 from tests.console.visitor import Visitor
-from tests.planned import Planned
 
 
 @pytest.fixture(scope="module")
@@ -39,52 +37,6 @@ def dialogs(window: Window) -> list[str]:
 
     window.page.on("dialog", accept)
     return kinds
-
-
-def review_url(visitor: Visitor, planned: Planned) -> str:
-    return visitor.url("street", "jobs", planned.job)
-
-
-def test_back_restores_a_changed_decision_and_its_button(
-    window: Window,
-    visitor: Visitor,
-    published: Planned,  # noqa: F811
-    dialogs: list[str],
-) -> None:
-    page = window.page
-    page.goto(review_url(visitor, published))
-    page.locator("#keep-0").check()
-    expect(page.locator("#rerender")).to_be_enabled()
-    page.goto(visitor.url("street", "people"))
-    page.go_back()
-    expect(page.locator("#keep-0")).to_be_checked()
-    expect(page.locator("#rerender")).to_be_enabled()
-    expect(page.locator("#changes")).to_contain_text("One decision is changed")
-    assert dialogs == ["beforeunload"]
-
-
-def test_leaving_a_review_asks_only_about_unsent_changes(
-    window: Window,
-    visitor: Visitor,
-    published: Planned,  # noqa: F811
-    dialogs: list[str],
-) -> None:
-    page = window.page
-    page.goto(review_url(visitor, published))
-    page.locator("#position").click()  # browsers show no dialog before the first click on a page
-    page.goto(review_url(visitor, published))
-    page.locator("#keep-0").check()
-    page.locator("#hide-0").check()
-    page.goto(review_url(visitor, published))
-    assert dialogs == []
-    page.locator("#keep-0").check()
-    page.get_by_role("button", name="Re-render").click()
-    page.wait_for_url("**/street/jobs")
-    assert dialogs == []
-    page.goto(review_url(visitor, published))
-    page.locator("#keep-2").check()
-    page.goto(visitor.url("street", "people"))
-    assert dialogs == ["beforeunload"]
 
 
 def test_back_restores_a_changed_policy_with_its_fields(

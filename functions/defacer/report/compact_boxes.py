@@ -61,6 +61,16 @@ class CompactBoxes(Sequence[BoxAt]):
         last = None if end is None else bisect_left(self._pts, end) + 1
         return self.part(first, last)
 
+    def spans(self, max_gap: int) -> tuple[tuple[int, int], ...]:
+        """Return the first and the last time of each run of detections that are at most `max_gap` apart."""
+        runs: list[list[int]] = []
+        for pts in self._pts:
+            if runs and pts - runs[-1][1] <= max_gap:
+                runs[-1][1] = pts
+            else:
+                runs.append([pts, pts])
+        return tuple((first, last) for first, last in runs)
+
     def box_at(self, pts: int) -> Box:
         """Return the interpolated box at that time. Before the first detection and after the last, return its box."""
         after = bisect_right(self._pts, pts)

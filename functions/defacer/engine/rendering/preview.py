@@ -52,7 +52,7 @@ def render_preview_frame(
     """
     encoding = encoding_of(source)
     frame = encoding.convert(_frame_at(source, share))
-    small = _display(frame, encoding.orientation, DETECTOR_SIDE)
+    small = display_frame(frame, encoding.orientation, DETECTOR_SIDE)
     width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
     scale = small.shape[1] / width
     with lock:
@@ -65,7 +65,7 @@ def render_preview_frame(
     redact_boxes(
         frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation
     )
-    return Preview(_encode_jpeg(_display(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
+    return Preview(encode_jpeg(display_frame(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
 
 
 def _frame_at(source: Source, share: float) -> av.VideoFrame:
@@ -81,7 +81,7 @@ def _frame_at(source: Source, share: float) -> av.VideoFrame:
     raise VideoError("it has no frame there. Choose another moment.")
 
 
-def _display(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image:
+def display_frame(frame: av.VideoFrame, orientation: Orientation, side: int) -> Image:
     """Return the frame as an SDR screen shows it, with a longer side of `side` pixels at most."""
     image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     scale = min(1.0, side / max(orientation.displayed_size(frame.width, frame.height)))
@@ -95,7 +95,8 @@ def _to_box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
     return (x1, y1, x2, y2)
 
 
-def _encode_jpeg(image: Image) -> bytes:
+def encode_jpeg(image: Image) -> bytes:
+    """Return the image as a JPEG. Raise VideoError if that fails."""
     done, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )

@@ -16,8 +16,9 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
-from defacer.web.console import channels, jobs, people, policy, review, signed_urls, upload
+from defacer.web.console import channels, jobs, people, policy, signed_urls, upload
 from defacer.web.console.rendering import HERE, render_console_page
+from defacer.web.console.review import face_crops, review_changes, review_data, review_page
 
 PostHandler = Callable[[Request, dict[str, str]], Awaitable[Response]]
 CHANNEL = "/channels/{channel}"
@@ -55,12 +56,14 @@ def build_console() -> Starlette:
             Route(CHANNEL + "/jobs", jobs.show_jobs),
             Route(CHANNEL + "/jobs/live", jobs.stream_changes),
             _post_route(JOB + "/retry", jobs.retry),
-            Route(JOB, review.show_job),
-            Route(JOB + "/source", review.redirect_to_source),
-            Route(JOB + "/result", review.redirect_to_result),
-            Route(JOB + "/report", review.redirect_to_report),
-            Route(JOB + "/tracks/{track:int}", review.show_track),
-            _post_route(JOB + "/decisions", review.rerender_with_decisions),
+            Route(JOB, review_page.show_job),
+            Route(JOB + "/source", review_page.redirect_to_source),
+            Route(JOB + "/result", review_page.redirect_to_result),
+            Route(JOB + "/report", review_page.redirect_to_report),
+            Route(JOB + "/review.json", review_data.show_data),
+            Route(JOB + "/tracks/{track:int}", review_data.show_track),
+            Route(JOB + "/crops", face_crops.show_crops),
+            _post_route(JOB + "/edits", review_changes.request_edits),
             mount_static(HERE),
         ],
         middleware=[Middleware(SecurityMiddleware, site=site)],

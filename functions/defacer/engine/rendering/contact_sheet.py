@@ -1,0 +1,114 @@
+"""Cut the faces of some tracks out of a video, so that a person can recognize them: in a strip, or one alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice, pairwise
+
+import av
+import cv2
+import numpy as np
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.reader import Source, open_video
+from defacer.engine.models.arrays import Image
+from defacer.engine.rendering.preview import display_frame, encode_jpeg
+from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
+
+MAX_DECODED_SIDE = 1920  # pixels; larger frames are reduced before a face is cut out
+FACE_SIDE = 128  # pixels, of a face in the strip
+STRIP_MARGIN = 0.25  # around the box, as a share of its longer side
+MAX_FRAMES_WITHOUT_SEEK = 60  # decoding a few frames is faster than a seek and the frames after its key frame
+
+
+@dataclass(frozen=True)
+class FaceView:
+    """A detection of a track that stands for it."""
+
+    track: int
+    pts: int
+    box: Box
+
+
+def choose_views(tracks: Sequence[tuple[int, CompactBoxes]], count: int) -> list[FaceView]:
+    """Return at most `count` large detections, in the order of time, spread over the tracks and over their time.
+
+    `tracks` are ids and detections. Each view is the largest box of its part of a track.
+    """
+    parts = dict.fromkeys(range(len(tracks)), 0)
+    for number in islice(cycle(range(len(tracks))), count if tracks else 0):
+        parts[number] += 1
+    views = []
+    for number, wanted in parts.items():
+        track, detections = tracks[number]
+        edges = np.linspace(0, len(detections), min(wanted, len(detections)) + 1).astype(int)
+        for first, last in pairwise(edges):
+            largest = max(detections[int(first) : int(last)], key=_area)
+            views.append(FaceView(track, largest.pts, largest.box))
+    return sorted(views, key=lambda view: (view.pts, view.track))
+
+
+def render_contact_sheet(source: Source, rows: Sequence[Sequence[FaceView]]) -> bytes:
+    """Return a JPEG with the faces of each row side by side, each a square of FACE_SIDE pixels.
+
+    The video is decoded in one pass for all rows. Raises VideoError for a frame that cannot be decoded.
+    """
+    views = sorted({view for row in rows for view in row}, key=lambda view: view.pts)
+    faces = {view: _square(*found, STRIP_MARGIN) for view, found in _read_views(source, views)}
+    sheet = np.zeros((FACE_SIDE * len(rows), FACE_SIDE * max(map(len, rows)), 3), np.uint8)
+    for top, row in enumerate(rows):
+        for left, view in enumerate(row):
+            small = cv2.resize(faces[view], (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA)
+            y, x = FACE_SIDE * top, FACE_SIDE * left
+            sheet[y : y + FACE_SIDE, x : x + FACE_SIDE] = small
+    return encode_jpeg(sheet)
+
+
+def cut_face(source: Source, view: FaceView, margin: float) -> Image:
+    """Return the face with a margin around its box, as a share of the box's longer side."""
+    ((_, (image, box)),) = _read_views(source, [view])
+    return _square(image, box, margin)
+
+
+def _area(detection: BoxAt) -> float:
+    x1, y1, x2, y2 = detection.box
+    return (x2 - x1) * (y2 - y1)
+
+
+def _read_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[FaceView, tuple[Image, Box]]]:
+    """Yield each view with its displayed frame and its box in pixels of that."""
+    orientation = encoding_of(source).orientation
+    for view, frame in _decode_views(source, views):
+        image = display_frame(frame, orientation, MAX_DECODED_SIDE)
+        width, _ = orientation.displayed_size(frame.width, frame.height)
+        scale = image.shape[1] / width
+        x1, y1, x2, y2 = (side * scale for side in view.box)
+        yield view, (image, (x1, y1, x2, y2))
+
+
+def _decode_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[FaceView, av.VideoFrame]]:
+    """Yield the frame that is shown at each view's time. Seek only where that is shorter than to decode on."""
+    with open_video(source) as (container, stream):
+        rate = float(stream.average_rate or 30)
+        frame: av.VideoFrame | None = None
+        frames = container.decode(stream)
+        for view in views:
+            ahead = None if frame is None or frame.pts is None else view.pts - frame.pts
+            if ahead is None or ahead * float(stream.time_base or 0) * rate > MAX_FRAMES_WITHOUT_SEEK:
+                container.seek(view.pts, stream=stream)
+                frames, frame = container.decode(stream), None
+            while frame is None or frame.pts is None or frame.pts < view.pts:
+                frame = next(frames, None)
+                if frame is None:
+                    raise VideoError("it has no frame at that time. Load the page again.")
+            yield view, frame
+
+
+def _square(image: Image, box: Box, margin: float) -> Image:
+    """Return a square around the box, moved into the frame. It is as large as the frame's shorter side at most."""
+    x1, y1, x2, y2 = box
+    height, width = image.shape[:2]
+    side = min(max(2, round((1 + 2 * margin) * max(x2 - x1, y2 - y1))), height, width)
+    left = min(max(0, round((x1 + x2 - side) / 2)), width - side)
+    top = min(max(0, round((y1 + y2 - side) / 2)), height - side)
+    return image[top : top + side, left : left + side]

@@ -1,0 +1,93 @@
+"""Load a published job with its report and its pending edits."""
+
+import hashlib
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.lifecycle.job_status import read_job_status
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import objects
+from defacer.report.edits import Edits
+from defacer.web.console.jobs import require_job
+
+MAX_REPORT_BYTES = 32 * 1024 * 1024  # the whole report is in memory
+MAX_CACHED_REPORTS = 4  # the page requests the crops and the detections of one report many times
+
+
+@dataclass(frozen=True)
+class Review:
+    """A published job with its current report. `pending` are requested edits that are not published yet."""
+
+    channel: str
+    job: str
+    manifest: Manifest
+    report: JobReport
+    has_source: bool
+    pending: Edits = field(default_factory=Edits)
+
+    @property
+    def version(self) -> str:
+        """Identifies the state that a page shows, so that an outdated request can be refused."""
+        requested = hashlib.sha256(self.pending.to_bytes()).hexdigest()[:16]
+        return f"{self.report.job}-{requested}" if self.pending else self.report.job
+
+    @property
+    def duration(self) -> float:
+        """The seconds from the first frame to the end, and at least to the last detection."""
+        last = max((self.to_seconds(track.end) for track in self.report.tracks), default=0.0)
+        return max(self.manifest.video.duration_seconds or 0.0, last, 0.001)
+
+    def to_seconds(self, pts: int) -> float:
+        """Return the time as a player counts it, from the first frame on, to a microsecond."""
+        return round(float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base)), 6)
+
+
+def load_review(request: Request) -> Review:
+    """Return the review of the job in the request's path. Raise HTTPException 409 unless it is published."""
+    channel, job = require_job(request)
+    status = read_job_status(job, None)
+    if not status.has_result or status.manifest is None:
+        raise HTTPException(409, "This job is not published. Review it when it is.")
+    return build_review(channel, job, status.manifest)
+
+
+def build_review(channel: str, job: str, manifest: Manifest) -> Review:
+    """Read the published report. Raise PermanentError if it is missing, too large, or of another upload."""
+    blob = objects.find_blob(settings().output_bucket, manifest.report)
+    if blob is None:
+        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
+    if blob.size > MAX_REPORT_BYTES:
+        raise PermanentError(
+            ErrorCode.REPORT_TOO_LARGE,
+            "This video has more tracks than a page can show. Its result and its report are published. The report "
+            f"lists the tracks. Run defacer job rerender {job} --hide TRACK to change a decision.",
+        )
+    report = _read_report(objects.reference(blob))
+    if report.source != manifest.source:
+        raise PermanentError(
+            ErrorCode.RESULT_CHANGED,
+            "A newer upload of this name replaced this result. Review the newer job.",
+        )
+    has_source = is_stored(manifest.source)
+    return Review(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
+
+
+def is_stored(ref: ObjectRef) -> bool:
+    """Return whether this version of the object exists."""
+    return objects.find_blob(ref.bucket, ref.name, ref.generation) is not None
+
+
+@lru_cache(maxsize=MAX_CACHED_REPORTS)
+def _read_report(ref: ObjectRef) -> JobReport:
+    """Return the report. A version of an object never changes, so it can be cached. It has no picture of a face."""
+    return objects.read_report(ref)

@@ -1,0 +1,61 @@
+"""Request the re-render of a reviewed video with a person's changes."""
+
+import json
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from defacer.pipeline.channel import list_kept_people
+from defacer.pipeline.lifecycle import rerender_request
+from defacer.report.edits import Edits
+from defacer.web.common.rate_limit import RateLimiter
+from defacer.web.common.security import read_limited_body
+from defacer.web.console import engine_adapter
+from defacer.web.console.rendering import channel_url
+from defacer.web.console.review.published_review import Review, load_review
+
+RERENDER_LIMIT = RateLimiter(10)
+
+
+async def request_edits(request: Request, _: dict[str, str]) -> Response:
+    """Request a re-render with the edits in the body. Return the page that shows its progress."""
+    RERENDER_LIMIT.enforce(request)
+    body = await read_limited_body(request, rerender_request.MAX_BYTES)
+    review = await run_in_threadpool(load_review, request)
+    await run_in_threadpool(_request, review, body)
+    return JSONResponse({"jobs": channel_url(review.channel, "jobs")})
+
+
+def _request(review: Review, body: bytes) -> None:
+    edits = _parse_edits(review, body)
+    try:
+        merged = review.pending.merge(edits)
+    except ValueError as error:
+        raise _outdated() from error
+    engine_adapter.require_valid_edits(review.report, merged, list_kept_people(review.channel))
+    rerender_request.request_rerender(review.job, edits)
+
+
+def _parse_edits(review: Review, body: bytes) -> Edits:
+    try:
+        sent: Any = json.loads(body)
+        version, edits = sent["version"], Edits.from_bytes(json.dumps(sent["edits"]).encode())
+    except (ValueError, KeyError, TypeError) as error:
+        raise HTTPException(422, "The changes can't be read. Load the page again and repeat them.") from error
+    if version != review.version:
+        raise _outdated()
+    if not review.has_source:
+        raise HTTPException(422, "The source was deleted. Upload the video again to change it.")
+    if not edits:
+        raise HTTPException(422, "Nothing was changed. Change a decision to re-render the video.")
+    return edits
+
+
+def _outdated() -> HTTPException:
+    return HTTPException(
+        409,
+        "This video was re-rendered, or a re-render was requested, since the page was opened. Load it again.",
+    )

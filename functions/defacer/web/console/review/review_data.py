@@ -1,0 +1,145 @@
+"""The JSON that the review's scripts read: the video, its tracks with their decisions, and the boxes of one track.
+
+All times are in seconds from the first frame.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from defacer.pipeline.channel import list_kept_people
+from defacer.plurals import resemblance
+from defacer.report.tracks import Origin, Reason, TrackRecord
+from defacer.web.console.review.published_review import Review, load_review
+
+UNSURE_SHARE = (
+    0.1  # a decision is close if the distance is this near to the match threshold, as a share of it
+)
+MAX_GAP_SECONDS = 1.0  # between two detections of a track that are shown as one span
+REASON_TEXT = {
+    Reason.MATCHED: "Similar enough to a picture of this target",
+    Reason.NO_MATCH: "Not similar enough to any target",
+    Reason.NO_TARGETS: "The channel had no targets, so all faces are hidden",
+    Reason.SAME_PERSON: "The same person as another kept track of this video",
+    Reason.CONTINUATION: "Continues a kept track, with no other face near it",
+    Reason.AMBIGUOUS: "Another track is nearer to the target, and the two do not look like one person",
+    Reason.UNLIKE_TARGET: "Does not look like the target, in the place of a kept face",
+    Reason.FOUND_BY_VERIFICATION: "Found by the check of the finished video, and hidden",
+    Reason.RIVAL_NEARER: "Another face in the same frame is nearer to the target",
+    Reason.RIVAL_AS_NEAR: "Another face in the same frame is as near to the target",
+    Reason.NOT_COMPARABLE: "Never visible clearly enough to compare it with a target",
+    Reason.NOT_ENOUGH_SEEN: "Not visible for long enough",
+    Reason.FOUND_BY_SEARCH: "Found by looking again, and hidden until you keep it",
+    Reason.MANUAL: "Manual decision",
+    Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
+}
+
+
+async def show_data(request: Request) -> Response:
+    """Return the review as JSON, without the boxes of its tracks."""
+    review = await run_in_threadpool(load_review, request)
+    people = await run_in_threadpool(list_kept_people, review.channel)
+    return JSONResponse(await run_in_threadpool(describe_review, review, people))
+
+
+async def show_track(request: Request) -> Response:
+    """Return the detections of a track as JSON: `[second, x1, y1, x2, y2]` each, in pixels of the frame."""
+    review = await run_in_threadpool(load_review, request)
+    number = request.path_params["track"]
+    track = next((track for track in review.report.tracks if track.id == number), None)
+    if track is None:
+        raise HTTPException(404, f"The report has no track {number}. Load the page again.")
+    faces = review.report.faces
+    detections = [[review.to_seconds(item.pts), *item.box] for item in track.detections]
+    return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
+
+
+def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
+    """Return the JSON of a review. `people` are the channel's targets."""
+    faces, duration = review.report.faces, review.duration
+    return {
+        "version": review.version,
+        "video": {
+            "width": faces.width,
+            "height": faces.height,
+            "duration": duration,
+            "frame_rate": review.report.frames / duration,
+            "time_base": faces.time_base,
+            "start_pts": review.manifest.video.start_pts,
+            "cuts": [review.to_seconds(pts) for pts in faces.cuts],
+        },
+        "editable": review.has_source,
+        "people": people,
+        "tracks": [
+            *(_describe_track(review, track) for track in review.report.tracks),
+            *_describe_added(review),
+        ],
+    }
+
+
+def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
+    """Return a track of the report. `requested`, `group` and `person` are those after the pending edits."""
+    pending, faces = review.pending, review.report.faces
+    person = track.person if track.decision == "keep" else None
+    return {
+        "id": track.id,
+        "group": pending.groups.get(track.id, track.group),
+        "person": pending.people.get(track.id, person),
+        "decision": track.decision,
+        "requested": pending.decisions.get(track.id, track.decision),
+        "reason": REASON_TEXT[track.reason],
+        "resemblance": resemblance(track.distance, track.strangers_per_10000).capitalize(),
+        "unsure": is_unsure(track, faces.match_threshold),
+        "origin": track.origin,
+        "spans": _convert(review, track.detections.spans(_max_gap(review, track.origin))),
+        "unconfirmed": _convert(review, track.unconfirmed),
+    }
+
+
+def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
+    """Yield the tracks that a pending request adds. They have no boxes in the report yet."""
+    pending = review.pending
+    next_group = 1 + max((track.group for track in review.report.tracks), default=-1)
+    for place, added in enumerate(pending.added):
+        number = (pending.first_id or 0) + place
+        yield {
+            "id": number,
+            "group": pending.groups.get(number, next_group + place if added.group is None else added.group),
+            "person": pending.people.get(number),
+            "decision": added.decision,
+            "requested": pending.decisions.get(number, added.decision),
+            "reason": "Added, and not rendered yet",
+            "resemblance": "",
+            "unsure": False,
+            "origin": added.origin,
+            "spans": _convert(review, added.detections.spans(_max_gap(review, added.origin))),
+            "unconfirmed": _convert(review, added.unconfirmed),
+        }
+
+
+def _max_gap(review: Review, origin: Origin) -> int:
+    """Return the largest gap in one span. A drawn mask has boxes only at its corrected moments."""
+    if origin == Origin.MANUAL:
+        return 2**62
+    return round(MAX_GAP_SECONDS / Fraction(review.report.faces.time_base))
+
+
+def is_unsure(track: TrackRecord, match_threshold: float) -> bool:
+    """Return whether the decision was close, or whether the distance alone would have decided otherwise.
+
+    The distance alone would hide a track that is kept as the same person as another one, and would keep a track that is
+    hidden because another face in the same frame was as near. A manual decision is never unsure.
+    """
+    if track.reason == Reason.MANUAL or track.margin is None:
+        return False
+    margin = track.margin if track.decision == "keep" else -track.margin
+    return margin < UNSURE_SHARE * match_threshold
+
+
+def _convert(review: Review, spans: tuple[tuple[int, int], ...]) -> list[tuple[float, float]]:
+    return [(max(0.0, review.to_seconds(first)), review.to_seconds(last)) for first, last in spans]

@@ -1,0 +1,56 @@
+// "Apply": list each face that becomes visible, with its picture, then request the re-render.
+import { post } from "../api.js";
+import { showFaces } from "./crops.js";
+import { count, formatClock } from "./store.js";
+
+const byId = (id) => document.getElementById(id);
+
+export class ApplyDialog {
+  isSent = false;
+
+  constructor(store, crops, jobUrl) {
+    this.store = store;
+    this.crops = crops;
+    this.jobUrl = jobUrl;
+    byId("apply-cancel").onclick = () => byId("apply-dialog").close();
+    byId("apply-confirm").onclick = () => this.#send();
+  }
+
+  open() {
+    const tracks = this.store.tracksToShow;
+    byId("apply-title").textContent = tracks.length ? `${count(tracks.length, "hidden track")} will become visible` : "No face becomes visible";
+    byId("apply-text").textContent = tracks.length ? "Check each face. Everyone who watches the result sees it." : `${count(this.store.changes.length, "change")} will be applied, and the video is rendered again.`;
+    byId("apply-list").replaceChildren(...tracks.map((track) => this.#makeItem(track)));
+    byId("apply-problem").hidden = true;
+    byId("apply-dialog").showModal();
+  }
+
+  #makeItem(track) {
+    const item = document.createElement("li");
+    const faces = document.createElement("div");
+    const text = document.createElement("span");
+    faces.className = "faces";
+    text.textContent = `${this.store.group(track.group).name}, ${formatClock(track.start)} to ${formatClock(track.end)}`;
+    item.append(faces, text);
+    if (track.id >= 0) {
+      this.crops.get([track.id], (crops) => showFaces(faces, crops, () => document.createElement("span")));
+    }
+    return item;
+  }
+
+  async #send() {
+    byId("apply-confirm").disabled = true;
+    try {
+      const body = JSON.stringify(this.store.toEdits());
+      const response = await post(`${this.jobUrl}/edits`, body, { "Content-Type": "application/json" });
+      const { jobs } = await response.json();
+      this.isSent = true;
+      sessionStorage.removeItem(this.jobUrl);
+      location.assign(jobs);
+    } catch (error) {
+      byId("apply-problem").textContent = error.message;
+      byId("apply-problem").hidden = false;
+      byId("apply-confirm").disabled = false;
+    }
+  }
+}

@@ -1,0 +1,84 @@
+// Pictures of faces, cut from the source on request and kept in this page's memory only.
+
+const BATCH = 6; // rows in one request
+const MAX_REQUESTS = 2; // at a time
+const MAX_KEPT = 300; // pictures in memory
+const WAIT = 120; // milliseconds without a new wish before the first request, so that scrolling past a card requests nothing
+const RETRY = 1500; // milliseconds
+
+// Calls back with a row: { url, row, rows, views: [[track, second]] }, or null if there is no picture.
+export class FaceCrops {
+  #rows = new Map(); // key -> row, or null after an error
+  #wanted = new Map(); // key -> { ids, callbacks }
+  #running = 0;
+  #timer = null;
+
+  constructor(url) { this.url = url; }
+
+  // Request the faces of these tracks. `isWanted()` is asked before the request is sent.
+  get(trackIds, callback, isWanted = () => true) {
+    const key = trackIds.join();
+    if (this.#rows.has(key)) return callback(this.#rows.get(key));
+    const wish = this.#wanted.get(key) ?? { key, callbacks: [] };
+    wish.callbacks.push(callback);
+    wish.isWanted = isWanted;
+    this.#wanted.set(key, wish);
+    this.#schedule(WAIT);
+  }
+
+  #schedule(milliseconds) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#send(), milliseconds);
+  }
+
+  async #send() {
+    if (this.#running >= MAX_REQUESTS) return;
+    for (const [key, wish] of this.#wanted) if (!wish.isWanted()) this.#wanted.delete(key);
+    const batch = [...this.#wanted.values()].slice(0, BATCH);
+    if (!batch.length) return;
+    for (const wish of batch) this.#wanted.delete(wish.key);
+    this.#running += 1;
+    if (this.#wanted.size) this.#schedule(0);
+    const query = batch.map((wish) => `tracks=${wish.key}`).join("&");
+    const response = await fetch(`${this.url}?${query}`).catch(() => null);
+    this.#running -= 1;
+    if (response?.status === 429) {
+      for (const wish of batch) this.#wanted.set(wish.key, wish);
+      return this.#schedule(RETRY);
+    }
+    await this.#store(batch, response);
+    this.#schedule(0);
+  }
+
+  async #store(batch, response) {
+    if (!response?.ok && batch.length > 1) { // one frame of the batch can't be decoded: request its rows one by one
+      for (const wish of batch) {
+        const alone = await fetch(`${this.url}?tracks=${wish.key}`).catch(() => null);
+        await this.#store([wish], alone);
+      }
+      return;
+    }
+    const views = response?.ok ? JSON.parse(response.headers.get("X-Views")) : [];
+    const url = response?.ok ? URL.createObjectURL(await response.blob()) : null;
+    const widest = Math.max(...views.map((row) => row.length), 1);
+    for (const [row, wish] of batch.entries()) {
+      const found = url && { url, row, rows: batch.length, columns: widest, views: views[row] };
+      this.#rows.set(wish.key, found);
+      for (const callback of wish.callbacks) callback(found);
+    }
+    while (this.#rows.size > MAX_KEPT) this.#rows.delete(this.#rows.keys().next().value);
+  }
+}
+
+// Fill a `.faces` element with one element for each face of a row. `make(track, second)` creates it.
+export function showFaces(element, crops, make) {
+  element.replaceChildren(...(crops?.views ?? []).map(([track, second], column) => {
+    const face = make(track, second);
+    face.classList.add("face");
+    face.style.backgroundImage = `url("${crops.url}")`;
+    face.style.backgroundSize = `${100 * crops.columns}% ${100 * crops.rows}%`;
+    const share = (place, places) => (places > 1 ? (100 * place) / (places - 1) : 0);
+    face.style.backgroundPosition = `${share(column, crops.columns)}% ${share(crops.row, crops.rows)}%`;
+    return face;
+  }));
+}
