@@ -1,6 +1,5 @@
 """Print tracks as a table for a terminal, and tracks and results as JSON for programs."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -41,21 +40,25 @@ def track_lines(report: Tracked) -> Iterator[str]:
         place = describe_place(track.detections[0].box, report.faces.width)
         yield (
             f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {place:<32}  "
-            f"{track.decision}{who}: {describe_decision(track)}{alike}"
+            f"{track.decision}{who}: {describe_decision(track)}{alike}{_unconfirmed(track, base)}"
         )
+
+
+def _unconfirmed(track: TrackRecord, base: Fraction) -> str:
+    """Return the spans of a drawn mask to check, as the end of a line."""
+    spans = [f"{float(start * base):.2f}s to {float(end * base):.2f}s" for start, end in track.unconfirmed]
+    return f" (check this: {', '.join(spans)})" if spans else ""
 
 
 def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
     """Return the facts about a result. `checked` is the outcome of its check as JSON, or None without one."""
-    decisions = Counter(track.decision for track in report.tracks)
+    kept = [track for track in report.tracks if track.is_kept_face]
     return {
         "frames": report.faces.frames,
         "black_frames": report.black_frames,
-        "kept": decisions["keep"],
-        "hidden": decisions["hide"],
-        "people": sorted(
-            {track.person for track in report.tracks if track.decision == "keep" and track.person}
-        ),
+        "kept": len(kept),
+        "hidden": sum(track.decision == "hide" for track in report.tracks),
+        "people": sorted({track.person for track in kept if track.person}),
         "dropped": report.dropped,
         "checked": checked,
         "warnings": [asdict(warning) for warning in report.faces.warnings],

@@ -5,7 +5,7 @@ the published report (`json_lines.py`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from pydantic import TypeAdapter
@@ -33,6 +33,10 @@ class Faces(FacesHead):
     def head(self) -> FacesHead:
         """The facts about the whole video, without the tracks."""
         return FacesHead(**{part.name: getattr(self, part.name) for part in fields(FacesHead)})
+
+    def without_manual_masks(self) -> Self:
+        """Return the faces without the masks that a person drew."""
+        return replace(self, tracks=tuple(track for track in self.tracks if not track.is_manual_mask))
 
     def to_bytes(self) -> bytes:
         """Return the document."""

@@ -47,4 +47,6 @@ def describe_reason(reason: Reason, rival: int | None = None) -> str:
 
 def describe_decision(track: TrackRecord) -> str:
     """Return the reason of a track's decision, as the end of a line."""
+    if track.is_manual_mask:
+        return "drawn mask" if track.decision == "hide" else "drawn mask, removed"
     return describe_reason(track.reason, track.rival)

@@ -81,11 +81,12 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
 
 def _lines(out: Path, report: Report) -> Iterator[str]:
     tracks = report.tracks
-    kept = [track for track in tracks if track.decision == "keep"]
+    kept = [track for track in tracks if track.is_kept_face]
+    hidden = sum(track.decision == "hide" for track in tracks)
     people = ", ".join(sorted({track.person or "unnamed" for track in kept})) or "no one"
     yield (
         f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
-        f"{len(kept)} kept ({people}), {len(tracks) - len(kept)} hidden"
+        f"{len(kept)} kept ({people}), {hidden} hidden"
     )
     if report.checked is None:
         yield CHECK_OFF

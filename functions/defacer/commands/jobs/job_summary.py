@@ -28,8 +28,8 @@ def describe_result(status: JobStatus, report: JobReport, out: Path | None = Non
 
 def summarize(report: JobReport, rerender: str) -> str:
     """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
-    kept = Counter(track.person or "unnamed" for track in report.tracks if track.decision == "keep")
-    hidden = len(report.tracks) - kept.total()
+    kept = Counter(track.person or "unnamed" for track in report.tracks if track.is_kept_face)
+    hidden = sum(track.decision == "hide" for track in report.tracks)
     people = ", ".join(
         f"{printable(person)} ({pluralize(number, 'track')})" for person, number in sorted(kept.items())
     )

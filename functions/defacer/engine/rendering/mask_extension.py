@@ -52,7 +52,7 @@ class MaskExtension:
     """
 
     def __init__(self, faces: Faces, orientation: Orientation, followed: Sequence[TrackRecord] | None = None):
-        self._faces = faces
+        self._faces = faces = faces.without_manual_masks()
         self._orientation = orientation
         self._starts = np.array([track.start for track in faces.tracks], np.int64)
         self._ends = np.array([track.end for track in faces.tracks], np.int64)

@@ -48,9 +48,13 @@ class _Timeline:
 
 
 class MaskSchedule:
-    """The boxes to redact and the openings in their masks, frame by frame, in order of time."""
+    """The boxes to redact and the openings in their masks, frame by frame, in order of time.
+
+    The masks that a person drew are in `ManualMasks`.
+    """
 
     def __init__(self, faces: Faces, tail_seconds: float = TAIL_SECONDS):
+        faces = faces.without_manual_masks()
         self._size = (faces.width, faces.height)
         self._shots = faces.cuts
         self._last_masked: tuple[int, list[tuple[BoxMotion, Box]]] | None = None

@@ -18,9 +18,10 @@ from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.media.segment_writer import WrittenSegment, write_segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
+from defacer.engine.rendering.manual_masks import ManualMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
-from defacer.engine.rendering.redaction import Style, redact_boxes
+from defacer.engine.rendering.redaction import Style, redact_boxes, redact_rectangles
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.engine.verification.check_ahead import CheckAhead
 from defacer.report.faces import Faces
@@ -42,8 +43,8 @@ def redact_segment(
     """Write the segment to the NUT file `out`, with all hidden tracks redacted.
 
     `progress` gets the number of encoded frames, and can raise to stop. Two threads call it, because frames are decoded
-    and redacted slightly ahead of the encoder. `drawn` records the masks. `check` searches the frames before they are
-    encoded, and `readback` compares them with the encoded ones.
+    and redacted slightly ahead of the encoder. `drawn` records the masks that are ellipses. `check` searches the frames
+    before they are encoded, and `readback` compares them with the encoded ones.
 
     Raises VideoError for a video that cannot be processed, PictureError for a replacement picture that cannot be
     decoded, and CheckError if the faces belong to another video.
@@ -59,6 +60,7 @@ def redact_segment(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
     schedule, extension = MaskSchedule(faces), MaskExtension(faces, encoding.orientation)
+    manual = ManualMasks(faces)
     drawn = drawn or DrawnMasks()
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = extension.required_frames(segment)
@@ -72,6 +74,7 @@ def redact_segment(
                 boxes = [*schedule.boxes(pts), *extensions]
                 masks.add(pts, boxes)
                 redact_boxes(frame, boxes, style, encoding.orientation, schedule.openings(pts, extensions))
+                redact_rectangles(frame, manual.at(pts), style, encoding.orientation)
                 yield frame
 
     with (

@@ -2,7 +2,8 @@
 
 Only the samples under the mask change; the rest of the frame keeps its exact values, in any pixel format
 and bit depth, because no sample is converted to RGB and back. The mask is an ellipse larger than the face's box,
-opaque over all of the face. Its soft edge is outside the face, in the box's corners and beyond.
+opaque over all of the face. Its soft edge is outside the face, in the box's corners and beyond. A box that a person
+drew has a rectangle with hard edges as its mask, opaque over all of the box.
 """
 
 import math
@@ -89,6 +90,20 @@ def redact_boxes(
             np.copyto(region, samples, where=is_open)
 
 
+def redact_rectangles(
+    frame: av.VideoFrame, boxes: Sequence[Box], style: Style, orientation: Orientation
+) -> None:
+    """Redact all of each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place. See `redact_boxes`."""
+    if not boxes:
+        return
+    frame.make_writable()
+    for plane in _planes(frame, orientation):
+        for box in boxes:
+            _redact_plane(
+                plane, orientation.to_stored_box(box, frame.width, frame.height), style, is_rectangle=True
+            )
+
+
 @dataclass(frozen=True)
 class _SampleFormat:
     """The meaning of a plane's samples."""
@@ -164,13 +179,14 @@ def _planes(frame: av.VideoFrame, orientation: Orientation) -> list[_PlaneView]:
     return views
 
 
-def _redact_plane(view: _PlaneView, box: Box, style: Style) -> None:
+def _redact_plane(view: _PlaneView, box: Box, style: Style, *, is_rectangle: bool = False) -> None:
     under = _region_under(view, box)
     if under is None:
         return
     region = view.samples[under.place]
     mask, rest = (
-        whole[under.part] for whole in _mask_of_size(under.width, under.height, view.samples.dtype.str)
+        whole[under.part]
+        for whole in _mask_of_size(under.width, under.height, view.samples.dtype.str, is_rectangle)
     )
     if style.mode == "solid":
         color = _convert_color(style.color, view.form)
@@ -232,10 +248,20 @@ def _region_under(view: _PlaneView, box: Box) -> _Region | None:
 
 
 @lru_cache(maxsize=2)  # both chroma planes use the same mask
-def _mask_of_size(width: int, height: int, dtype: str) -> tuple[Plane, Plane]:
+def _mask_of_size(width: int, height: int, dtype: str, is_rectangle: bool) -> tuple[Plane, Plane]:
     """Return the opacity (height, width), from 0 to the type's largest value, and its complement."""
-    mask = cv2.resize(_unit_mask(dtype), (width, height), interpolation=cv2.INTER_LINEAR)
+    if is_rectangle:
+        mask: Plane = np.zeros((height, width), dtype)
+        mask[_opaque_part(height), _opaque_part(width)] = np.iinfo(dtype).max
+    else:
+        mask = cv2.resize(_unit_mask(dtype), (width, height), interpolation=cv2.INTER_LINEAR)
     return mask, cv2.bitwise_not(mask)
+
+
+def _opaque_part(size: int) -> slice:
+    """Return the part of a side of a rectangle's region that the box takes, with a pixel for rounding at both ends."""
+    margin = size * (1 - 1 / (OPAQUE_SCALE * SOFT_SCALE)) / 2
+    return slice(max(math.floor(margin) - 1, 0), math.ceil(size - margin) + 1)
 
 
 @lru_cache(maxsize=2)

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from defacer.engine.models.arrays import Array, Detection, box_areas, compute_overlaps, shared_areas
+from defacer.engine.rendering.manual_masks import ManualMasks
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE
 from defacer.report.compact_boxes import Box, CompactBoxes
@@ -115,24 +116,34 @@ def _is_face(scores: Sequence[float], extra_score: float, at_segment_end: bool) 
 def classify_detections(
     samples: Mapping[int, Sequence[Detection]], faces: Faces, masks: Masks
 ) -> dict[int, list[ClassifiedDetection]]:
-    """Return the detections of each sampled frame with their states, by time. Each frame is judged on its own."""
-    kept = _places_of_kept_tracks(faces)
+    """Return the detections of each sampled frame with their states, by time. Each frame is judged on its own.
+
+    `masks` are the ellipses. The manual masks are part of the `faces`.
+    """
+    kept, manual = _places_of_kept_tracks(faces), ManualMasks(faces)
     size = (faces.width, faces.height)
-    return {pts: _classify_frame(samples[pts], masks(pts), kept.boxes(pts), size) for pts in sorted(samples)}
+    return {
+        pts: _classify_frame(samples[pts], masks(pts), manual.at(pts), kept.boxes(pts), size)
+        for pts in sorted(samples)
+    }
 
 
 def _classify_frame(
-    detections: Sequence[Detection], drawn: Sequence[Box], places: Sequence[Box], size: tuple[int, int]
+    detections: Sequence[Detection],
+    drawn: Sequence[Box],
+    manual: Sequence[Box],
+    places: Sequence[Box],
+    size: tuple[int, int],
 ) -> list[ClassifiedDetection]:
     boxes = np.array([face.box for face in detections], np.float32).reshape(-1, 4)
-    all_boxes = np.concatenate([boxes, np.array(drawn, np.float32).reshape(-1, 4)])
+    all_boxes = np.concatenate([boxes, np.array([*drawn, *manual], np.float32).reshape(-1, 4)])
     targets = _match_to_places(detections, boxes, places)
     found = []
     for index, face in enumerate(detections):
         shares = compute_overlaps(face.box, all_boxes)
         shares[index] = 0
         state: State = "open"
-        if drawn and covered_share(face.box, drawn, *size) >= MASKED_SHARE:
+        if (drawn or manual) and covered_share(face.box, drawn, *size, manual) >= MASKED_SHARE:
             state = "masked"
         elif index in targets:
             state = "kept"
@@ -140,8 +151,14 @@ def _classify_frame(
     return found
 
 
-def covered_share(box: Sequence[float] | Array, masks: Sequence[Box], width: int, height: int) -> float:
-    """Return the share of a face's ellipse, inside the frame, that the opaque ellipses of the masks cover."""
+def covered_share(
+    box: Sequence[float] | Array,
+    masks: Sequence[Box],
+    width: int,
+    height: int,
+    rectangles: Sequence[Box] = (),
+) -> float:
+    """Return the share of a face's ellipse, inside the frame, that the opaque ellipses and the rectangles cover."""
     x1, y1, x2, y2 = (float(side) for side in box)
     x, y = x1 + _FACE_X * (x2 - x1), y1 + _FACE_Y * (y2 - y1)
     in_frame = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -150,6 +167,8 @@ def covered_share(box: Sequence[float] | Array, masks: Sequence[Box], width: int
         across = (2 * x - left - right) / max(OPAQUE_SCALE * (right - left), 1.0)
         down = (2 * y - top - bottom) / max(OPAQUE_SCALE * (bottom - top), 1.0)
         hidden |= across**2 + down**2 <= 1
+    for left, top, right, bottom in rectangles:
+        hidden |= (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     return float((hidden & in_frame).sum() / max(1, in_frame.sum()))
 
 
