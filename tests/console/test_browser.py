@@ -106,6 +106,8 @@ def published(
     expect(page.get_by_role("heading", name=CLIP)).to_be_visible()
     window.check_page("jobs-in-progress")
     expect(page.get_by_text("Ready.")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
+    page.wait_for_function("() => document.querySelector('.job img').naturalWidth > 0")
+    expect(page.get_by_text(re.compile("Tracks: [1-9] kept, [1-9] hidden"))).to_be_visible()
     window.check_page("jobs-ready")
     page.get_by_role("link", name="Review").click()
     expect(page.locator(".person").first).to_be_visible()

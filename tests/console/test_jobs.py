@@ -20,6 +20,7 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.storage import object_names, objects
 from defacer.web.console import jobs as console_jobs
+from defacer.web.console.jobs import JobQuery
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
 from tests.console.visitor import PAGE, Visitor
@@ -35,7 +36,7 @@ def read_cards(visitor: Visitor) -> dict[str, str]:
     """Return the page's job cards in order, without the cache."""
     console_jobs._job_lists.__init__()  # type: ignore[misc]
     page = visitor.open(visitor.url("street", "jobs"))
-    return dict(re.findall(r'<li class="card job \w+" id="job-(\w+)">(.*?)</li>', page, re.DOTALL))
+    return dict(re.findall(r'<li class="card job \w+" id="job-(\w+)"[^>]*>(.*?)</li>', page, re.DOTALL))
 
 
 def fail_planned(planned: Planned, code: str = "bad-picture") -> None:
@@ -167,6 +168,26 @@ def test_concurrent_retry_is_refused_with_a_message(
     assert "Another user changed this at the same time" in answer.json()["error"]
 
 
+@pytest.mark.usefixtures("limited")
+def test_search_and_more_cover_all_jobs(
+    visitor: Visitor, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_jobs, "PAGE", 2)
+    for name in ("walk.mp4", "Beach 1.mp4", "beach 2.mp4", "talk.mp4"):
+        buckets.put(buckets.intake, f"channels/street/videos/{name}", b"a video")
+
+    def read_names(query: str) -> tuple[list[str], bool]:
+        page = visitor.open(visitor.url("street", "jobs") + query)
+        return re.findall(r'data-name="(.*?)"', page), "Show more jobs" in page
+
+    assert read_names("") == (["talk.mp4", "beach 2.mp4"], True)
+    assert read_names("?most=3") == (["talk.mp4", "beach 2.mp4", "Beach 1.mp4"], True)
+    assert read_names("?most=4") == (["talk.mp4", "beach 2.mp4", "Beach 1.mp4", "walk.mp4"], False)
+    assert read_names("?search=BEACH") == (["beach 2.mp4", "Beach 1.mp4"], False)
+    assert "no video with “sea” in its name" in visitor.open(visitor.url("street", "jobs") + "?search=sea")
+    assert read_names("?most=1e9&search=talk") == (["talk.mp4"], False)
+
+
 def test_slow_channel_does_not_delay_other_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow channel has more viewers than the server has threads."""
     requested, may_answer = threading.Event(), threading.Event()
@@ -181,12 +202,12 @@ def test_slow_channel_does_not_delay_other_channels(monkeypatch: pytest.MonkeyPa
 
     async def main() -> None:
         lists = console_jobs.JobLists()
-        viewers = [asyncio.create_task(lists.get_cards("slow")) for _ in range(100)]
+        viewers = [asyncio.create_task(lists.get_cards(JobQuery("slow", "", 40))) for _ in range(100)]
         assert await asyncio.to_thread(requested.wait, 60)
         viewers.pop().cancel()
-        assert await asyncio.wait_for(lists.get_cards("other"), 30) == []
+        assert await asyncio.wait_for(lists.get_cards(JobQuery("other", "", 40)), 30) == ([], False)
         may_answer.set()
-        assert await asyncio.gather(*viewers) == [[]] * 99
+        assert await asyncio.gather(*viewers) == [([], False)] * 99
 
     monkeypatch.setattr(console_jobs, "list_jobs", list_slowly)
     asyncio.run(main())
@@ -201,9 +222,9 @@ def test_list_is_read_again_after_a_storage_failure(monkeypatch: pytest.MonkeyPa
         lists = console_jobs.JobLists()
         monkeypatch.setattr(console_jobs, "list_jobs", fail_to_list)
         with pytest.raises(RetryableError):
-            await lists.get_cards("street")
+            await lists.get_cards(JobQuery("street", "", 40))
         monkeypatch.setattr(console_jobs, "list_jobs", lambda _: {})
-        assert await lists.get_cards("street") == []
+        assert await lists.get_cards(JobQuery("street", "", 40)) == ([], False)
 
     asyncio.run(main())
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from defacer.plurals import pluralize
+from defacer.report.edits import Edits
 from defacer.report.tracks import Reason, TrackRecord
 
 REASON_TEXT = {
@@ -50,3 +52,15 @@ def describe_decision(track: TrackRecord) -> str:
     if track.is_manual_mask:
         return "drawn mask" if track.decision == "hide" else "drawn mask, removed"
     return describe_reason(track.reason, track.rival)
+
+
+def describe_edits(edits: Edits) -> str:
+    """Return how many things a person changed, such as `2 decisions, 1 new track`."""
+    counts = {
+        "decision": len(edits.decisions),
+        "new track": len(edits.added),
+        "moved track": len(edits.moved),
+        "changed group": len(edits.groups),
+        "changed name": len(edits.people),
+    }
+    return ", ".join(pluralize(count, noun) for noun, count in counts.items() if count)

@@ -24,6 +24,7 @@ from defacer.report.compact_boxes import Box
 
 DETECTOR_SIDE = 640  # pixels, the long side of the image that the detector gets
 SHOWN_SIDE = 960  # pixels, the long side of the preview
+SMALL_SIDE = 320  # pixels, the long side of a picture in a list
 JPEG_QUALITY = 85
 
 
@@ -66,6 +67,16 @@ def render_preview_frame(
         frame, boxes, Style(options.mode, options.strength, options.color, picture), encoding.orientation
     )
     return Preview(encode_jpeg(display_frame(frame, encoding.orientation, SHOWN_SIDE)), len(boxes))
+
+
+def render_small_frame(source: Source, share: float) -> bytes:
+    """Return a JPEG of the key frame at or before a share (0 to 1) of the video's length, for a list of videos.
+
+    Raises VideoError for a video that cannot be processed.
+    """
+    encoding = encoding_of(source)
+    frame = encoding.convert(_frame_at(source, share))
+    return encode_jpeg(display_frame(frame, encoding.orientation, SMALL_SIDE))
 
 
 def _frame_at(source: Source, share: float) -> av.VideoFrame:

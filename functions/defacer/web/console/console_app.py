@@ -16,7 +16,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
-from defacer.web.console import channels, jobs, people, policy, signed_urls, upload
+from defacer.web.console import channels, job_facts, jobs, people, policy, signed_urls, upload
 from defacer.web.console.rendering import HERE, render_console_page
 from defacer.web.console.review import face_crops, review_changes, review_data, review_page
 
@@ -56,6 +56,8 @@ def build_console() -> Starlette:
             Route(CHANNEL + "/jobs", jobs.show_jobs),
             Route(CHANNEL + "/jobs/live", jobs.stream_changes),
             _post_route(JOB + "/retry", jobs.retry),
+            Route(JOB + "/counts", job_facts.count_tracks),
+            Route(JOB + "/thumbnail", job_facts.show_thumbnail),
             Route(JOB, review_page.show_job),
             Route(JOB + "/source", review_page.redirect_to_source),
             Route(JOB + "/result", review_page.redirect_to_result),

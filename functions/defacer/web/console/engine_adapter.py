@@ -12,7 +12,7 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
 from defacer.engine.rendering.contact_sheet import FaceView, render_contact_sheet
-from defacer.engine.rendering.preview import Preview, render_preview_frame
+from defacer.engine.rendering.preview import Preview, render_preview_frame, render_small_frame
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST
 from defacer.picture_formats import content_type_of
@@ -28,6 +28,7 @@ from defacer.report.faces import Faces
 from defacer.report.texts import ADVICE
 
 DISPLAYED_SIDE, JPEG_QUALITY = 3000, 95
+THUMBNAIL_SHARE = 0.1  # of the video's length: the first frame is often black
 PICTURE_LABEL = "This picture"  # the subject of the engine's messages
 WARNING_TEXT = {
     "blurred-picture": "but not sharp",
@@ -133,6 +134,15 @@ def render_faces(source: ObjectRef, rows: Sequence[Sequence[FaceView]]) -> bytes
             return render_contact_sheet(file, rows)
         except VideoError as error:
             raise PermanentError(error.code, f"No pictures of faces: {error}") from error
+
+
+def render_thumbnail(result: ObjectRef) -> bytes:
+    """Return a JPEG of a frame of a result. Raise PermanentError if that fails."""
+    with open_ranged(result) as file:
+        try:
+            return render_small_frame(file, THUMBNAIL_SHARE)
+        except VideoError as error:
+            raise PermanentError(error.code, f"No picture: {error}") from error
 
 
 def _load_detector(name: str) -> Detector:

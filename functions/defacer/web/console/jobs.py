@@ -7,8 +7,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,12 +23,14 @@ from defacer.pipeline.lifecycle import job_state as pipeline_jobs
 from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.texts import describe_edits
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import get_csrf_token
 from defacer.web.console.channels import require_channel
 from defacer.web.console.rendering import channel_url, render_console_page, render_fragment
 
-MAX_SHOWN = 40
+PAGE, MAX_SHOWN = 40, 1000  # jobs that the page shows at first, and at most
+MAX_SEARCH_CHARACTERS, MAX_DIGITS = 200, 6
 REFRESH_SECONDS = 1.5  # storage is read once in this time, for any number of viewers
 EVENT_STREAM_SECONDS = 600.0  # then the browser reconnects
 MAX_EVENT_STREAMS = 24
@@ -43,6 +46,38 @@ class ListedJob:
     updated: datetime
     name: str
     trigger: ObjectRef | None
+
+    @property
+    def title(self) -> str:
+        """The video's name in its channel."""
+        video = object_names.parse_video(self.name)
+        return video.path if video else self.name
+
+
+@dataclass(frozen=True)
+class JobQuery:
+    """Which jobs a page shows: the newest `most` of the channel, whose names contain `search` in any case."""
+
+    channel: str
+    search: str
+    most: int
+
+    @classmethod
+    def of(cls, request: Request) -> "JobQuery":
+        """Return the query of a request. A number that is not valid counts as PAGE."""
+        search = request.query_params.get("search", "").strip()[:MAX_SEARCH_CHARACTERS]
+        most = request.query_params.get("most", "")
+        number = int(most) if most.isascii() and most.isdigit() and len(most) <= MAX_DIGITS else PAGE
+        return cls(require_channel(request), search, min(max(number, PAGE), MAX_SHOWN))
+
+    @property
+    def address(self) -> str:
+        """The same query as the end of a URL."""
+        return f"?{urlencode({'search': self.search, 'most': self.most})}"
+
+    def matches(self, listed: ListedJob) -> bool:
+        """Return whether the search finds this job."""
+        return self.search.casefold() in listed.title.casefold()
 
 
 @dataclass(frozen=True)
@@ -69,48 +104,50 @@ class JobCard:
 
 @dataclass
 class _JobListCache:
-    """A channel's cards, when they were read, and the task that reads them now."""
+    """The cards of a query, when they were read, and the task that reads them now."""
 
     read_at: float = -math.inf
     cards: list[JobCard] = field(default_factory=list)
+    has_more: bool = False
     refresh: asyncio.Task[None] | None = None
 
 
 class JobLists:
-    """The cards of each channel, at most REFRESH_SECONDS old. The status of an ended job is read once.
+    """The cards of each query, at most REFRESH_SECONDS old. The status of an ended job is read once.
 
-    One thread reads a channel for all its viewers. The viewers wait without a thread.
+    One thread reads a query for all its viewers. The viewers wait without a thread.
     """
 
     def __init__(self) -> None:
-        self._lists: OrderedDict[str, _JobListCache] = OrderedDict()
+        self._lists: OrderedDict[JobQuery, _JobListCache] = OrderedDict()
         self._lock = threading.Lock()  # never held while storage is read
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
 
-    async def get_cards(self, channel: str) -> list[JobCard]:
-        """Return the channel's cards. Raise RetryableError if storage can't be read."""
-        cache = self._lists.setdefault(channel, _JobListCache())
-        self._lists.move_to_end(channel)
+    async def get_cards(self, query: JobQuery) -> tuple[list[JobCard], bool]:
+        """Return the cards, and whether more jobs match. Raise RetryableError if storage can't be read."""
+        cache = self._lists.setdefault(query, _JobListCache())
+        self._lists.move_to_end(query)
         while len(self._lists) > MAX_CACHED_LISTS:
             self._lists.popitem(last=False)
         if cache.refresh is None and time.monotonic() - cache.read_at > REFRESH_SECONDS:
-            cache.refresh = asyncio.create_task(self._refresh(cache, channel))
+            cache.refresh = asyncio.create_task(self._refresh(cache, query))
             cache.refresh.add_done_callback(_retrieve_exception)
         if cache.refresh is not None:
             await asyncio.shield(cache.refresh)  # a viewer that leaves must not cancel it for the others
-        return cache.cards
+        return cache.cards, cache.has_more
 
-    async def _refresh(self, cache: _JobListCache, channel: str) -> None:
+    async def _refresh(self, cache: _JobListCache, query: JobQuery) -> None:
         try:
-            cache.cards = await run_in_threadpool(self._read_cards, channel)
+            cache.cards, cache.has_more = await run_in_threadpool(self._read_cards, query)
             cache.read_at = time.monotonic()
         finally:
             cache.refresh = None
 
-    def _read_cards(self, channel: str) -> list[JobCard]:
-        listed = sorted(list_jobs(channel).values(), key=lambda each: (each.updated, each.job), reverse=True)
-        cards = [JobCard(each, self._read_status(each.job, each.name)) for each in listed[:MAX_SHOWN]]
-        return remove_replaced(cards)
+    def _read_cards(self, query: JobQuery) -> tuple[list[JobCard], bool]:
+        listed = [each for each in list_jobs(query.channel).values() if query.matches(each)]
+        listed.sort(key=lambda each: (each.updated, each.job), reverse=True)
+        cards = [JobCard(each, self._read_status(each.job, each.name)) for each in listed[: query.most]]
+        return remove_replaced(cards), len(listed) > query.most
 
     def _read_status(self, job: str, name: str) -> JobStatus:
         with self._lock:
@@ -202,15 +239,22 @@ def require_job(request: Request) -> tuple[str, str]:
 
 async def show_jobs(request: Request) -> Response:
     """Render the list. `static/jobs.js` keeps it up to date."""
-    channel = require_channel(request)
-    cards = await _job_lists.get_cards(channel)
-    html = [_render_card(channel, card, get_csrf_token(request)) for card in cards]
-    return render_console_page(request, "jobs.html", channel=channel, tab="jobs", cards=html, most=MAX_SHOWN)
+    query = JobQuery.of(request)
+    cards, has_more = await _job_lists.get_cards(query)
+    return render_console_page(
+        request,
+        "jobs.html",
+        channel=query.channel,
+        tab="jobs",
+        cards=[_render_card(query.channel, card, get_csrf_token(request)) for card in cards],
+        query=query,
+        more=replace(query, most=min(query.most + PAGE, MAX_SHOWN)) if has_more else None,
+    )
 
 
 async def stream_changes(request: Request) -> Response:
     """Return server-sent events: the order of the jobs, and each card that changed."""
-    return _EventStream(_generate_events(request, require_channel(request)), media_type="text/event-stream")
+    return _EventStream(_generate_events(request, JobQuery.of(request)), media_type="text/event-stream")
 
 
 async def retry(request: Request, _: dict[str, str]) -> Response:
@@ -221,18 +265,18 @@ async def retry(request: Request, _: dict[str, str]) -> Response:
     return RedirectResponse(channel_url(channel, "jobs"), 303)
 
 
-async def _generate_events(request: Request, channel: str) -> AsyncIterator[str]:
+async def _generate_events(request: Request, query: JobQuery) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
     order: list[str] = []
     deadline = time.monotonic() + EVENT_STREAM_SECONDS
     while time.monotonic() < deadline and not await request.is_disconnected():
         try:
-            cards = await _job_lists.get_cards(channel)
+            cards, _ = await _job_lists.get_cards(query)
         except RetryableError:
             yield ": storage is not available\n\n"
             await asyncio.sleep(REFRESH_SECONDS)
             continue
-        current = {card.job: _render_card(channel, card, get_csrf_token(request)) for card in cards}
+        current = {card.job: _render_card(query.channel, card, get_csrf_token(request)) for card in cards}
         changed = {job: html for job, html in current.items() if sent.get(job) != html}
         if changed or list(current) != order:
             sent, order = current, list(current)
@@ -255,7 +299,15 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
         state_text=status.title,
         progress=status.progress(datetime.now(UTC)),
         can_retry=status.can_try_again and card.listed.trigger is not None,
+        change=_describe_rerender(status),
     )
+
+
+def _describe_rerender(status: JobStatus) -> str | None:
+    """Return what the re-render changed, such as `2 decisions and 1 mask`; None for another job."""
+    if status.manifest is None or status.manifest.rerender is None:
+        return None
+    return describe_edits(status.manifest.rerender.edits)
 
 
 def _copy_trigger(channel: str, job: str) -> None:

@@ -1,7 +1,10 @@
-// The page Jobs: replace each card that the server reports as changed, and keep the keyboard focus.
+// The page Jobs: replace each card that the server reports as changed, keep the keyboard focus, and tell when a job ends.
 const list = document.getElementById("jobs");
 const connection = document.getElementById("connection");
+const notify = document.getElementById("notify");
+const title = document.title;
 let source = null;
+let ended = 0; // jobs that ended while the page was hidden
 
 function parseCard(html) {
   const template = document.createElement("template");
@@ -16,13 +19,54 @@ function localizeTimes(root) {
   }
 }
 
+// Show how many tracks are kept, hidden and unsure when a card becomes visible.
+const counts = new Map(); // of jobs that were asked about, by URL
+const visible = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    visible.unobserve(target);
+    showCounts(target);
+  }
+});
+
+async function showCounts(place) {
+  const url = place.dataset.counts;
+  if (!counts.has(url)) counts.set(url, fetch(url).then((response) => (response.ok ? response.json() : null)).catch(() => null));
+  const found = await counts.get(url);
+  if (!found) return counts.delete(url);
+  const unsure = found.unsure ? `, ${found.unsure} unsure` : "";
+  place.textContent = `Tracks: ${found.kept} kept, ${found.hidden} hidden${unsure}.`;
+}
+
+function watchCounts(root) {
+  for (const place of root.querySelectorAll(".counts")) visible.observe(place);
+}
+
+const hasRunningJob = () => list.querySelector("[data-running]") !== null;
+
+// Tell in the tab's title, and in a notification if the user allowed it, that a job ended while the page was hidden.
+function announceEnd(card) {
+  if (!document.hidden) return;
+  ended += 1;
+  document.title = `(${ended}) ${title}`;
+  if (window.Notification?.permission !== "granted") return;
+  const notification = new Notification("De-facer", { body: `${card.dataset.name} is done.`, tag: card.id });
+  notification.onclick = () => { window.focus(); notification.close(); };
+}
+
+function offerNotifications() {
+  notify.hidden = window.Notification?.permission !== "default" || !hasRunningJob();
+}
+
 function applyChanges({ order, changed }) {
   for (const [job, html] of Object.entries(changed)) {
     const old = document.getElementById(`job-${job}`);
     const card = parseCard(html);
     localizeTimes(card);
+    watchCounts(card);
     if (!old) list.append(card);
     else {
+      if ("running" in old.dataset && !("running" in card.dataset)) announceEnd(card);
       const hadFocus = old.contains(document.activeElement);
       old.replaceWith(card);
       if (hadFocus) (card.querySelector("a, button") ?? list).focus();
@@ -35,12 +79,13 @@ function applyChanges({ order, changed }) {
     if (list.children[index] !== card) list.insertBefore(card, list.children[index] ?? null);
   });
   document.getElementById("empty").hidden = order.length > 0;
+  offerNotifications();
 }
 
 function connect() {
   source?.close();
   source = null;
-  if (document.hidden) return;
+  if (document.hidden && !hasRunningJob()) return;
   source = new EventSource(list.dataset.live);
   source.onopen = () => { connection.textContent = ""; };
   source.onmessage = (event) => applyChanges(JSON.parse(event.data));
@@ -48,5 +93,17 @@ function connect() {
 }
 
 localizeTimes(list);
-document.addEventListener("visibilitychange", connect);
+watchCounts(list);
+notify.onclick = async () => {
+  await Notification.requestPermission();
+  offerNotifications();
+};
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) {
+    ended = 0;
+    document.title = title;
+  }
+  if (!source || source.readyState === EventSource.CLOSED || (document.hidden && !hasRunningJob())) connect();
+});
+offerNotifications();
 connect();
