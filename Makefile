@@ -60,7 +60,7 @@ lock: $(BOOTSTRAPPED)  ## write the lock files again from pyproject.toml
 
 .PHONY: help
 help:  ## print this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: STEP := 1/5

@@ -102,6 +102,23 @@ def test_hadolint_reports_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_docker_receives_the_files_that_the_images_copy_and_no_others() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    assert "*" in lines
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    needed = {path for path in allowed for source in copied if f"{source}/".startswith(f"{path}/")}
+    assert needed == allowed
+    assert [
+        source for source in copied if not any(f"{source}/".startswith(f"{path}/") for path in allowed)
+    ] == []
+
+
 def test_all_stages_start_from_one_base_pinned_by_digest() -> None:
     outside = {source for source, _ in stages().values() if source not in stages()}
     assert len(outside) == 1
