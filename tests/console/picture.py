@@ -33,10 +33,10 @@ def main() -> None:
             page.goto(f"{emulator.state.console_url}/channels/{CHANNEL}/jobs")
             page.get_by_role("link", name="Review").click(timeout=PIPELINE_TIMEOUT_MS)
             page.wait_for_function(f"() => {VIDEOS}.every((video) => video.readyState >= 2)")
-            page.locator("#position").fill("250")
+            page.locator("#position").fill("2")
             page.locator(".person.hidden").first.locator(".go").click()
-            expect(page.locator(".mark.shown")).to_have_count(2)
-            page.locator("#position").fill("270")
+            expect(page.locator(".box.selected")).to_have_count(2)
+            page.locator("#position").fill("2.2")
             page.mouse.move(0, 0)
             page.evaluate("() => scrollTo(0, 0)")
             page.wait_for_function(

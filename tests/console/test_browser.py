@@ -172,7 +172,7 @@ def test_uploaded_video_is_published_reviewed_and_re_rendered(
     assert measure_face_difference(emulator, published.clip) < 10
 
     hidden.first.locator(".go").click()
-    expect(page.locator(".mark.shown").first).to_be_visible()
+    expect(page.locator(".box.selected").first).to_be_visible()
     wait_until_in_step(page)
     window.check_page("review")
 

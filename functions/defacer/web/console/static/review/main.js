@@ -3,6 +3,7 @@ import { ApplyDialog } from "./apply.js";
 import { CardList, FILTERS } from "./cards.js";
 import { FaceCrops } from "./crops.js";
 import { NameDialog } from "./naming.js";
+import { startMasks } from "./masks.js";
 import { startPlayer } from "./player.js";
 import { count, ReviewStore } from "./store.js";
 
@@ -121,7 +122,8 @@ async function start() {
     const naming = new NameDialog(store, crops, jobUrl);
     cards.addEventListener("name", (event) => naming.open(event.detail.group));
   }
-  startPlayer(store, `${jobUrl}/tracks`);
+  const player = startPlayer(store, `${jobUrl}/tracks`);
+  if (store.editable) startMasks(store, player, jobUrl);
 }
 
 start();

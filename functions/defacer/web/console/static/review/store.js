@@ -147,11 +147,20 @@ export class ReviewStore extends EventTarget {
 
   // Add a track: { detections: [[second, x1, y1, x2, y2]], origin, decision, unconfirmed, ... }. Returns its id, below 0.
   addTrack(track) {
+    const added = this.#makeAdded({ origin: "manual", decision: "hide", ...track });
+    this.#change("Add a mask", { added: [added] });
+    return added.id;
+  }
+
+  // Add the faces that a new search found, as one change. They are unsure until a person decides.
+  addFound(tracks) {
+    const added = tracks.map((track) => this.#makeAdded({ ...track, origin: "search", decision: "hide", unsure: true }));
+    this.#change(`Hide ${count(added.length, "face")} that a new search found`, { added });
+  }
+
+  #makeAdded(track) {
     this.#lastAdded -= 1;
-    const id = this.#lastAdded;
-    const added = { origin: "manual", decision: "hide", unconfirmed: [], ...track, id, group: track.group ?? id, added: true, published: "keep" };
-    this.#change(added.origin === "search" ? "Hide a face that was found again" : "Add a mask", { added: [added] });
-    return id;
+    return { unconfirmed: [], group: this.#lastAdded, ...track, id: this.#lastAdded, added: true, published: "keep" };
   }
 
   editTrack(tempId, detections, unconfirmed = []) {
@@ -211,7 +220,7 @@ export class ReviewStore extends EventTarget {
   }
 
   #prepare(track) {
-    track.unsure = Boolean(track.unsure) && track.decision === track.published;
+    track.unsure = Boolean(track.unsure) && (track.added || track.decision === track.published);
     if (track.detections) track.spans = [[track.detections[0][0], track.detections.at(-1)[0]]];
     track.start = track.spans[0][0];
     track.end = track.spans.at(-1)[1];

@@ -1,0 +1,127 @@
+"""Drawing masks on the page Review in a real browser, with a mouse, a finger and the keyboard."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.clips import frame_times
+from tests.console.test_player import (
+    CLIP,
+    RATE,
+    Open,
+    browser,
+    clip,
+    open_review,
+    planned,
+    send_swipe,
+    wait_for_frame,
+)
+from tests.planned import Planned
+
+__all__ = ["browser", "clip", "open_review", "planned"]  # fixtures
+
+
+def drag(page: Page, *places: tuple[float, float]) -> None:
+    """Drag the mouse over the source, between places in pixels of the frame."""
+    area = page.locator(".of-source .pan").bounding_box()
+    assert area is not None
+    scale = area["width"] / CLIP.size[0]
+    for number, (x, y) in enumerate(places):
+        page.mouse.move(area["x"] + x * scale, area["y"] + y * scale)
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def apply_masks(page: Page, planned: Planned) -> list[list[tuple[float, list[int]]]]:
+    """Apply the changes. Return the added masks of the request: the number of the frame and the box of each detection.
+
+    A mask begins and ends a quarter of a frame outside its range, so that rounding leaves no frame out.
+    """
+    sent: list[Any] = []
+
+    def answer(route: Route) -> None:
+        sent.append(json.loads(route.request.post_data or ""))
+        route.fulfill(status=422, json={"error": "This test applies nothing."})
+
+    page.route("**/edits", answer)
+    page.get_by_role("button", name="Apply…").click()
+    page.get_by_role("button", name="Apply and re-render").click()
+    expect(page.get_by_text("This test applies nothing.")).to_be_visible()
+    times = frame_times(planned.clip)
+    unit = (times[1] - times[0]) or 1
+    return [
+        [
+            (round((item["pts"] - times[0]) / unit, 2), [round(side) for side in item["box"]])
+            for item in track["detections"]
+        ]
+        for track in sent[0]["edits"]["added"]
+    ]
+
+
+def test_mask_covers_from_here_to_here_and_moves_between_two_corrections(
+    open_review: Open, planned: Planned
+) -> None:
+    page = open_review()
+    page.keyboard.press("ArrowRight")
+    wait_for_frame(page, 25)
+    page.get_by_role("button", name="Draw a mask").click()
+    page.get_by_role("button", name="From here").click()
+    drag(page, (100, 40), (120, 80), (140, 100))
+    page.keyboard.press("ArrowRight")
+    wait_for_frame(page, 50)
+    page.get_by_role("button", name="To here").click()
+    drag(page, (120, 60), (150, 70), (180, 80))  # move it
+    drag(page, (200, 120), (210, 150), (220, 160))  # pull its corner
+    page.get_by_role("button", name="Add the mask").click()
+    expect(page.locator("#mask-status")).to_contain_text("in the list of changes")
+    expect(page.locator(".person .go").filter(has_text="Mask 1")).to_be_visible()
+    (mask,) = apply_masks(page, planned)
+    first, second = [100, 40, 140, 100], [160, 60, 220, 160]
+    assert mask == [(24.75, first), (25, first), (50, second), (50.25, second)]
+
+
+def test_mask_is_placed_corrected_and_undone_with_the_keyboard_alone(
+    open_review: Open, planned: Planned
+) -> None:
+    page = open_review()
+    page.keyboard.press("d")
+    box = page.locator(".of-source .drawn")
+    expect(box).to_be_focused()
+    expect(page.get_by_role("button", name="Add the mask")).to_be_disabled()
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Whole video").press("Enter")
+    box.press("Enter")
+    expect(page.locator("#mask-title")).to_have_text("Correct Mask 1")
+    box.press("ArrowLeft")
+    box.press("Enter")
+    expect(page.locator("#change-count")).to_have_text("2 changes, not applied yet")
+    for _ in range(2):
+        page.keyboard.press("Control+z")
+    expect(page.locator("#mask-title")).to_have_text("Cover what was missed")
+    page.keyboard.press("Control+Shift+z")
+    (mask,) = apply_masks(page, planned)
+    proposed = [160 - 22.5, 90 - 22.5, 160 + 22.5, 90 + 22.5]
+    placed = [round(side + change) for side, change in zip(proposed, (2, 2, 4, 0), strict=True)]
+    assert [placed] * 2 == [shown for _, shown in mask]
+    assert mask[0][0] == 0
+    assert mask[-1][0] >= CLIP.seconds * RATE
+
+
+def test_mask_is_drawn_with_a_finger_on_an_enlarged_picture(open_review: Open, planned: Planned) -> None:
+    page = open_review(phone=True)
+    page.get_by_role("button", name="Draw a mask").click()
+    page.get_by_role("button", name="Enlarge the picture").click()
+    page.evaluate("() => scrollTo(0, 0)")
+    area = page.locator(".of-source .pan").bounding_box()
+    assert area is not None
+    scale = area["width"] / CLIP.size[0]
+    places = ((200, 50), (220, 70), (240, 90))
+    send_swipe(page, [(area["x"] + x * scale, area["y"] + y * scale) for x, y in places])
+    page.get_by_role("button", name="Add the mask").click()
+    (mask,) = apply_masks(page, planned)
+    assert mask[0][1] == pytest.approx([200, 50, 240, 90], abs=1)
+    expect(page.locator(".screens")).to_have_attribute("data-view", "side")  # no swipe
