@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
+from defacer.report.compact_boxes import CompactBoxes
+from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import Window, launch_browser
+from tests.console.published_job import make_track, publish
 from tests.console.visitor import Visitor
 from tests.planned import Planned
-
-VISIBLE = ":not([hidden])"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,11 @@ def dialogs(window: Window) -> list[str]:
 @pytest.fixture
 def page(window: Window, visitor: Visitor, published: Planned) -> Page:
     """Open the review of the example."""
-    window.page.goto(visitor.url("street", "jobs", published.job))
+    return open_review(window, visitor, published)
+
+
+def open_review(window: Window, visitor: Visitor, planned: Planned) -> Page:
+    window.page.goto(visitor.url("street", "jobs", planned.job))
     expect(window.page.locator(".person").first).to_be_visible()
     return window.page
 
@@ -138,3 +144,100 @@ def test_merging_tracks_of_one_frame_is_refused(page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("Tracks seen in one frame cannot be merged.")
     page.locator("#selection").get_by_role("button", name="Hide").click()
     expect(page.locator("#change-count")).to_have_text("1 change, not applied yet")
+
+
+def test_tracks_are_split_merged_and_named_in_one_request(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    times = frame_times(clip)
+    # Two tracks of Ada, a stranger before them, and one after them.
+    tracks = [
+        make_track(number, decision, margin, times[start], times[end], group=group)
+        for number, (decision, margin, start, end, group) in enumerate(
+            [
+                ("keep", 0.3, 10, 14, 0),
+                ("keep", 0.3, 20, 24, 0),
+                ("hide", -0.5, 0, 8, 1),
+                ("hide", -0.5, 30, 34, 2),
+            ]
+        )
+    ]
+    buckets.put(buckets.intake, "channels/street/targets/Ada <i>/1.jpg", b"a picture")
+    page = open_review(window, visitor, publish(buckets, clip, tracks))
+    page.get_by_role("button", name="2 people visible for less than").click()
+    card(page, "Ada <i>").get_by_role("button", name="2 tracks of Ada <i>").click()
+    page.get_by_role("button", name="Split track 1 off").click()
+    expect(card(page, "Person 4").locator(".tag")).to_have_text("will be hidden")
+    for name in ("Person 2", "Person 3"):
+        card(page, name).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Merge").click()
+    expect(card(page, "Person 2").locator(".expand")).to_have_text("2 tracks")
+    card(page, "Person 2").get_by_role("button", name="This is…").click()
+    window.check_page("review-name")
+    page.get_by_role("radio", name="Ada <i>").check()
+    page.locator("#name-confirm").click()
+    expect(card(page, "Ada <i>").locator(".expand")).to_have_text("3 tracks")
+    page.get_by_role("button", name="Apply…").click()
+    expect(page.locator("#apply-list li")).to_have_count(2)
+    page.get_by_role("button", name="Apply and re-render").click()
+    page.wait_for_url("**/street/jobs")
+    edits = requested(buckets)["edits"]
+    assert edits["decisions"] == {"1": "hide", "2": "keep", "3": "keep"}
+    assert edits["groups"] == {"1": 3, "2": 0, "3": 0}
+    assert edits["people"] == {"1": None, "2": "Ada <i>", "3": "Ada <i>"}
+
+
+def test_new_person_is_named_with_a_saved_picture(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4", Clip(size=(640, 360), portrait=astronaut()))
+    times = frame_times(clip)
+    boxes = CompactBoxes((pts, (290, 40, 390, 160)) for pts in times[::5])
+    track = make_track(0, "hide", -0.5, times[0], times[-1], detections=boxes)
+    page = open_review(window, visitor, publish(buckets, clip, [track]))
+    page.get_by_role("button", name="This is…").click()
+    page.get_by_label("Name", exact=True).fill("Eileen")
+    expect(page.locator("#picture-choice input").first).to_be_checked()
+    page.locator("#name-confirm").click()
+    expect(card(page, "Eileen").locator(".tag")).to_have_text("will be kept")
+    assert len(buckets.names(buckets.intake, "channels/street/targets/Eileen/")) == 1
+    page.get_by_role("button", name="Apply…").click()
+    page.get_by_role("button", name="Apply and re-render").click()
+    page.wait_for_url("**/street/jobs")
+    assert requested(buckets)["edits"]["people"] == {"0": "Eileen"}
+
+
+def test_page_with_2000_tracks_has_few_elements_at_any_place(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    """Print the times of the first cards and of the slowest frame, without a limit: the machine can be busy."""
+    clip = write_clip(tmp_path / "walk.mp4")
+    times = frame_times(clip)
+    boxes = CompactBoxes((pts, (10, 10, 50, 50)) for pts in times)
+    tracks = [
+        make_track(number, "hide", -0.5, times[0], times[-1], group=number // 2, detections=boxes)
+        for number in range(2000)
+    ]
+    planned = publish(buckets, clip, tracks)
+    page = window.page
+    page.goto(visitor.url("street", "jobs", planned.job), wait_until="commit")
+    expect(page.locator(".person").first).to_be_visible()
+    first_cards = page.evaluate("() => performance.getEntriesByName('cards')[0].startTime")
+    assert page.locator(".chip").first.text_content() == "All 1000"
+    slowest, most = page.evaluate(
+        """async () => {
+            let [slowest, most, before] = [0, 0, performance.now()];
+            for (let step = 0; step <= 60; step += 1) {
+                scrollTo(0, (step / 60) * document.documentElement.scrollHeight);
+                await new Promise(requestAnimationFrame);
+                slowest = Math.max(slowest, performance.now() - before);
+                before = performance.now();
+                most = Math.max(most, document.querySelectorAll("#cards > li").length);
+            }
+            return [slowest, most];
+        }"""
+    )
+    assert most < 40
+    assert page.locator(".person").last.get_attribute("aria-posinset") == "1000"
+    print(f"first cards after {first_cards:.0f} ms, slowest frame of the scroll {slowest:.0f} ms")

@@ -53,8 +53,8 @@ def render_contact_sheet(source: Source, rows: Sequence[Sequence[FaceView]]) -> 
 
     The video is decoded in one pass for all rows. Raises VideoError for a frame that cannot be decoded.
     """
-    views = sorted({view for row in rows for view in row}, key=lambda view: view.pts)
-    faces = {view: _square(*found, STRIP_MARGIN) for view, found in _read_views(source, views)}
+    views = list({view for row in rows for view in row})
+    faces = dict(zip(views, cut_faces(source, views, STRIP_MARGIN), strict=True))
     sheet = np.zeros((FACE_SIDE * len(rows), FACE_SIDE * max(map(len, rows)), 3), np.uint8)
     for top, row in enumerate(rows):
         for left, view in enumerate(row):
@@ -64,10 +64,11 @@ def render_contact_sheet(source: Source, rows: Sequence[Sequence[FaceView]]) -> 
     return encode_jpeg(sheet)
 
 
-def cut_face(source: Source, view: FaceView, margin: float) -> Image:
-    """Return the face with a margin around its box, as a share of the box's longer side."""
-    ((_, (image, box)),) = _read_views(source, [view])
-    return _square(image, box, margin)
+def cut_faces(source: Source, views: Sequence[FaceView], margin: float) -> list[Image]:
+    """Return each face with a margin around its box, as a share of the box's longer side."""
+    ordered = sorted(set(views), key=lambda view: view.pts)
+    faces = {view: _square(*found, margin) for view, found in _read_views(source, ordered)}
+    return [faces[view] for view in views]
 
 
 def _area(detection: BoxAt) -> float:

@@ -65,6 +65,7 @@ def build_console() -> Starlette:
             Route(JOB + "/review.json", review_data.show_data),
             Route(JOB + "/tracks/{track:int}", review_data.show_track),
             Route(JOB + "/crops", face_crops.show_crops),
+            _post_route(JOB + "/targets", face_crops.save_target),
             _post_route(JOB + "/edits", review_changes.request_edits),
             mount_static(HERE),
         ],

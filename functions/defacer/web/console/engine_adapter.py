@@ -1,30 +1,23 @@
 """The console's use of the engine: check pictures, describe recognition levels, and render a preview of a policy."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
 
-from defacer.engine.errors import EngineError, PictureError, VideoError
+from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import only_face, picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
-from defacer.engine.rendering.contact_sheet import FaceView, render_contact_sheet
 from defacer.engine.rendering.preview import Preview, render_preview_frame, render_small_frame
-from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST
 from defacer.picture_formats import content_type_of
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.documents.report import JobReport
-from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.report.edits import Edits
-from defacer.report.faces import Faces
 from defacer.report.texts import ADVICE
 
 DISPLAYED_SIDE, JPEG_QUALITY = 3000, 95
@@ -109,31 +102,6 @@ def render_preview(source: ObjectRef, share: float, policy: Policy, replacement:
             return render_preview_frame(file, share, options, _load_detector, HOST.lock, replacement)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"No preview: {error}") from error
-
-
-def require_valid_edits(report: JobReport, edits: Edits, people: Collection[str]) -> None:
-    """Raise PermanentError for edits that ingest would refuse. Only `people` can be kept by their names."""
-    document = Faces.from_head(report.faces, report.tracks).to_bytes()
-    try:
-        edited = with_edits(document, edits, people)
-    except EngineError as error:
-        raise PermanentError(ErrorCode.BAD_DECISIONS, f"The changes don't fit this video: {error}") from error
-    if edited.unconsented_tracks:
-        tracks = ", ".join(map(str, edited.unconsented_tracks))
-        raise PermanentError(
-            ErrorCode.BAD_DECISIONS,
-            f"The video keeps people who have no target picture (tracks {tracks}). Hide these tracks, or add a "
-            "picture on the page People.",
-        )
-
-
-def render_faces(source: ObjectRef, rows: Sequence[Sequence[FaceView]]) -> bytes:
-    """Return a JPEG of these faces, row by row. Raise PermanentError if the video can't be decoded there."""
-    with open_ranged(source) as file:
-        try:
-            return render_contact_sheet(file, rows)
-        except VideoError as error:
-            raise PermanentError(error.code, f"No pictures of faces: {error}") from error
 
 
 def render_thumbnail(result: ObjectRef) -> bytes:

@@ -73,12 +73,12 @@ async def add(request: Request, _: dict[str, str]) -> Response:
     """Check the picture in the body, and store it for the person in the query if it is usable."""
     channel = require_channel(request)
     CHECK_LIMIT.enforce(request)
-    person = _require_name(channel, request.query_params.get("person", ""))
+    person = require_name(channel, request.query_params.get("person", ""))
     data = await read_limited_body(request, settings().max_picture_bytes)
     check = await HOST.run(lambda: engine_adapter.check_picture(data))
     if check.usable:
         shown = await HOST.run(lambda: engine_adapter.make_displayable(data))
-        await run_in_threadpool(_store_picture, channel, person, shown, check)
+        await run_in_threadpool(store_picture, channel, person, shown, check)
     return _check_response(check)
 
 
@@ -103,7 +103,7 @@ async def check(request: Request, fields: dict[str, str]) -> Response:
 async def rename(request: Request, fields: dict[str, str]) -> Response:
     """Rename a person: move each picture to the folder of the new name."""
     channel = require_channel(request)
-    name = _require_name(channel, fields.get("name", ""))
+    name = require_name(channel, fields.get("name", ""))
     moved = await run_in_threadpool(_rename_person, channel, fields.get("person", ""), name)
     return JSONResponse({"moved": moved})
 
@@ -123,7 +123,7 @@ def _list_people(channel: str) -> dict[str, list[PictureCard]]:
     return dict(sorted(people.items()))
 
 
-def _require_name(channel: str, name: str) -> str:
+def require_name(channel: str, name: str) -> str:
     """Return the name without surrounding space. Raise 422 if a folder of target pictures can't have it."""
     name = name.strip()
     problem = VideoName(channel, name).problem if name else "it is empty"
@@ -136,7 +136,7 @@ def _require_name(channel: str, name: str) -> str:
     return name
 
 
-def _store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -> None:
+def store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -> None:
     """Store the picture under the hash of its content, so that a second upload of it creates no second object."""
     content_type = content_type_of(data) or ""  # the check accepted the picture
     folder = f"{object_names.targets_prefix(channel)}{person}/"

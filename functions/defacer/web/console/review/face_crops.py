@@ -1,20 +1,29 @@
-"""Cut pictures of faces out of the source on request. None is stored, and no browser or proxy keeps one."""
+"""Cut pictures of faces out of the source. None is stored, except one that a user saves as a target picture."""
 
 import json
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from defacer.engine.rendering.contact_sheet import FaceView, choose_views
 from defacer.engine_host import HOST
+from defacer.pipeline.channel import list_targets
+from defacer.pipeline.settings import settings
+from defacer.report.compact_boxes import CompactBoxes
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.common.security import is_same_origin
-from defacer.web.console import engine_adapter
+from defacer.web.common.security import is_same_origin, read_limited_body
+from defacer.web.console import people
+from defacer.web.console.engine_adapter import PictureCheck
+from defacer.web.console.review import engine_adapter
 from defacer.web.console.review.published_review import Review, load_review
 
 CROP_LIMIT = RateLimiter(600)
+SAVE_LIMIT = RateLimiter(20)
+MAX_BODY_BYTES = 64 * 1024
+MAX_COMPARED = 6
+SAVED = PictureCheck(usable=True, message="One clear face, from a video.")
 MAX_ROWS, MAX_FACES = 12, 6  # of a contact sheet
 VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
 
@@ -31,17 +40,59 @@ async def show_crops(request: Request) -> Response:
     return Response(picture, media_type="image/jpeg", headers={VIEWS_HEADER: json.dumps(places)})
 
 
+async def save_target(request: Request, _: dict[str, str]) -> Response:
+    """Save a face as a target picture: `person`, the `track` and `second` of the face, and all `tracks` of its card.
+
+    It is an ordinary target picture, so `forget` and the page People remove it.
+    """
+    SAVE_LIMIT.enforce(request)
+    body = await read_limited_body(request, MAX_BODY_BYTES)
+    review = await run_in_threadpool(load_review, request)
+    try:
+        sent = json.loads(body)
+        person, tracks = str(sent["person"]), {int(track) for track in sent["tracks"]}
+        views = _choose_compared(review, int(sent["track"]), float(sent["second"]), tracks)
+    except (ValueError, KeyError, TypeError) as error:
+        raise HTTPException(422, "The face can't be read. Load the page again.") from error
+    person = people.require_name(review.channel, person)
+    await HOST.run(lambda: _save(review, person, views))
+    return JSONResponse({"person": person})
+
+
+def _save(review: Review, person: str, views: list[FaceView]) -> None:
+    known = [
+        target for target in list_targets(settings().intake_bucket, review.channel) if target.person == person
+    ]
+    manifest = review.manifest
+    picture = engine_adapter.make_target_picture(manifest.source, views, known, person, manifest.policy)
+    people.store_picture(review.channel, person, picture, SAVED)
+
+
+def _choose_compared(review: Review, track: int, second: float, tracks: set[int]) -> list[FaceView]:
+    """Return the detection of the track that is nearest to the second, and other views of the tracks."""
+    detections = _require_tracks(review, tracks | {track})
+    nearest = min(detections[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
+    others = choose_views(sorted(detections.items(), key=lambda item: -len(item[1])), MAX_COMPARED)
+    wanted = FaceView(track, nearest.pts, nearest.box)
+    return [wanted, *(view for view in others if view != wanted)]
+
+
 def _choose(review: Review, lists: list[str]) -> list[list[FaceView]]:
-    if not review.has_source:
-        raise HTTPException(404, "The source was deleted, so its faces can't be shown.")
     if not 1 <= len(lists) <= MAX_ROWS:
         raise HTTPException(422, f"The request has {len(lists)} lists of tracks, expected 1 to {MAX_ROWS}.")
-    detections = {track.id: track.detections for track in review.report.tracks}
     rows = []
     for text in lists:
         wanted = {int(number) for number in text.split(",")[:MAX_FACES] if number.isdecimal()}
-        if not wanted or not wanted <= detections.keys():
-            raise HTTPException(404, "The report has no such track. Load the page again.")
-        longest = sorted(wanted, key=lambda track: -len(detections[track]))
-        rows.append(choose_views([(track, detections[track]) for track in longest], MAX_FACES))
+        longest = sorted(_require_tracks(review, wanted).items(), key=lambda item: -len(item[1]))
+        rows.append(choose_views(longest, MAX_FACES))
     return rows
+
+
+def _require_tracks(review: Review, wanted: set[int]) -> dict[int, CompactBoxes]:
+    """Return the detections of these tracks. Raise 404 without the source, or if the report lacks one of them."""
+    if not review.has_source:
+        raise HTTPException(404, "The source was deleted, so its faces can't be shown.")
+    found = {track.id: track.detections for track in review.report.tracks if track.id in wanted}
+    if not found or len(found) < len(wanted):
+        raise HTTPException(404, "The report has no such track. Load the page again.")
+    return found

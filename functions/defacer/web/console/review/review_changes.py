@@ -13,8 +13,8 @@ from defacer.pipeline.lifecycle import rerender_request
 from defacer.report.edits import Edits
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import read_limited_body
-from defacer.web.console import engine_adapter
 from defacer.web.console.rendering import channel_url
+from defacer.web.console.review import engine_adapter
 from defacer.web.console.review.published_review import Review, load_review
 
 RERENDER_LIMIT = RateLimiter(10)

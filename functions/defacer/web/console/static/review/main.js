@@ -116,6 +116,7 @@ async function start() {
   if (store.editable) keepChanges(store);
   const crops = new FaceCrops(`${jobUrl}/crops`);
   const cards = new CardList(byId("cards"), store, crops);
+  performance.mark("cards"); // tests print when the first cards are ready
   connectToolbar(store, cards);
   if (store.editable) {
     connectChanges(store, crops);

@@ -1,0 +1,128 @@
+"""The review's use of the engine: pictures of faces, target pictures from them, and the check of edits."""
+
+from collections.abc import Collection, Sequence
+
+import cv2
+import numpy as np
+
+from defacer.engine.errors import EngineError, PictureError, VideoError
+from defacer.engine.models.arrays import Array, Detector, Image
+from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
+from defacer.engine.recognition.identity import limits_of
+from defacer.engine.rendering.contact_sheet import FaceView, cut_faces, render_contact_sheet
+from defacer.engine.tracking.report_edit import with_edits
+from defacer.engine_host import HOST, read_pictures
+from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.edits import Edits
+from defacer.report.faces import Faces
+
+JPEG_QUALITY = 95
+MARGIN = 0.4  # around the face in a saved picture, as a share of its box
+REFUSED_WARNINGS = {"blurred-picture": "is not sharp", "small-picture": "is small"}
+NEAREST = 3  # the distance to several views is the mean of the nearest ones
+
+
+def require_valid_edits(report: JobReport, edits: Edits, people: Collection[str]) -> None:
+    """Raise PermanentError for edits that ingest would refuse. Only `people` can be kept by their names."""
+    document = Faces.from_head(report.faces, report.tracks).to_bytes()
+    try:
+        edited = with_edits(document, edits, people)
+    except EngineError as error:
+        raise PermanentError(ErrorCode.BAD_DECISIONS, f"The changes don't fit this video: {error}") from error
+    if edited.unconsented_tracks:
+        tracks = ", ".join(map(str, edited.unconsented_tracks))
+        raise PermanentError(
+            ErrorCode.BAD_DECISIONS,
+            f"The video keeps people who have no target picture (tracks {tracks}). Hide these tracks, or add a "
+            "picture on the page People.",
+        )
+
+
+def render_faces(source: ObjectRef, rows: Sequence[Sequence[FaceView]]) -> bytes:
+    """Return a JPEG of these faces, row by row. Raise PermanentError if the video can't be decoded there."""
+    with open_ranged(source) as file:
+        try:
+            return render_contact_sheet(file, rows)
+        except VideoError as error:
+            raise PermanentError(error.code, f"No pictures of faces: {error}") from error
+
+
+def make_target_picture(
+    source: ObjectRef,
+    views: Sequence[FaceView],
+    known: Sequence[TargetPicture],
+    person: str,
+    policy: Policy,
+) -> bytes:
+    """Return the first view as a JPEG that can be a target picture of the person.
+
+    The other `views` show the same face, and `known` are pictures of the person. Raises PermanentError if the first
+    view does not show one sharp face, or is not clearly the same person as the others and the pictures.
+    """
+    options = Options(**policy.for_engine())
+    with open_ranged(source) as file:
+        try:
+            wanted, *others = cut_faces(file, views, MARGIN)
+            target = _require_sharp_face(wanted, person)
+            faces = [target, *_find_usable(others, person)]
+            gallery = HOST.engine.gallery(read_pictures(known), options.recognizer, HOST.lock, faces)
+        except (VideoError, PictureError) as error:
+            raise PermanentError(error.code, f"The picture can't be saved: {error}") from error
+    pictures, own, rest = np.split(gallery.embeddings, [len(known), len(known) + 1])
+    sure = limits_of(options).sure
+    if len(rest) and _distance(own, rest) > sure:
+        raise _unlike("the other faces of this card. Split the tracks of other people off first")
+    if len(pictures) and _distance(own, pictures) > sure:
+        raise _unlike(f"the pictures of {person}. Choose another face, or another name")
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(wanted, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise PermanentError(ErrorCode.BAD_TARGET, "The picture can't be saved. Choose another one.")
+    return bytes(data)
+
+
+def _require_sharp_face(image: Image, person: str) -> TargetFace:
+    with HOST.lock:
+        face = only_face(image, "it", _load_detector)
+    for warning in picture_warnings(image, face, person):
+        if warning.code in REFUSED_WARNINGS:
+            problem = REFUSED_WARNINGS[warning.code]
+            raise PermanentError(
+                ErrorCode.BAD_TARGET, f"The picture can't be saved: its face {problem}. Choose another one."
+            )
+    return TargetFace(person, "the picture", image, face)
+
+
+def _find_usable(images: Sequence[Image], person: str) -> list[TargetFace]:
+    """Return the images that show one face. The others can't be compared."""
+    found = []
+    for image in images:
+        try:
+            with HOST.lock:
+                found.append(TargetFace(person, "a view", image, only_face(image, "it", _load_detector)))
+        except PictureError:
+            continue
+    return found
+
+
+def _distance(own: Array, others: Array) -> float:
+    """Return the mean distance to the nearest others."""
+    return float(np.sort(np.linalg.norm(others - own, axis=1))[:NEAREST].mean())
+
+
+def _unlike(others: str) -> PermanentError:
+    return PermanentError(
+        ErrorCode.BAD_TARGET, f"The picture can't be saved: it does not look enough like {others}."
+    )
+
+
+def _load_detector(name: str) -> Detector:
+    return HOST.engine.detector(name)
