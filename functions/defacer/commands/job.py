@@ -9,7 +9,7 @@ import typer
 
 from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Force, Json, Yes, example_text, new_app, verbosity
-from defacer.commands.common.deployment import Folder, Project, UseEmulator, use_deployment
+from defacer.commands.common.deployment import PipelineCommand, chosen_deployment
 from defacer.commands.common.exit_codes import FAILED, UsageError
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.result_lines import ResultLines
@@ -50,19 +50,17 @@ Out = Annotated[
 ]
 
 
-@app.command("status", epilog=example_text(STATUS_EXAMPLES))
+@app.command("status", cls=PipelineCommand, epilog=example_text(STATUS_EXAMPLES))
 def print_status(
+    context: typer.Context,
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="The id of one job.")] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, metavar="N", help="List this many jobs, the newest ones.")
     ] = 50,
-    emulator: UseEmulator = False,
-    folder: Folder = None,
-    project: Project = None,
     json_output: Json = False,
 ) -> None:
     """List the jobs in a table, or show one job in detail."""
-    with use_deployment(emulator, folder, project) as deployment:
+    with chosen_deployment(context) as deployment:
         if job is not None:
             status = job_reader.find_job(job, deployment.option)
             if json_output:
@@ -79,8 +77,8 @@ def print_status(
             print("No jobs yet. Upload a video first.")
 
 
-@app.command("rerender", epilog=example_text(RERENDER_EXAMPLES))
-def rerender(  # noqa: PLR0913 - each argument is an option
+@app.command("rerender", cls=PipelineCommand, epilog=example_text(RERENDER_EXAMPLES))
+def rerender(
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Any job of the video's upload.")],
     keep: Annotated[
@@ -92,9 +90,6 @@ def rerender(  # noqa: PLR0913 - each argument is an option
     wait: Wait = False,
     out: Out = None,
     force: Force = False,
-    emulator: UseEmulator = False,
-    folder: Folder = None,
-    project: Project = None,
     json_output: Json = False,
 ) -> None:
     """Render a published video again with other decisions for some tracks, and print the new job.
@@ -108,7 +103,7 @@ def rerender(  # noqa: PLR0913 - each argument is an option
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
-    with use_deployment(emulator, folder, project) as deployment:
+    with chosen_deployment(context) as deployment:
         report = rerender_request.report_of(job)
         if keep or hide:
             edits = Edits(decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")})
@@ -123,14 +118,11 @@ def rerender(  # noqa: PLR0913 - each argument is an option
             )
 
 
-@app.command("erase", epilog=example_text(ERASE_EXAMPLES))
+@app.command("erase", cls=PipelineCommand, epilog=example_text(ERASE_EXAMPLES))
 def erase_objects(
     context: typer.Context,
     subject: Annotated[str, typer.Argument(metavar="JOB|channels/NAME", help="What to erase.")],
     yes: Yes = False,
-    emulator: UseEmulator = False,
-    folder: Folder = None,
-    project: Project = None,
     json_output: Json = False,
 ) -> int:
     """Remove a job, or a channel with all its jobs, from every bucket, and print the removed objects."""
@@ -139,7 +131,7 @@ def erase_objects(
     except ValueError as error:
         raise UsageError(f"{error}.") from error
     terminal = Terminal(verbosity(context))
-    with use_deployment(emulator, folder, project), ResultLines(json_output) as lines:
+    with chosen_deployment(context), ResultLines(json_output) as lines:
         found = erase.find_objects(parsed)
         if found.objects and not is_confirmed(f"{found.count()}. Erase all of it?", yes):
             return FAILED

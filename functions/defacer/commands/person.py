@@ -7,7 +7,7 @@ import typer
 
 from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Json, Yes, example_text, new_app, verbosity
-from defacer.commands.common.deployment import Folder, Project, UseEmulator, use_deployment
+from defacer.commands.common.deployment import PipelineCommand, chosen_deployment
 from defacer.commands.common.exit_codes import FAILED
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
@@ -44,8 +44,8 @@ class _Request:
         return self.rerender or self.delete_unrenderable
 
 
-@app.command("forget", epilog=example_text(EXAMPLES))
-def forget(  # noqa: PLR0913 - each argument is an option
+@app.command("forget", cls=PipelineCommand, epilog=example_text(EXAMPLES))
+def forget(
     context: typer.Context,
     person: Annotated[
         str, typer.Argument(metavar="PERSON", help="The name of the target picture or its folder.")
@@ -63,9 +63,6 @@ def forget(  # noqa: PLR0913 - each argument is an option
         ),
     ] = False,
     yes: Yes = False,
-    emulator: UseEmulator = False,
-    folder: Folder = None,
-    project: Project = None,
     json_output: Json = False,
 ) -> int:
     """Delete a person's pictures and name, and list the videos that show the person.
@@ -74,7 +71,7 @@ def forget(  # noqa: PLR0913 - each argument is an option
     """
     request = _Request(person, channel, rerender, delete_unrenderable)
     terminal = Terminal(verbosity(context))
-    with use_deployment(emulator, folder, project), ResultLines(json_output) as lines:
+    with chosen_deployment(context), ResultLines(json_output) as lines:
         data = find_person_data(channel, person)
         if data == PersonData():
             others = ", ".join(list_kept_people(channel)) or "no one"

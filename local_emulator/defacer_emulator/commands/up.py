@@ -30,6 +30,51 @@ defacer emulator up --open
 defacer emulator up --reload --workers 2
 defacer emulator up --port console=9000 --dir /tmp/another
 """
+OpenConsole = Annotated[bool, typer.Option("--open", help="Open the console in the browser once it answers.")]
+Reload = Annotated[bool, typer.Option("--reload", help="Start a function again when its code changes.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, metavar="N", help="Number of segments to process at a time.")
+]
+Ports = Annotated[
+    list[str],
+    typer.Option(
+        "--port",
+        metavar="SERVICE=PORT",
+        help="The port of a service; 0 means any free port. Repeatable. The services and their default ports: "
+        + ", ".join(f"{name}={service.default}" for name, service in SERVICES.items())
+        + ". If a default port is in use, a free port is used.",
+    ),
+]
+FunctionsFolder = Annotated[
+    Path | None,
+    typer.Option("--functions", metavar="DIR", help="Run NAME/main.py from another folder, to try a change."),
+]
+Webhook = Annotated[
+    str | None,
+    typer.Option(
+        "--webhook",
+        metavar="URL",
+        help=f"Call this URL at the end of each job. The secret in the variable {SECRET_VARIABLE}, at least 32 "
+        "characters, signs the calls.",
+    ),
+]
+Chaos = Annotated[
+    str | None,
+    typer.Option(
+        "--chaos",
+        metavar="SEED|FILE",
+        help="Inject faults: by a seed, by a plan in a file, or by the chaos.log of a run to replay.",
+    ),
+]
+Bind = Annotated[
+    str,
+    typer.Option(
+        "--bind",
+        metavar="ADDRESS",
+        help="Listen at this address for browsers. In a container it is 0.0.0.0. The pages have no login, so do "
+        "not open them to a network.",
+    ),
+]
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -37,58 +82,15 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def up(  # noqa: PLR0913 - each argument is an option
     context: typer.Context,
     folder: Folder = None,
-    open_console: Annotated[
-        bool, typer.Option("--open", help="Open the console in the browser once it answers.")
-    ] = False,
-    reload: Annotated[
-        bool, typer.Option("--reload", help="Start a function again when its code changes.")
-    ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, metavar="N", help="Number of segments to process at a time.")
-    ] = 1,
+    open_console: OpenConsole = False,
+    reload: Reload = False,
+    workers: Workers = 1,
     pubsub: PubSub = "auto",
-    port: Annotated[
-        list[str],
-        typer.Option(
-            "--port",
-            metavar="SERVICE=PORT",
-            help="The port of a service; 0 means any free port. Repeatable. The services and their default ports: "
-            + ", ".join(f"{name}={service.default}" for name, service in SERVICES.items())
-            + ". If a default port is in use, a free port is used.",
-        ),
-    ] = [],  # noqa: B006
-    functions: Annotated[
-        Path | None,
-        typer.Option(
-            "--functions", metavar="DIR", help="Run NAME/main.py from another folder, to try a change."
-        ),
-    ] = None,
-    webhook: Annotated[
-        str | None,
-        typer.Option(
-            "--webhook",
-            metavar="URL",
-            help=f"Call this URL at the end of each job. The secret in the variable {SECRET_VARIABLE}, at least 32 "
-            "characters, signs the calls.",
-        ),
-    ] = None,
-    chaos: Annotated[
-        str | None,
-        typer.Option(
-            "--chaos",
-            metavar="SEED|FILE",
-            help="Inject faults: by a seed, by a plan in a file, or by the chaos.log of a run to replay.",
-        ),
-    ] = None,
-    bind: Annotated[
-        str,
-        typer.Option(
-            "--bind",
-            metavar="ADDRESS",
-            help="Listen at this address for browsers. In a container it is 0.0.0.0. The pages have no login, so do "
-            "not open them to a network.",
-        ),
-    ] = HOST,
+    port: Ports = [],  # noqa: B006
+    functions: FunctionsFolder = None,
+    webhook: Webhook = None,
+    chaos: Chaos = None,
+    bind: Bind = HOST,
     json_output: Json = False,
 ) -> None:
     """Start the emulator and follow the logs until Ctrl-C. With --quiet, print no logs.

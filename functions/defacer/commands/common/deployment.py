@@ -5,18 +5,22 @@ buckets, as the functions have them, or `GOOGLE_CLOUD_PROJECT`.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
 from defacer.commands.common.exit_codes import MissingExtraError, UsageError
 from defacer.commands.common.extras import missing_packages
 from defacer.pipeline.settings import emulator_hosts, named_project, use_variables
 from defacer.program import EMULATOR_FOLDER, quote_words
+
+CHOSEN = "defacer.deployment"  # the key in `Context.meta`
 
 UseEmulator = Annotated[
     bool, typer.Option("--emulator", help="Use the emulator that runs in .emulator, or in --dir.")
@@ -41,6 +45,31 @@ class Deployment:
     check: Callable[[], None] = lambda: None
     logs: Path | None = None
     started_at: datetime | None = None
+
+
+class PipelineCommand(TyperCommand):
+    """A command with the options that choose a pipeline. `chosen_deployment` uses their values."""
+
+    def __init__(self, *arguments: Any, **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        self.params += get_command(_OPTIONS).params
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.meta[CHOSEN] = [ctx.params.pop(name) for name in ("emulator", "folder", "project")]
+        return super().invoke(ctx)
+
+
+_OPTIONS = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@_OPTIONS.command()
+def _options(emulator: UseEmulator = False, folder: Folder = None, project: Project = None) -> None:
+    pass
+
+
+def chosen_deployment(context: typer.Context) -> AbstractContextManager[Deployment]:
+    """Return `use_deployment` for the options of a `PipelineCommand`."""
+    return use_deployment(*context.meta[CHOSEN])
 
 
 @contextmanager

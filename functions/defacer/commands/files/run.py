@@ -24,48 +24,62 @@ defacer run vlog.mp4 --keep-at 0:12.5               hide everyone but the person
 defacer run holidays/ -o safe/ --report safe/       all videos of a folder, each with a report
 defacer run vlog.mp4 --mode image --replacement smiley.png
 """
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN", help="Videos, or folders with videos.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="OUT|DIR",
+        help="The MP4 to write. For several videos, a folder. [default: NAME.defaced.mp4 beside the video]",
+    ),
+]
+Keep = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--keep",
+        metavar="PICTURE|DIR",
+        help="A picture of a person who stays visible, or a folder with pictures of one person. JPEG, PNG, WebP, "
+        "HEIC or AVIF. Repeat it for several people. [default: hide everyone]",
+    ),
+]
+KeepPeople = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep-people",
+        metavar="DIR",
+        help="A folder with several people, as DIR/PERSON.jpg or DIR/PERSON/1.jpg.",
+    ),
+]
+KeepAt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-at",
+        metavar="TIME[#N]",
+        help="Keep the person whose face the video shows at this time, such as 0:12.5. With several faces, #2 is "
+        "the second from the left. Repeat it for several people.",
+    ),
+]
+ReportPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE|DIR",
+        help="Also write a report, which `defacer tracks` lists and `defacer render` reads. For several videos, a "
+        "folder.",
+    ),
+]
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(epilog=example_text(EXAMPLES), no_args_is_help=True)
 def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Videos, or folders with videos.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="OUT|DIR",
-            help="The MP4 to write. For several videos, a folder. [default: NAME.defaced.mp4 beside the video]",
-        ),
-    ] = None,
-    keep: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--keep",
-            metavar="PICTURE|DIR",
-            help="A picture of a person who stays visible, or a folder with pictures of one person. JPEG, PNG, WebP, "
-            "HEIC or AVIF. Repeat it for several people. [default: hide everyone]",
-        ),
-    ] = None,
-    keep_people: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep-people",
-            metavar="DIR",
-            help="A folder with several people, as DIR/PERSON.jpg or DIR/PERSON/1.jpg.",
-        ),
-    ] = None,
-    keep_at: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keep-at",
-            metavar="TIME[#N]",
-            help="Keep the person whose face the video shows at this time, such as 0:12.5. With several faces, #2 is "
-            "the second from the left. Repeat it for several people.",
-        ),
-    ] = None,
+    inputs: Inputs,
+    out: Out = None,
+    keep: Keep = None,
+    keep_people: KeepPeople = None,
+    keep_at: KeepAt = None,
     mode: chosen.ModeOption = None,
     strength: chosen.StrengthOption = None,
     color: chosen.ColorOption = None,
@@ -77,15 +91,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     quality: chosen.QualityOption = None,
     on_decode_error: chosen.OnDecodeErrorOption = None,
     verify: chosen.VerifyOption = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report",
-            metavar="FILE|DIR",
-            help="Also write a report, which `defacer tracks` lists and `defacer render` reads. For several videos, a "
-            "folder.",
-        ),
-    ] = None,
+    report: ReportPath = None,
     force: Force = False,
     json_output: Json = False,
 ) -> None:
