@@ -29,8 +29,16 @@ class Buckets:
     work: str
     output: str
 
-    def put(self, bucket: str, name: str, data: bytes | Path, content_type: str | None = None) -> ObjectRef:
+    def put(
+        self,
+        bucket: str,
+        name: str,
+        data: bytes | Path,
+        content_type: str | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> ObjectRef:
         blob = self.client.bucket(bucket).blob(name)
+        blob.metadata = metadata
         content = data.read_bytes() if isinstance(data, Path) else data
         blob.upload_from_string(content, content_type=content_type or "application/octet-stream")
         return ObjectRef(bucket=bucket, name=name, generation=int(blob.generation))

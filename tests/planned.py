@@ -103,7 +103,12 @@ def plan_job(
         video=describe_video(header),
         segments=segments or plan_segments(header, seconds),
     )
-    ref = buckets.put(buckets.work, object_names.manifest(manifest.job), manifest.model_dump_json().encode())
+    ref = buckets.put(
+        buckets.work,
+        object_names.manifest(manifest.job),
+        manifest.model_dump_json().encode(),
+        metadata={object_names.OF_SEGMENTS: str(len(manifest.segments))},
+    )
     return Planned(clip, manifest, ref)
 
 

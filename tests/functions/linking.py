@@ -13,7 +13,7 @@ from tests.planned import Planned, find_all_segments, linked_of
 from tests.sentences import require_plain
 
 # The requests of a link of three segments with a gallery. A test fails if the number changes.
-REQUESTS_OF_A_LINK = 23
+REQUESTS_OF_A_LINK = 25
 
 
 class LinkingEngine(MediaEngine):

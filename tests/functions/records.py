@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from defacer.pipeline.documents.job_records import Failed, Lease
 from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.lifecycle import step_marks
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets
 from tests.planned import Planned
@@ -26,6 +27,7 @@ def put_failure(buckets: Buckets, planned: Planned) -> None:
         message="m",
     )
     buckets.put(buckets.work, object_names.failed(planned.job), failed.model_dump_json().encode())
+    step_marks.mark_steps_over(planned.job, *step_marks.STEPS)
 
 
 def put_lease(

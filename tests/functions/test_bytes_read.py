@@ -15,6 +15,7 @@ from defacer.ingest.engine_adapter import IngestEngine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
 from defacer.pipeline.media_engine import StepInput, VideoHeader
+from defacer.pipeline.storage import objects
 from defacer.worker.engine_adapter import WorkerEngine
 from tests.cloud import Buckets
 from tests.proxy import Proxy
@@ -73,8 +74,10 @@ def test_ingest_and_worker_read_little_of_a_gigabyte(
     assert proxy.downloaded_bytes <= 8 * MEGABYTE + index
 
     header = proxy.downloaded_bytes
+    stored = objects.find_blob(source.bucket, source.name)
+    assert stored is not None
     start, end = (round(seconds / info.time_base) for seconds in (20, 21))
-    step = StepInput(manifest_of(source, info), TimeRange(start=start, end=end), lambda: None)
+    step = StepInput(manifest_of(source, stored.size, info), TimeRange(start=start, end=end), lambda: None)
     proxy.downloaded_bytes = 0
     findings = SegmentDetections.from_bytes(WorkerEngine().detect(step))
     assert findings.frames == RATE
@@ -88,10 +91,10 @@ def test_ingest_and_worker_read_little_of_a_gigabyte(
     assert proxy.downloaded_bytes <= 2 * header + (RATE + context) * 1.5 * MEGABYTE
 
 
-def manifest_of(source: ObjectRef, info: VideoHeader) -> Manifest:
+def manifest_of(source: ObjectRef, size: int, info: VideoHeader) -> Manifest:
     base = f"{info.time_base.numerator}/{info.time_base.denominator}"
     return Manifest(
-        job="0" * 20, channel="street", source=source, source_size=1, result="r", report="r", policy=Policy(),
+        job="0" * 20, channel="street", source=source, source_size=size, result="r", report="r", policy=Policy(),
         targets=(), gallery=None, replacement=None, segments=(TimeRange(start=None, end=None),),
         video=Video(width=1280, height=720, codec=info.codec, duration_seconds=40, time_base=base, start_pts=0),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.job_records import Published, Verdict
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import failure, finalize, publishing, verdict
+from defacer.pipeline.lifecycle import failure, finalize, publishing, step_marks, verdict
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics
@@ -192,3 +192,4 @@ def end_job(buckets: Buckets, planned: Planned, end: str) -> None:
     else:
         published = Published(job=planned.job, result=None, report="r")
         buckets.put(buckets.work, object_names.published(planned.job), published.model_dump_json().encode())
+        step_marks.mark_steps_over(planned.job, *step_marks.STEPS)

@@ -8,6 +8,7 @@ import pytest
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link_and_dispatch
+from defacer.pipeline.lifecycle import step_marks
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, write_clip
@@ -166,6 +167,7 @@ def test_outputs_are_listed_only_once_the_last_segment_is_done(
         buckets.put(buckets.work, object_names.segment_detections(planned.job, 2, part), b"seen")
     assert count_listings(0) == 0
     buckets.put(buckets.work, object_names.split_mark(planned.job, "detect", 2, ""), b"{}")
+    step_marks.mark_step_split(planned.segment_task(2))
     assert count_listings(0) == 1
     assert redact_tasks(topics) == []
     buckets.put(buckets.work, object_names.segment_detections(planned.job, 1), b"seen")

@@ -206,7 +206,7 @@ def test_concurrent_linker_dispatches_the_same_faces(
     linked: list[int] = []
 
     def link_concurrently(method: str, path: str) -> bool:
-        if "link-lease" in path and not linked:
+        if "manifest.json" in path and "alt=media" in path and not linked:
             linked.append(1)
             link_and_dispatch(planned.segment_done(0), "first", LinkingEngine(planned))
         return False

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from defacer.pipeline.documents.job_records import Published
+from defacer.pipeline.lifecycle import step_marks
 from defacer.pipeline.storage import object_names
 from tests.cloud import Buckets, Post, Topics, push_body
 from tests.functions.records import failure_of, put_failure
@@ -50,6 +51,7 @@ def test_task_of_an_ended_job_is_acknowledged(
         link_job(buckets, job)  # because every published job is linked
         published = Published(job=job.job, result=None, report="r")
         buckets.put(buckets.work, object_names.published(job.job), published.model_dump_json().encode())
+        step_marks.mark_steps_over(job.job, *step_marks.STEPS)
     else:
         put_failure(buckets, job)
     assert worker(job.task(0)) == 200

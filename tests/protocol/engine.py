@@ -89,7 +89,7 @@ class StandInEngine(MediaEngine):
     def detect(self, step: StepInput) -> bytes:
         if step.manifest.gallery:
             objects.read(step.manifest.gallery)
-        clip = _read(step.manifest.source)
+        clip = _read(step.manifest.source, step.manifest.source_size)
         clip.try_step(f"detect {_index(step)}")
         step.renew_lease()
         return json.dumps({"frames": len(clip.frames_in(step.segment)), "by": self.nonce()}).encode()
@@ -116,7 +116,7 @@ class StandInEngine(MediaEngine):
         return LinkedFaces(frames, faces.sampled_frames, 0, faces.to_bytes())
 
     def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
-        clip = _read(step.manifest.source)
+        clip = _read(step.manifest.source, step.manifest.source_size)
         clip.try_step(f"redact {_index(step)}")
         step.renew_lease()
         frames = clip.frames_in(step.segment)
@@ -127,7 +127,7 @@ class StandInEngine(MediaEngine):
         return RedactedSegment(array("q", frames), 0, checked=_check(frames, by))
 
     def join(self, job: JoinInput) -> JoinedVideo:
-        clip = _read(job.manifest.source)
+        clip = _read(job.manifest.source, job.manifest.source_size)
         clip.try_step("join")
         shown: list[int] = []
         for report in job.reports:
@@ -183,6 +183,6 @@ def _index(step: StepInput) -> int:
     return (step.segment.start or 0) // FRAMES_PER_SEGMENT
 
 
-def _read(source: ObjectRef) -> Clip:
-    with open_ranged(source) as file:
+def _read(source: ObjectRef, size: int | None = None) -> Clip:
+    with open_ranged(source, size=size) as file:
         return Clip(**json.loads(file.read()))

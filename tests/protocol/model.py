@@ -215,11 +215,19 @@ class InterleavingRun:
 
     def handle(self, function: str, message: Message) -> bool:
         """Call the function, and return whether it acknowledges the message."""
+        job = _job_of(function, message)
+        had_ended = job is not None and self.has_ended(job)
         try:
             with http_status_of(function):
                 try:
                     self.call(function, message)
-                except RetryableError:
+                    if job is not None:
+                        self.require_no_late_output(job)
+                except RetryableError as error:
+                    if had_ended and isinstance(error.__cause__, PermanentError):
+                        self.unexpected.append(
+                            f"{function} works on {message.id} of a job that is over: {error}"
+                        )
                     raise
                 except AcknowledgedError:
                     return True
@@ -248,7 +256,6 @@ class InterleavingRun:
             task = pubsub.parse_message(message, SegmentTask)
             if task.step == "detect":
                 detect_and_announce(task, message.id, self.engine)
-                self.require_no_detections(task)
             else:
                 redact_and_announce(task, message.id, self.engine)
         elif function == "merge":
@@ -265,24 +272,42 @@ class InterleavingRun:
         else:
             handler.handle_dead_letter(message)
 
-    def require_no_detections(self, task: SegmentTask) -> None:
-        """Record a violation if a worker leaves embeddings in a job whose redaction is dispatched."""
-        objects = self.storage.objects
-        if (WORK, object_names.faces(task.job)) in objects and (
+    def has_ended(self, job: str) -> bool:
+        """Return whether a job has failed or was published, and was cleaned up after. An erasure does not count."""
+        stored = self.storage.objects.get
+        failed = stored((WORK, object_names.failed(job)))
+        if failed is not None:
+            return set(failed.metadata or {}) == {"announced"}
+        is_published = stored((WORK, object_names.published(job))) is not None
+        return is_published and stored((WORK, object_names.merge_lease(job))) is None
+
+    def require_no_late_output(self, job: str) -> None:
+        """Record a violation if a delivery leaves its output in a job that was cleaned up before it was written."""
+        stored = self.storage.objects
+        is_dispatched = (WORK, object_names.faces(job)) in stored and (
             WORK,
-            object_names.link_lease(task.job),
-        ) not in objects:
-            findings = self.storage.with_prefix(WORK, object_names.segment_detections_prefix(task.job))
-            if any(
-                stored.writer == self.world.writer() and not stored.name.endswith(".split")
-                for stored in findings
-            ):
-                self.unexpected.append(
-                    f"a worker leaves detections of {task.job}, whose redaction is dispatched"
-                )
+            object_names.link_lease(job),
+        ) not in stored
+        useless = [object_names.segment_detections_prefix(job)] if is_dispatched else []
+        if self.has_ended(job):
+            useless += [object_names.segments_prefix(job), object_names.faces(job)]
+        for output in self.storage.with_prefix(WORK, object_names.job_prefix(job)):
+            is_useless = output.name.startswith(tuple(useless)) and not output.name.endswith(".split")
+            if is_useless and output.writer == self.world.writer():
+                self.unexpected.append(f"a delivery leaves {output.name}, which no step needs any more")
 
     def describe(self) -> str:
         lines = [f"{self.scenario}"]
         lines += [f"{step:5} {who:24} {what}  {trouble}" for step, who, what, trouble in self.world.trace]
         lines += [f"left: {bucket}/{name}" for bucket, name in sorted(self.storage.objects)]
         return "\n".join(lines)
+
+
+def _job_of(function: str, message: Message) -> str | None:
+    """Return the job of a message to ingest, worker or merge; None for other messages."""
+    if function == "ingest":
+        source = pubsub.parse_upload(message)
+        return None if source is None else object_names.job_of(source)
+    if function in ("worker", "merge"):
+        return str(json.loads(message.data)["job"])
+    return None

@@ -12,6 +12,7 @@ import pytest
 
 from defacer.commands.privacy import erase
 from defacer.dead_letter import handler
+from defacer.ingest import plan_rerender
 from defacer.merge import join_step, link_step
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
@@ -24,12 +25,13 @@ from defacer.pipeline.lifecycle import (
     lease,
     publishing,
     segments,
+    step_marks,
     verdict,
 )
 from defacer.pipeline.lifecycle.publishing import PublishedObject, PublishedVersion
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names, objects
-from defacer.worker import detect_step, segment_attempt
+from defacer.worker import detect_step, redact_step, segment_attempt
 from tests.protocol.scenario import REPORT
 
 
@@ -184,10 +186,10 @@ def skip_read(module: ModuleType, part: str, name: str, number: int) -> Mutation
         read = getattr(original, name)
         counts: WeakKeyDictionary[threading.Thread, int] = WeakKeyDictionary()
 
-        def patched(job: str) -> Any:
+        def patched(*args: Any) -> Any:
             thread = threading.current_thread()
             counts[thread] = counts.get(thread, 0) + 1
-            return counts[thread] != number and read(job)
+            return counts[thread] != number and read(*args)
 
         patch.setattr(module, part, _PatchedModule(original, name, patched))
 
@@ -204,6 +206,22 @@ class _PatchedModule:
 
     def __getattr__(self, name: str) -> Any:
         return self._function if name == self._name else getattr(self._module, name)
+
+
+def steps_are_marked_after_the_cleanup(patch: Patch) -> None:
+    """A worker can write between the listing of the outputs and the mark, and find no mark afterwards."""
+    mark = step_marks.mark_steps_over
+
+    def wrap(clean: Callable[[str], None], *steps: str) -> Callable[[str], None]:
+        def patched(job: str) -> None:
+            clean(job)
+            mark(job, *steps)
+
+        return patched
+
+    patch.setattr(step_marks, "mark_steps_over", lambda *args: None)
+    patch.setattr(cleanup, "forget_embeddings", wrap(cleanup.forget_embeddings, "detect"))
+    patch.setattr(cleanup, "clean_up", wrap(cleanup.clean_up, *step_marks.STEPS))
 
 
 def link_lease_is_released_before_the_dispatch(patch: Patch) -> None:
@@ -285,9 +303,9 @@ def published_job_is_not_finalized(patch: Patch) -> None:
 def job_counts_as_done_with_its_first_segment(patch: Patch) -> None:
     made = segments.list_outputs_if_complete
 
-    def patched(manifest: Any, step: str) -> Any:
-        listed = objects.list_all("work", object_names.step_prefix(manifest.job, step))
-        return made(manifest, step) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
+    def patched(job: str, step: str, count: int) -> Any:
+        listed = objects.list_all("work", object_names.step_prefix(job, step))
+        return made(job, step, count) or tuple(ref for ref in listed if ref.name.endswith(".json")) or None
 
     patch.setattr(join_step, "list_outputs_if_complete", patched)
     patch.setattr(join_step, "is_step_complete", lambda *args: True)
@@ -302,10 +320,23 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "verdict is overwritten": (ignore_preconditions("/verdict.json"), "verdict"),
     "manifest is overwritten": (ignore_preconditions("/manifest.json"), "manifest"),
     "faces are overwritten": (ignore_preconditions("/faces.jsonl"), "write faces.jsonl"),
-    "state is not read before detection": (skip_read(detect_step, "job_state", "is_detection_over", 1), None),
+    "state is not read before detection": (skip_read(detect_step, "step_marks", "is_step_over", 1), None),
     "state is not read after detection": (
-        skip_read(detect_step, "job_state", "is_detection_over", 2),
+        skip_read(detect_step, "step_marks", "is_step_over", 2),
         "write segment-detections/",
+    ),
+    "state is not read before redaction": (skip_read(redact_step, "step_marks", "is_step_over", 1), None),
+    "state is not read after redaction": (
+        skip_read(redact_step, "step_marks", "is_step_over", 2),
+        "write segments/",
+    ),
+    "state is not read before a re-render is planned": (
+        skip_read(plan_rerender, "failure", "finish_if_over", 1),
+        None,
+    ),
+    "state is not read after a re-render was planned": (
+        skip_read(plan_rerender, "failure", "finish_if_over", 2),
+        "write faces.jsonl",
     ),
     **{
         mutation.__name__.replace("_", " "): (mutation, aim)
@@ -328,6 +359,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             lease_never_expires: "lease",
             exhausted_message_does_not_fail_its_job: "",
             pending_failure_is_never_announced: "publish on",
+            steps_are_marked_after_the_cleanup: "segment",
             embeddings_of_a_failed_job_stay: "",
             published_job_is_not_finalized: "",
             job_counts_as_done_with_its_first_segment: "",

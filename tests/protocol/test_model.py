@@ -24,7 +24,6 @@ def test_same_seed_gives_the_same_interleaving() -> None:
 # These bugs need hundreds of interleavings. The other bugs show in every run that the check is able to fail.
 RARE = {
     "copy ignores its precondition",
-    "late worker leaves its segment",
     "published json ignores a changed verdict",
     "rollback keeps the made result",
 }

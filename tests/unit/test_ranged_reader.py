@@ -13,7 +13,6 @@ from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.ranged_reader import (
     BLOCK_BYTES,
     MAX_CACHED_BLOCKS,
-    SEQUENTIAL_BLOCKS,
     open_ranged,
 )
 from tests.cloud import Buckets
@@ -83,9 +82,27 @@ def test_sequential_read_fetches_more_with_each_request(buckets: Buckets, proxy:
     ref = buckets.put(buckets.intake, "v", data)
     with open_ranged(ref) as file:
         assert file.read() == data
-    assert (
-        count_downloads(proxy) == SEQUENTIAL_BLOCKS + 3
-    )  # eight single blocks, two requests of eight blocks each, and the rest
+    assert count_downloads(proxy) == 6  # of 1, 2, 4, 8 and 8 blocks, and the rest
+
+
+def test_opening_with_a_known_size_sends_no_request(buckets: Buckets, proxy: Proxy, content: bytes) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    before = len(proxy.requests)
+    with open_ranged(ref, size=len(content)) as file:
+        assert len(proxy.requests) == before
+        assert file.read() == content
+
+
+def test_gone_object_of_known_size_is_a_permanent_error(buckets: Buckets, content: bytes) -> None:
+    ref = buckets.put(buckets.intake, "v", content)
+    buckets.put(buckets.intake, "v", b"other")
+    with (
+        pytest.raises(PermanentError) as caught,
+        open_ranged(ref, size=len(content)) as file,
+        suppress(PermanentError),
+    ):
+        file.read(10)
+    assert caught.value.code == "source-gone"
 
 
 def test_memory_is_bounded(buckets: Buckets) -> None:

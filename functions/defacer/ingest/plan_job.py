@@ -150,7 +150,12 @@ def write_manifest(draft: Manifest) -> objects.Stored[Manifest]:
     """Write the manifest and return it, or the manifest of a planning that was faster. Then delete this gallery."""
     data = draft.model_dump_json(indent=2).encode()
     try:
-        ref = objects.write_once(settings().work_bucket, object_names.manifest(draft.job), data)
+        ref = objects.write_once(
+            settings().work_bucket,
+            object_names.manifest(draft.job),
+            data,
+            metadata={object_names.OF_SEGMENTS: str(len(draft.segments))},
+        )
     except objects.AlreadyWrittenError as error:
         manifest = objects.read_json(error.existing, Manifest)
         if draft.gallery is not None and draft.gallery != manifest.gallery:

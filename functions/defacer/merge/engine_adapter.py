@@ -44,7 +44,8 @@ class MergeEngine(MediaEngine):
     def join(self, job: JoinInput) -> JoinedVideo:
         """Copy the packets of all segments."""
         segments = [_segment_file(report) for report in job.reports]
-        with open_ranged(job.manifest.source) as source, _pipeline_errors(job.manifest):
+        manifest = job.manifest
+        with open_ranged(manifest.source, size=manifest.source_size) as source, _pipeline_errors(manifest):
             joined = engine_join.join(source, segments, job.samples, job.renew_lease)
         return JoinedVideo(
             joined.head,

@@ -20,7 +20,7 @@ from defacer.pipeline.documents.report import ReportedSegment, ReportHead, Resul
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, verdict
+from defacer.pipeline.lifecycle import failure, finalize, job_state, ownership, step_marks, verdict
 from defacer.pipeline.lifecycle.lease import (
     HeldLease,
     acquire_lease,
@@ -46,6 +46,8 @@ def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) ->
     Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
+        if not is_step_complete(done, step_marks.read_step_marks(done)):
+            return
         is_published = job_state.is_published(done.job)
         is_finalized = is_published and not job_state.has_merge_lease(done.job)
         if is_finalized or job_state.has_failed(done.job):
@@ -53,8 +55,6 @@ def join_and_publish(done: SegmentDone, message_id: str, engine: MediaEngine) ->
             failure.finish_ended_job(done.job)
             return
         manifest = load_verified_manifest(done.job, done.index, done.manifest)
-        if not is_published and not is_step_complete(manifest, "redact", done.index):
-            return
         lease = object_names.merge_lease(done.job)
         with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
             if verdict.find_verdict(done.job) is None:
@@ -144,7 +144,7 @@ def _join(
 
 def _read_reports(manifest: Manifest, faces: FacesHead, held: HeldLease) -> tuple[SegmentReport, ...]:
     """Read the reports of all segments in order. Raises PermanentError if they do not match the job or its faces."""
-    refs = list_outputs_if_complete(manifest, "redact")
+    refs = list_outputs_if_complete(manifest.job, "redact", len(manifest.segments))
     if refs is None:
         raise _check_failed(manifest, "the report of a segment was deleted")
     reports = []

@@ -14,7 +14,7 @@ from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import cleanup, failure, job_state
+from defacer.pipeline.lifecycle import cleanup, failure, job_state, step_marks
 from defacer.pipeline.lifecycle.lease import (
     HeldLease,
     LeaseLostError,
@@ -36,14 +36,14 @@ def link_and_dispatch(done: SegmentDone, message_id: str, engine: MediaEngine) -
     Raises RetryableError if the message has to be redelivered: another merge has the lease, or a transient error.
     """
     with failure.fail_job_on_permanent_error(done.job, "merge"):
+        if not is_step_complete(done, step_marks.read_step_marks(done)):
+            return
         if failure.finish_if_over(done.job):
             return
         is_linked = job_state.is_linked(done.job)
         if is_linked and not job_state.has_link_lease(done.job):  # the redaction is dispatched
             return
         manifest = load_verified_manifest(done.job, done.index, done.manifest)
-        if not is_linked and not is_step_complete(manifest, "detect", done.index):
-            return
         with acquire_lease(
             settings().work_bucket, object_names.link_lease(done.job), lease_options_for(message_id)
         ) as held:
@@ -83,7 +83,7 @@ def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine
 
 
 def _list_detections(manifest: Manifest) -> tuple[ObjectRef, ...]:
-    outputs = list_outputs_if_complete(manifest, "detect")
+    outputs = list_outputs_if_complete(manifest.job, "detect", len(manifest.segments))
     if outputs is None:
         raise _detections_missing_error(manifest)
     return outputs

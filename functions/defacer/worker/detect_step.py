@@ -8,7 +8,7 @@ import time
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.segment_messages import SegmentTask
-from defacer.pipeline.lifecycle import failure, job_state
+from defacer.pipeline.lifecycle import failure, step_marks
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -23,7 +23,7 @@ def detect_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
     with handle_step_errors(task, stage_already_passed=lambda record: record.is_detection_over):
-        if job_state.is_detection_over(task.job):
+        if step_marks.is_step_over(task):
             # A worker that died can have written them after merge deleted the others.
             objects.delete_any(
                 settings().work_bucket, object_names.segment_detections(task.job, task.index, task.subsegment)
@@ -48,6 +48,6 @@ def _detect_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         )
     except objects.AlreadyWrittenError:
         return  # another worker was faster, and its detections count
-    if job_state.is_detection_over(task.job):
+    if step_marks.is_step_over(task):
         objects.delete(ref)  # merge can have deleted the others before this write
     log.info("segment detected", seconds=round(time.monotonic() - started, 3))

@@ -90,7 +90,7 @@ def _options_of(manifest: Manifest) -> Options:
 @contextmanager
 def _open_segment(step: StepInput) -> Iterator[Segment]:
     ref = step.manifest.source
-    with open_ranged(ref) as source:
+    with open_ranged(ref, size=step.manifest.source_size) as source:
         try:
             yield Segment(source, step.segment.start, step.segment.end)
         except (OutputError, WeightsError) as error:

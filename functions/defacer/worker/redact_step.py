@@ -12,7 +12,7 @@ from pathlib import Path
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.segment_messages import SegmentReport, SegmentTask
-from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.lifecycle import failure, step_marks
 from defacer.pipeline.lifecycle.ownership import read_faces_document
 from defacer.pipeline.media_engine import MediaEngine, StepInput
 from defacer.pipeline.settings import settings
@@ -28,7 +28,8 @@ def redact_and_announce(task: SegmentTask, message_id: str, engine: MediaEngine)
     Raises RetryableError if the message has to be redelivered: another worker has the lease, or a transient error.
     """
     with handle_step_errors(task):
-        if failure.finish_if_over(task.job):  # a worker can have died after it wrote too late
+        if step_marks.is_step_over(task):  # a worker can have died after it wrote too late
+            failure.finish_if_over(task.job)
             return
         run_step_once(task, message_id, lambda step: _redact_and_store(task, step, engine))
 
@@ -61,7 +62,8 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         seconds=seconds,
     )
     _commit(report, video)
-    failure.finish_if_over(task.job)  # its cleanup can have run before these writes
+    if step_marks.is_step_over(task):  # its cleanup can have run before these writes
+        failure.finish_if_over(task.job)
     log.info("segment redacted", frames=len(written.frames), seconds=seconds)
 
 

@@ -8,7 +8,7 @@ from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.lifecycle import failure, step_marks
 from defacer.pipeline.lifecycle.job_state import JobRecord
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
@@ -80,6 +80,7 @@ def _split(task: SegmentTask) -> None:
     """Mark the segment or subsegment as split, and publish its halves. A repetition does no harm."""
     mark = object_names.split_mark(task.job, task.step, task.index, task.subsegment)
     objects.write_once(settings().work_bucket, mark, b"{}")
+    step_marks.mark_step_split(task)
     halves = [task.model_copy(update={"subsegment": task.subsegment + half}) for half in "01"]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, halves)
     log.warning("segment split", subsegment=task.subsegment)

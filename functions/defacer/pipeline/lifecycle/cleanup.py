@@ -2,7 +2,7 @@
 
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import lease
+from defacer.pipeline.lifecycle import lease, step_marks
 from defacer.pipeline.lifecycle.job_state import TARGET_GONE, JobRecord, try_read_manifest
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -17,6 +17,7 @@ def clean_up(job: str) -> None:
     finalized, and while the command that erases the job can hold it.
     """
     bucket = settings().work_bucket
+    step_marks.mark_steps_over(job, *step_marks.STEPS)
     blobs = objects.list_blobs(bucket, object_names.job_prefix(job))
     record, names = JobRecord.from_blobs(job, blobs), {blob.name for blob in blobs}
     kept = {object_names.failed(job), object_names.merge_lease(job)}
@@ -46,6 +47,7 @@ def names_forgotten_person(job: str) -> bool:
 
 def forget_embeddings(job: str) -> None:
     """Delete the embeddings of the targets and of all detections: none outlives its use."""
+    step_marks.mark_steps_over(job, "detect")
     for prefix in (object_names.segment_detections_prefix(job), object_names.gallery_prefix(job)):
         objects.delete_all(settings().work_bucket, prefix)
 

@@ -7,7 +7,7 @@ from defacer.pipeline import log, programming_errors
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Verdict
 from defacer.pipeline.errors import MalformedMessageError, PermanentError, RetryableError
-from defacer.pipeline.lifecycle import cleanup, events, job_state, verdict
+from defacer.pipeline.lifecycle import cleanup, events, job_state, step_marks, verdict
 from defacer.pipeline.lifecycle.job_state import ANNOUNCED, ERASED, JobRecord
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -72,6 +72,7 @@ def record_failure(failed: Failed) -> None:
         objects.write_once(settings().work_bucket, name, data)
     except objects.AlreadyWrittenError:
         log.info("the job had failed already")
+    step_marks.mark_steps_over(failed.job, *step_marks.STEPS)  # at once, so that the workers stop
     announce_failure(failed.job)
 
 
@@ -122,18 +123,18 @@ def mark_erased(job: str) -> None:
     failed = Failed(job=job, source=None, stage="erase", code=ERASED, message=message)
     for _ in range(objects.MAX_CAS_RETRIES):
         record = job_state.read_job(job)
-        if record.is_erased:
-            return
         try:
-            objects.replace(
-                settings().work_bucket,
-                name,
-                failed.model_dump_json(indent=2).encode(),
-                generation=record.failed.generation if record.failed else 0,
-                metadata={**ANNOUNCED, ERASED: "yes"},
-            )
+            if not record.is_erased:
+                objects.replace(
+                    settings().work_bucket,
+                    name,
+                    failed.model_dump_json(indent=2).encode(),
+                    generation=record.failed.generation if record.failed else 0,
+                    metadata={**ANNOUNCED, ERASED: "yes"},
+                )
         except objects.AlreadyWrittenError:
             continue
+        step_marks.mark_steps_over(job, *step_marks.STEPS)
         return
     raise RetryableError(
         f"failed.json was changed {objects.MAX_CAS_RETRIES} times while the job was erased. Run the command again."

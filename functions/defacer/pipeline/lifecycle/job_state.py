@@ -1,8 +1,9 @@
 """The state of a job, read from its objects. Nothing here writes.
 
-A job is the folder `jobs/ID/` of the work bucket. Its state can be read in two ways:
+A job is the folder `jobs/ID/` of the work bucket. `step_marks` answers for each segment with one read. This module
+reads the state in two ways:
 
-- `is_over` and its neighbors read the one to three objects that matter. Each segment needs them several times.
+- `is_over` and its neighbors read the one to three objects that matter.
 - `read_job` lists the top level of the folder and returns an immutable `JobRecord`. A listing is billed as a write, 12
   times as much as a read, so it is for what happens a few times in a job.
 

@@ -132,9 +132,11 @@ class HeldLease:
     @classmethod
     def acquire(cls, bucket: str, name: str, options: LeaseOptions) -> Self:
         """Acquire a lease that is absent or expired. Raises LeaseTakenError as the table above says."""
+        found: objects.Stored[Lease] | None = (
+            None  # usually it is absent: reading it first would be a request more
+        )
         for _ in range(objects.MAX_CAS_RETRIES):
             now = options.now()
-            found = objects.find_json(bucket, name, Lease)
             if found is not None and found.document.expires_at > now:
                 until = found.document.expires_at.isoformat()
                 raise LeaseTakenError(
@@ -155,8 +157,9 @@ class HeldLease:
                     lease.model_dump_json().encode(),
                     generation=found.ref.generation if found else 0,
                 )
-            except objects.AlreadyWrittenError:
-                continue  # another process was quicker
+            except objects.AlreadyWrittenError:  # it exists, or another process was quicker
+                found = objects.find_json(bucket, name, Lease)
+                continue
             return cls(ref, lease, options)
         raise RetryableError(f"lost the race for a lease {objects.MAX_CAS_RETRIES} times")
 

@@ -11,7 +11,9 @@ from fractions import Fraction
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.segment_messages import SegmentDone
 from defacer.pipeline.errors import MalformedMessageError
+from defacer.pipeline.lifecycle.step_marks import StepMarks
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -54,26 +56,26 @@ class Subsegments:
         return tuple(outputs)
 
 
-def list_outputs_if_complete(manifest: Manifest, step: str) -> tuple[ObjectRef, ...] | None:
+def list_outputs_if_complete(job: str, step: str, segments: int) -> tuple[ObjectRef, ...] | None:
     """Return the outputs of a step for all segments in the order of time; None if one is missing."""
-    listed = objects.list_all(settings().work_bucket, object_names.step_prefix(manifest.job, step))
-    return Subsegments(listed).all_of(range(len(manifest.segments)))
+    listed = objects.list_all(settings().work_bucket, object_names.step_prefix(job, step))
+    return Subsegments(listed).all_of(range(segments))
 
 
-def is_step_complete(manifest: Manifest, step: str, index: int) -> bool:
-    """Return whether a step is done with all segments. Call this when it is done with segment `index`.
+def is_step_complete(done: SegmentDone, marks: StepMarks) -> bool:
+    """Return whether this message's step is done with all segments. Return True also if it is over, or can't be done.
 
     The video's last segment is usually among the last ones that are done. So it is read first, and the outputs are
-    listed only once it exists.
+    listed only once it exists, or if a segment was split.
     """
-    last = len(manifest.segments) - 1
-    names = (
-        object_names.step_output(manifest.job, step, last),
-        object_names.split_mark(manifest.job, step, last, ""),
-    )
-    if index != last and not any(objects.find_blob(settings().work_bucket, name) for name in names):
-        return False
-    return list_outputs_if_complete(manifest, step) is not None
+    last = marks.segments - 1
+    if marks.is_over or not marks.segments:  # the manifest is gone
+        return True
+    if not marks.is_split and done.index != last:
+        name = object_names.step_output(done.job, done.step, last)
+        if objects.find_blob(settings().work_bucket, name) is None:
+            return False
+    return list_outputs_if_complete(done.job, done.step, marks.segments) is not None
 
 
 def self_and_ancestors(subsegment: str) -> list[str]:

@@ -36,6 +36,8 @@ OF_SOURCE_GENERATION = "defacer-source-generation"
 OF_STATE = "defacer-state"  # of a verdict
 OF_SECONDS = "defacer-seconds"  # the time that a step of a segment took, on its output
 OF_RERENDER = "defacer-rerender"  # the generation of the re-render request
+OF_SEGMENTS = "defacer-segments"  # the number of segments, on the manifest
+OF_STEP = "defacer-"  # the beginning of the marks of a step, on the manifest
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 _CHANNEL = r"channels/(?P<channel>[^/]+)"

@@ -22,7 +22,7 @@ from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_docume
 from defacer.pipeline.documents.report import JobReport, ReportHead
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.settings import settings
+from defacer.pipeline.settings import emulator_hosts, settings
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.transient_errors import transient_errors_as_retryable
 from defacer.report.json_lines import ReportError, split_report
@@ -301,11 +301,10 @@ def mark(ref: ObjectRef, metadata: Mapping[str, str]) -> None:
 def delete(ref: ObjectRef) -> None:
     """Delete this version, unless that was done before. A bucket with object versioning keeps no copy.
 
-    It reads the version first, because fake-gcs-server v1.54 ignores the generation of a delete and deletes any
-    version. On Cloud Storage the generation alone decides.
+    On an emulator it reads the version first, because fake-gcs-server v1.54 ignores the generation of a delete and
+    deletes any version. On Cloud Storage the generation alone decides.
     """
-    blob = find_blob(ref.bucket, ref.name, ref.generation)
-    if blob is None:
+    if emulator_hosts() and find_blob(ref.bucket, ref.name, ref.generation) is None:
         return
     try:
         with transient_errors_as_retryable("deleting an object"):

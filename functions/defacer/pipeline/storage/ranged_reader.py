@@ -15,22 +15,26 @@ from defacer.pipeline.storage.transient_errors import transient_errors_as_retrya
 BLOCK_BYTES = 1024 * 1024
 # The audio of a file can be stored far from its video, and both are read in turn: both must stay in memory.
 MAX_CACHED_BLOCKS = 16
-# After SEQUENTIAL_BLOCKS consecutive blocks, which no header has, the next ones are read with one request.
-SEQUENTIAL_BLOCKS, BLOCKS_PER_REQUEST = 8, 8
+# Each request for the blocks that follow the last ones reads twice as many, up to this limit.
+MAX_BLOCKS_PER_REQUEST = 8
 
 
 @contextmanager
-def open_ranged(ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE) -> Iterator[BinaryIO]:
-    """Open one version of an object as a binary file.
+def open_ranged(
+    ref: ObjectRef, code: ErrorCode = ErrorCode.SOURCE_GONE, size: int | None = None
+) -> Iterator[BinaryIO]:
+    """Open one version of an object as a binary file. With its known `size`, opening it sends no request.
 
     Raises PermanentError with this `code` if that version was deleted or replaced, and RetryableError for a transient
     error. Both are raised by the read that fails, and again at the end of the block. A demuxer takes a failed read for
     the end of the file, so a swallowed or replaced error must not turn into a short video.
     """
-    blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
-    if blob is None:
-        raise objects.object_missing_error(ref, code)
-    raw = _RangedFile(ref, int(blob.size), code)
+    if size is None:
+        blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
+        if blob is None:
+            raise objects.object_missing_error(ref, code)
+        size = int(blob.size)
+    raw = _RangedFile(ref, size, code)
     try:
         yield cast(BinaryIO, io.BufferedReader(raw, 64 * 1024))
     except Exception as error:
@@ -52,7 +56,7 @@ class _RangedFile(io.RawIOBase):
         self._size = size
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._sequential = 0  # consecutive blocks that were fetched, up to the one before `_next`
+        self._count = 0  # the blocks of the last request, up to the one before `_next`
         self._next = 0
 
     def readable(self) -> bool:
@@ -81,8 +85,8 @@ class _RangedFile(io.RawIOBase):
 
     def _block(self, index: int) -> bytes:
         if index not in self._blocks:
-            self._sequential = self._sequential if index == self._next else 0
-            count = BLOCKS_PER_REQUEST if self._sequential >= SEQUENTIAL_BLOCKS else 1
+            follows = self._count and index == self._next
+            count = min(2 * self._count, MAX_BLOCKS_PER_REQUEST) if follows else 1
             try:
                 data = self._fetch(index * BLOCK_BYTES, count * BLOCK_BYTES)
             except Exception as error:
@@ -90,7 +94,7 @@ class _RangedFile(io.RawIOBase):
                 raise
             for place in range(0, len(data), BLOCK_BYTES):
                 self._blocks[index + place // BLOCK_BYTES] = data[place : place + BLOCK_BYTES]
-            self._sequential, self._next = self._sequential + count, index + count
+            self._count, self._next = count, index + count
             while len(self._blocks) > MAX_CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(index)
