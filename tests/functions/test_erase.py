@@ -12,7 +12,6 @@ import pytest
 from google.cloud import storage
 
 from defacer.commands.app import main
-from defacer.commands.privacy.erase import Subject, erase, find_objects
 from defacer.ingest.engine_adapter import IngestEngine
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.engine_adapter import MergeEngine
@@ -24,6 +23,7 @@ from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, LinkedFaces, LinkInput, TargetGallery
+from defacer.pipeline.privacy.erase import Subject, erase, find_objects
 from defacer.pipeline.storage import object_names, objects
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.linking import store_inputs_of_link

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from defacer.commands.app import main
-from defacer.commands.privacy.engine_adapter import PrivacyEngine
+from defacer.commands.engine_adapter import RerenderEngine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Policy
@@ -43,12 +43,12 @@ def storage(
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the re-render by a word, because these tests are about the objects around it."""
 
-    def rerender(_: PrivacyEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
+    def rerender(_: RerenderEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         assert all(track.decision == "hide" for track in report.tracks)
         out.write_bytes(HIDDEN)
         return report
 
-    monkeypatch.setattr(PrivacyEngine, "rerender", rerender)
+    monkeypatch.setattr(RerenderEngine, "rerender", rerender)
 
 
 def with_versions(buckets: Buckets, number: int, environment: Environment) -> Buckets:
@@ -186,7 +186,7 @@ def test_forget_reports_concurrent_objects(
     publish(buckets, plan_job(buckets, clip, targets=("Eileen",)), merge, "Eileen")
     came: list[Planned | ObjectRef] = []
 
-    def rerender(_: PrivacyEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
+    def rerender(_: RerenderEngine, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         out.write_bytes(HIDDEN)
         if not came:
             if what == "a picture":
@@ -196,7 +196,7 @@ def test_forget_reports_concurrent_objects(
             came.append(publish(buckets, later, merge, "Eileen") if what == "a result" else later)
         return report
 
-    monkeypatch.setattr(PrivacyEngine, "rerender", rerender)
+    monkeypatch.setattr(RerenderEngine, "rerender", rerender)
     assert main([*FORGET, "--rerender"]) == 1
     said = capsys.readouterr()
     told = {

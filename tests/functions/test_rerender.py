@@ -8,12 +8,12 @@ from typing import NoReturn
 import pytest
 
 from defacer.commands.app import main as defacer
-from defacer.commands.privacy.erase import Subject, erase
 from defacer.engine.engine import Engine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import rerender_request
+from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
-from defacer.commands.privacy.erase import Subject, erase
 from defacer.dead_letter import handler
 from defacer.ingest import plan_rerender
 from defacer.ingest.plan_job import plan_upload_job
@@ -25,6 +24,7 @@ from defacer.pipeline.lifecycle import lease, rerender_request
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
+from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.report.edits import Edits

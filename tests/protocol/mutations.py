@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from defacer.commands.privacy import erase
 from defacer.dead_letter import handler
 from defacer.ingest import plan_rerender
 from defacer.merge import join_step, link_step
@@ -30,6 +29,7 @@ from defacer.pipeline.lifecycle import (
 )
 from defacer.pipeline.lifecycle.publishing import PublishedObject, PublishedVersion
 from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.privacy import erase
 from defacer.pipeline.storage import object_names, objects
 from defacer.worker import detect_step, redact_step, segment_attempt
 from tests.protocol.scenario import REPORT

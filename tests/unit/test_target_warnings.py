@@ -3,11 +3,11 @@
 import pytest
 
 from defacer.commands.jobs.job_summary import summarize
-from defacer.commands.privacy.person_data import remove_person
 from defacer.commands.track_table import track_lines
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.privacy.person_data import remove_person
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.texts import ADVICE, CHECK_OFF
 from defacer.report.tracks import Decision, FacesHead, Reason, TargetWarning, TrackRecord

@@ -17,11 +17,11 @@ from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_summary import describe_result
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
-from defacer.commands.privacy import erase
 from defacer.commands.track_table import track_lines, tracks_as_json
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
+from defacer.pipeline.privacy import erase
 from defacer.program import program
 from defacer.report.edits import Edits
 

@@ -11,11 +11,11 @@ from defacer.commands.common.deployment import PipelineCommand, chosen_deploymen
 from defacer.commands.common.exit_codes import FAILED
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
-from defacer.commands.privacy import forget as steps
-from defacer.commands.privacy.engine_adapter import PrivacyEngine
-from defacer.commands.privacy.person_data import PersonData, VisibleIn, find_person_data
+from defacer.commands.engine_adapter import RerenderEngine
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.privacy import forget as steps
+from defacer.pipeline.privacy.person_data import PersonData, VisibleIn, find_person_data
 from defacer.plurals import pluralize
 
 EXAMPLES = """\
@@ -90,7 +90,7 @@ def forget(
         for shown in data.visible_in:
             _hide_or_delete(shown, request, lines, terminal)
         if request.changes_results:
-            steps.delete(data.old_versions, lines.add_removed)
+            steps.delete_versions(data.old_versions, lines.add_removed)
         return _conclude(data, find_person_data(channel, person), request, lines, terminal)
 
 
@@ -109,7 +109,7 @@ def _hide_or_delete(shown: VisibleIn, request: _Request, lines: ResultLines, ter
     if obstacle is None and request.rerender:
         terminal.print_line(f"Re-rendering {shown.result} ...")
         try:
-            steps.rerender_hidden(shown, request.person, PrivacyEngine())
+            steps.rerender_hidden(shown, request.person, RerenderEngine())
         except PermanentError as error:
             obstacle = str(error)
         else:

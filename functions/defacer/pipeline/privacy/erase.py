@@ -12,11 +12,11 @@ from typing import Self
 
 from google.cloud.storage import Blob
 
-from defacer.commands.privacy.job_lookup import Say, all_jobs, channel_of, hold_publish_lease, is_unreadable
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import failure, job_state, rerender_request
+from defacer.pipeline.privacy.job_lookup import Say, all_jobs, channel_of, hold_publish_lease, is_unreadable
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize

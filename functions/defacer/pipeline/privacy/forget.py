@@ -11,15 +11,6 @@ from pathlib import Path
 
 from google.cloud.storage import Blob
 
-from defacer.commands.privacy.job_lookup import Say, hold_publish_lease
-from defacer.commands.privacy.person_data import (
-    PersonData,
-    VisibleIn,
-    find_person_data,
-    pictures,
-    remove_person,
-    replacement_of,
-)
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.report import JobReport
@@ -27,6 +18,15 @@ from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure, finalize, job_state
 from defacer.pipeline.media_engine import MediaEngine
+from defacer.pipeline.privacy.job_lookup import Say, hold_publish_lease
+from defacer.pipeline.privacy.person_data import (
+    PersonData,
+    VisibleIn,
+    find_person_data,
+    pictures,
+    remove_person,
+    replacement_of,
+)
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -35,7 +35,7 @@ Removed = Callable[[ObjectRef], None]
 
 def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonData:
     """Delete the pictures, fail running jobs and remove the name from documents. Return the remaining data."""
-    delete(pictures(channel, person), removed)
+    delete_versions(pictures(channel, person), removed)
     # Before the jobs fail, because an unannounced failure will be announced.
     data = _remove_name(find_person_data(channel, person), removed)
     for job in data.running_jobs:
@@ -50,7 +50,7 @@ def withdraw(channel: str, person: str, removed: Removed, say: Say) -> PersonDat
 
 def _remove_name(data: PersonData, removed: Removed) -> PersonData:
     """Delete the orphaned objects, and remove the name from the documents that stay."""
-    delete(data.orphaned_objects, removed)
+    delete_versions(data.orphaned_objects, removed)
     for ref, document in data.documents_naming_person:
         _replace(ref, document)
     return data
@@ -81,10 +81,10 @@ def rerender_hidden(shown: VisibleIn, person: str, engine: MediaEngine) -> None:
 def delete_result(shown: VisibleIn, removed: Removed) -> None:
     """Delete all versions of the result, then of its report, but nothing of a newer upload."""
     for name in (shown.report.result, shown.ref.name):
-        delete(_versions(shown.ref.bucket, name, shown.report.job), removed)
+        delete_versions(_versions(shown.ref.bucket, name, shown.report.job), removed)
 
 
-def delete(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
+def delete_versions(refs: tuple[ObjectRef, ...], removed: Removed) -> None:
     """Delete these versions, in this order."""
     for ref in refs:
         objects.delete(ref)

@@ -1,4 +1,4 @@
-"""The engine of the privacy commands: re-render a published video from its report, without torch."""
+"""Re-render a published video from its report on this machine, for the commands. It needs no PyTorch."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.faces import Faces
 
 
-class PrivacyEngine(MediaEngine):
+class RerenderEngine(MediaEngine):
     """`MediaEngine.rerender` on this machine."""
 
     def rerender(self, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:

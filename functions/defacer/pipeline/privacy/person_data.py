@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from google.cloud.storage import Blob
 
-from defacer.commands.privacy.job_lookup import all_jobs
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, rerender_request, verdict
+from defacer.pipeline.privacy.job_lookup import all_jobs
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import is_same_name

@@ -1,1 +1,0 @@
-"""Privacy commands for the owner of a channel: erase a job or a channel, forget a person."""
