@@ -1,21 +1,28 @@
-"""The one engine of a process, which ingest, the console and the live page share."""
+"""The engine where several services use it: one engine in a process, and re-rendering a result from its report."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from defacer.engine.errors import EngineError, WeightsError
+from defacer.engine.errors import CheckError, EngineError, WeightsError
+from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.pictures.image_decoder import MAX_PROCESSES
 from defacer.engine.media.pictures.still_image import require_decodable
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.rendering.render_file import render_video
 from defacer.pipeline import log
 from defacer.pipeline.channel import TargetPicture
+from defacer.pipeline.documents.report import JobReport, ResultCheck
 from defacer.pipeline.errors import PermanentError, RetryableError
+from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
+from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.faces import Faces
 
 if TYPE_CHECKING:
     from defacer.engine.engine import Engine
@@ -102,3 +109,22 @@ HOST = EngineHost()
 def read_pictures(pictures: Sequence[TargetPicture]) -> list[Picture]:
     """Read these target pictures from storage."""
     return [Picture(picture.person, picture.label, objects.read(picture.ref)) for picture in pictures]
+
+
+class RerenderEngine(MediaEngine):
+    """`MediaEngine.rerender` on this machine."""
+
+    def rerender(self, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
+        """Write the MP4 `out`. Raises PermanentError if the source was deleted, or is not the report's."""
+        name = f"gs://{report.source.bucket}/{report.source.name}"
+        with open_ranged(report.source) as source:
+            try:
+                if fingerprint_of(source) != report.fingerprint:
+                    raise CheckError("the report is about another video.")
+                faces = Faces.from_head(report.faces, report.tracks)
+                options = Options(**report.policy.for_engine())
+                rendered = render_video(source, faces, options, replacement, out)
+            except EngineError as error:
+                raise PermanentError(error.code, f"{name}: {error}") from error
+        checked = rendered.checked and ResultCheck.model_validate(rendered.checked.to_json())
+        return report.model_copy(update={"tracks": rendered.faces.tracks, "checked": checked})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from defacer.commands.app import main
-from defacer.commands.engine_adapter import RerenderEngine
+from defacer.engine_host import RerenderEngine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.documents.manifest import Policy

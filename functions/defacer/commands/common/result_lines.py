@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from defacer.commands.common.exit_codes import sentence_of
+from defacer.pipeline.privacy.forget_person import describe_unreadable
 from defacer.plurals import printable
 
 
@@ -39,8 +40,7 @@ class ResultLines:
 
     def add_unreadable(self, job: str) -> None:
         """Report a job whose documents can't be read."""
-        line = f"unreadable job {job}, of this channel or another: erase it, or repair its objects in the work bucket"
-        self.add("unreadable_jobs", job, line)
+        self.add("unreadable_jobs", job, describe_unreadable(job))
 
     def finish(self, line: str, **fields: Any) -> None:
         """Print the last line, or all entries and these fields as JSON."""
