@@ -31,8 +31,9 @@ pause() {
 
 # The tag of the images is a hash of the files in them, so unchanged files are not built twice.
 content_tag() {
-    find functions infra/Dockerfile infra/locks requirements-bootstrap.lock -type f ! -path '*/__pycache__/*' |
-        LC_ALL=C sort | { echo "CUDA $CUDA"; while read -r file; do echo "$file $(git hash-object "$file")"; done; } |
+    local files
+    files="$(find functions infra/Dockerfile infra/locks requirements-bootstrap.lock -type f ! -path '*/__pycache__/*' | LC_ALL=C sort)"
+    { echo "CUDA $CUDA"; paste -d ' ' <(echo "$files") <(git hash-object --stdin-paths <<< "$files"); } |
         git hash-object --stdin | cut -c1-12
 }
 

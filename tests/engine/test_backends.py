@@ -4,24 +4,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx.reference import ReferenceEvaluator
 
-from defacer.engine.models import openvino_backend, torch_backend, weights
+from defacer.engine.models import openvino_backend, weights
 from defacer.engine.models.arrays import Array, Detection, Image, compute_overlaps
 from defacer.engine.models.centerface import centerface_faces
 from defacer.engine.models.yunet import YuNet
+from defacer.engine.runtime import gpu
 from tests.clips import admiral, astronaut
 from tests.servers import ROOT
 
 Network = Callable[[Image], list[Array]]
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+needs_cuda = pytest.mark.skipif(not gpu.has_cuda(), reason="this machine has no CUDA device")
+
+
+def torch_backend() -> ModuleType:
+    """Import PyTorch, which takes seconds, only in the workers that run a test with it."""
+    return import_module("defacer.engine.models.torch_backend")
 
 
 def pictures() -> Image:
@@ -98,7 +105,7 @@ def assert_same_faces(found: list[Array], expected: list[Array]) -> None:
     "make",
     [
         lambda path: openvino_backend.CenterFaceNetwork(path, "f32"),
-        lambda path: torch_backend.CenterFaceNetwork(path, "cpu"),
+        lambda path: torch_backend().CenterFaceNetwork(path, "cpu"),
     ],
     ids=["openvino", "torch"],
 )
@@ -150,12 +157,12 @@ def test_openvino_telemetry_is_disabled(tmp_path: Path) -> None:
 
 @needs_cuda
 def test_centerface_on_cuda_detects_the_same_faces(centerface: list[Array]) -> None:
-    assert_same_faces(torch_backend.CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
+    assert_same_faces(torch_backend().CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
 
 
 @needs_cuda
 def test_facenet_on_cuda_returns_the_same_embeddings(facenet: Array) -> None:
-    network = torch_backend.FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
+    network = torch_backend().FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
     assert np.linalg.norm(network(crops()) - facenet, axis=1).max() < 0.01
 
 
@@ -195,13 +202,13 @@ def test_sface_in_the_fastest_precision_moves_no_face_far(sface: Array) -> None:
 
 
 def test_sface_in_pytorch_equals_the_published_quantised_file(sface: Array) -> None:
-    found = torch_backend.SFaceNetwork(weights.sface(), "cpu")(aligned())
+    found = torch_backend().SFaceNetwork(weights.sface(), "cpu")(aligned())
     assert np.abs(unit(found) - sface).max() < 1e-5
 
 
 @needs_cuda
 def test_sface_on_cuda_equals_the_published_quantised_file(sface: Array) -> None:
-    found = torch_backend.SFaceNetwork(weights.sface(), "cuda")(aligned())
+    found = torch_backend().SFaceNetwork(weights.sface(), "cuda")(aligned())
     assert np.linalg.norm(unit(found) - sface, axis=1).max() < 0.01
 
 

@@ -1,5 +1,6 @@
 """Test damaged packets: refused by default, black by policy, in the same way in every segment."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +16,19 @@ from tests.inputs.write_video import Video, write
 CLIP = Clip(seconds=4, size=(640, 360), keyframe_seconds=0.8, b_frames=2, audio=False)
 
 
-def write_damaged(folder: Path, number: int, seed: int) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "sound.mp4", CLIP)
+
+
+@pytest.fixture(scope="module")
+def intact(sound: Path) -> dict[int, np.ndarray]:
+    return pictures(sound, past_damage=False)
+
+
+def write_damaged(sound: Path, folder: Path, number: int, seed: int) -> Path:
     """Write the clip with 30 random bytes in the packet of that number."""
-    path = write_clip(folder / "in.mp4", CLIP)
+    path = Path(shutil.copy(sound, folder / "in.mp4"))
     with av.open(str(path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
         place, size = packet.pos, packet.size
@@ -40,9 +51,10 @@ def pictures(
 
 @pytest.mark.parametrize("number", [0, 20, 47, 99])
 @pytest.mark.parametrize("seed", range(4))
-def test_each_frame_is_intact_or_black(tmp_path: Path, number: int, seed: int) -> None:
-    path = write_damaged(tmp_path, number, seed)
-    intact = pictures(write_clip(tmp_path / "sound.mp4", CLIP), past_damage=False)
+def test_each_frame_is_intact_or_black(
+    sound: Path, intact: dict[int, np.ndarray], tmp_path: Path, number: int, seed: int
+) -> None:
+    path = write_damaged(sound, tmp_path, number, seed)
     found = pictures(path, past_damage=True)
     assert list(found) == list(intact)
     black = {pts for pts, picture in found.items() if picture.max() < 24}
@@ -56,10 +68,10 @@ def test_each_frame_is_intact_or_black(tmp_path: Path, number: int, seed: int) -
             pictures(path, past_damage=False)
 
 
-def test_segments_have_the_black_frames_of_the_whole_file(tmp_path: Path) -> None:
-    path = write_damaged(tmp_path, 47, 1)
+def test_segments_have_the_black_frames_of_the_whole_file(sound: Path, tmp_path: Path) -> None:
+    path = write_damaged(sound, tmp_path, 47, 1)
     whole = pictures(path, past_damage=True)
-    times = frame_times(write_clip(tmp_path / "sound.mp4", CLIP))
+    times = frame_times(sound)
     bounds = [None, times[30], times[48], times[52], times[75], None]
     parts: dict[int, np.ndarray] = {}
     for start, end in pairwise(bounds):
@@ -68,15 +80,14 @@ def test_segments_have_the_black_frames_of_the_whole_file(tmp_path: Path) -> Non
     assert [pts for pts in whole if whole[pts].max() < 24] == [pts for pts in parts if parts[pts].max() < 24]
 
 
-def test_intact_video_has_no_black_frame(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "in.mp4", CLIP)
-    plain, past = pictures(path, False), pictures(path, True)
-    assert list(plain) == list(past)
-    assert all((plain[pts] == past[pts]).all() for pts in plain)
+def test_intact_video_has_no_black_frame(sound: Path, intact: dict[int, np.ndarray]) -> None:
+    past = pictures(sound, True)
+    assert list(intact) == list(past)
+    assert all((intact[pts] == past[pts]).all() for pts in intact)
 
 
-def test_video_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "in.mp4", CLIP)
+def test_video_without_a_decodable_frame_is_refused(sound: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(sound, tmp_path / "in.mp4"))
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         for packet in container.demux(video=0):

@@ -3,7 +3,7 @@
 Both faces are in the same place on the same background, so only recognition can detect that the face changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -24,8 +24,10 @@ RATE = 30
 SIZE = (640, 360)
 FACE = (265, 110, 375, 250)  # where the faces are, x1, y1, x2, y2
 TARGET, STRANGER = "target", "stranger"
+Visible = Callable[[Sequence[str]], list[bool]]
 
 
+@pytest.fixture(scope="module")
 def heads(engine: Engine) -> dict[str, Picture]:
     """Return a picture of the size of FACE and its surroundings for each person, with the face in FACE."""
     found = {}
@@ -67,16 +69,26 @@ def grey_frames(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
-def visible(people: Sequence[str], engine: Engine, gallery: Gallery, folder: Path) -> list[bool]:
-    """Return for each frame whether its face can be seen in the result."""
-    clip, out = folder / "in.mp4", folder / "out.nut"
-    write_swaps(clip, people, heads(engine))
-    segment, options = Segment(str(clip)), Options()
-    faces = link_faces([engine.detect_segment(segment, gallery, options)], gallery, options)
-    assert not faces.cuts  # no cut is detected
-    redact_segment(segment, faces, str(out), options)
-    pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
-    return [is_seen(before, after, FACE) for before, after in pairs]
+@pytest.fixture
+def visible(engine: Engine, gallery: Gallery, heads: dict[str, Picture], tmp_path: Path) -> Visible:
+    """Return for each frame of a clip of these people whether its face can be seen in the result."""
+
+    def redact(people: Sequence[str]) -> list[bool]:
+        clip, out = tmp_path / "in.mp4", tmp_path / "out.nut"
+        write_swaps(clip, people, heads)
+        segment, options = Segment(str(clip)), Options()
+        faces = link_faces([engine.detect_segment(segment, gallery, options)], gallery, options)
+        assert not faces.cuts  # no cut is detected
+        redact_segment(segment, faces, str(out), options)
+        pairs = zip(grey_frames(clip), grey_frames(out), strict=True)
+        return [is_seen(before, after, FACE) for before, after in pairs]
+
+    return redact
+
+
+def slow(value: int) -> object:
+    """Return a value between others that run on every commit."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def strangers_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
@@ -87,51 +99,41 @@ def targets_seen(people: Sequence[str], seen: Sequence[bool]) -> int:
     return sum(shown for person, shown in zip(people, seen, strict=True) if person == TARGET)
 
 
-def test_stranger_before_the_target_in_one_place_is_hidden(
-    engine: Engine, gallery: Gallery, tmp_path: Path
-) -> None:
+def test_stranger_before_the_target_in_one_place_is_hidden(visible: Visible) -> None:
     people = [STRANGER] * 55 + [TARGET] * 35
-    seen = visible(people, engine, gallery, tmp_path)
+    seen = visible(people)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 20
 
 
-@pytest.mark.parametrize("frames", [3, 4, 5, 6])
-def test_stranger_in_the_last_frames_is_hidden(
-    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("frames", [3, slow(4), slow(5), 6])
+def test_stranger_in_the_last_frames_is_hidden(frames: int, visible: Visible) -> None:
     people = [TARGET] * 60 + [STRANGER] * frames
-    seen = visible(people, engine, gallery, tmp_path)
+    seen = visible(people)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 46
 
 
-@pytest.mark.parametrize("frames", [1, 2, 3, 4, 8])
-def test_stranger_in_the_first_frames_is_hidden(
-    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("frames", [1, slow(2), slow(3), slow(4), 8])
+def test_stranger_in_the_first_frames_is_hidden(frames: int, visible: Visible) -> None:
     people = [STRANGER] * frames + [TARGET] * 60
-    seen = visible(people, engine, gallery, tmp_path)
+    seen = visible(people)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 46
 
 
-@pytest.mark.parametrize("frames", [7, 12, 20])
-def test_stranger_between_two_appearances_of_the_target_is_hidden(
-    frames: int, engine: Engine, gallery: Gallery, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("frames", [7, slow(12), 20])
+def test_stranger_between_two_appearances_of_the_target_is_hidden(frames: int, visible: Visible) -> None:
     people = [TARGET] * 40 + [STRANGER] * frames + [TARGET] * 40
-    seen = visible(people, engine, gallery, tmp_path)
+    seen = visible(people)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 60
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_stranger_that_the_target_dissolves_into_is_hidden(
-    order: int, engine: Engine, gallery: Gallery, tmp_path: Path
-) -> None:
+def test_stranger_that_the_target_dissolves_into_is_hidden(order: int, visible: Visible) -> None:
     dissolve = [str(percent) for percent in range(3, 100, 3)]
     people = ([TARGET] * 40 + dissolve + [STRANGER] * 40)[::order]
-    seen = visible(people, engine, gallery, tmp_path)
+    seen = visible(people)
     assert strangers_seen(people, seen) == 0
     assert targets_seen(people, seen) >= 35

@@ -9,8 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from facenet_pytorch import InceptionResnetV1
 
 from defacer.engine.errors import WeightsError
 from defacer.engine.models import weights
@@ -20,6 +18,9 @@ from tests.servers import ROOT
 
 def test_converted_facenet_equals_the_original_graph() -> None:
     """OpenCV evaluates the published TensorFlow graph without our code."""
+    import torch  # takes seconds, so only in the workers that run such a test
+    from facenet_pytorch import InceptionResnetV1
+
     graph = cv2.dnn.readNetFromTensorflow(str(weights.casia_graph()))
     network = InceptionResnetV1(pretrained=None)
     network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
@@ -37,6 +38,8 @@ def test_converted_facenet_equals_the_original_graph() -> None:
 
 
 def test_every_weight_of_the_network_is_in_the_graph() -> None:
+    from facenet_pytorch import InceptionResnetV1
+
     network = InceptionResnetV1(pretrained=None)
     missing, unexpected = network.load_state_dict(weights.facenet("facenet-casia"), strict=False)
     assert not unexpected
