@@ -166,8 +166,8 @@ sbom: $(TOOLS_STAMP)  ## write the bill of materials: packages by hash, model we
 	@PYTHONPATH=$(TOOLS) $(RUN) -m infra.bill_of_materials
 
 .PHONY: capacity
-capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md and its plots; ten minutes
-	@$(RUN) -m infra.capacity --write
+capacity: $(DEV)  ## simulate cost and capacity again: infra/CAPACITY.md
+	@$(RUN) -m infra.capacity
 
 .PHONY: reference
 reference: $(DEV)  ## write the generated parts of the documentation

@@ -1,25 +1,42 @@
 """The text of `infra/CAPACITY.md` around its tables."""
 
+from random import Random
+
 from defacer.pipeline.topology import CLOUD_RETRIES, MAX_TASK_REQUEUES
 from infra.capacity import tables
 from infra.capacity.inputs import inputs
 from infra.capacity.patience import ATTEMPTS, min_wait_hours
-from infra.capacity.pipeline import Outcome
-from infra.capacity.runs import ARCHIVE_SECONDS, Runs
 from infra.capacity.service_limits import mean_work
-from infra.capacity.simulated_uploads import default_settings
-from infra.capacity.speed import SIZES, minute_price, second_price
+from infra.capacity.speed import SIZES, Kind, minute_price, second_price
+from infra.capacity.uploads import archive_uploads, day_uploads, default_settings
+from infra.capacity.worker_queue import Outcome, simulate
+
+SEED = 20_261_125
+UPLOADS, ARCHIVE = 10_000, 300
+DAY_WORKERS: tuple[tuple[Kind, int], ...] = (
+    ("cpu", 100),
+    ("cpu", 50),
+    ("cpu", 30),
+    ("gpu", 20),
+    ("gpu", 10),
+    ("gpu", 3),
+)
+ARCHIVE_WORKERS: tuple[tuple[Kind, int], ...] = (("cpu", 10), ("gpu", 10), ("gpu", 3), ("gpu", 1))
 
 
-def render_capacity_page(runs: Runs) -> str:
+def render_capacity_page(uploads: int = UPLOADS) -> str:
+    """Return the page. A day of 10,000 uploads takes a minute."""
     google, seconds = inputs()["google_face_blur_minute"], default_settings().segment_seconds
     cpu, gpu = (minute_price(kind, SIZES[1], seconds) for kind in ("cpu", "gpu"))
-    first = runs.day[0]
-    gpu_days = [out for out in runs.day if out.scenario.kind == "gpu" and out.scenario.window == "adaptive"]
+    videos, archived = day_uploads(uploads, Random(SEED)), archive_uploads(ARCHIVE, Random(SEED))
+    day = [simulate(videos, kind, maximum) for kind, maximum in DAY_WORKERS]
+    archive = [simulate(archived, kind, maximum) for kind, maximum in ARCHIVE_WORKERS]
+    gpu_days = [out for out in day if out.kind == "gpu"]
     fewest, most = min(gpu_days, key=_maximum), max(gpu_days, key=_maximum)
     faster = mean_work("cpu") / mean_work("gpu")
     dearer = second_price("gpu") / second_price("cpu")
-    patience = min_wait_hours(CLOUD_RETRIES, ATTEMPTS)
+    patience = (MAX_TASK_REQUEUES + 1) * min_wait_hours(CLOUD_RETRIES, ATTEMPTS)
+    longest = max(wait for out in (*day, *archive) for wait in out.waits)
     storage = 730 * inputs()["storage_gib_hour"]
     networks, codecs, rest = (f"{inputs()[f'gpu_{name}']:.0f}" for name in ("networks", "codecs", "rest"))
     return f"""\
@@ -35,11 +52,12 @@ the code. To change the page, change the inputs. Nothing on it was run on Google
   sooner, or if a measurement shows that it is more than {dearer:.1f} times as fast.
 - **Idle GPUs cost more than busy ones** if few videos arrive: an idle instance is billed for another 10 to 15 minutes.
   Allow only as many as the busiest hour needs. The day below costs
-  {fewest.cost / fewest.video_seconds * 60:.4f} USD per minute with {fewest.scenario.maximum} L4,
-  {most.cost / most.video_seconds * 60:.4f} USD with {most.scenario.maximum}. CPU workers are billed by request
+  {fewest.cost / fewest.video_seconds * 60:.4f} USD per minute with {fewest.maximum} L4,
+  {most.cost / most.video_seconds * 60:.4f} USD with {most.maximum}. CPU workers are billed by request
   (`cpu_idle = true`), so idle time costs nothing. Instance-based billing costs a quarter less per second and is cheaper
   above a utilization of 76 %.
-- **Dead letters.** {_summarize_dead_letters(runs, patience)}
+- **No healthy segment is exhausted.** In these simulations a segment waits for at most
+  {tables.format_duration(longest)}. A message is exhausted after {patience:.0f} h of waiting at the earliest.
 
 ## A minute of video
 
@@ -54,39 +72,27 @@ A segment has {seconds:g} s and an overhead. The cost is the time multiplied by 
 instance's CPU, memory and GPU, plus storage requests. It includes neither storage (source and
 result at {storage:.2f} USD per GiB and month) nor downloads of the result (0.12 USD per GiB).
 
-![What a minute costs](capacity/cost.png)
-
 ## An hour of video
 
 One hour of 1080p ({3600 / seconds:.0f} segments with two steps each), with no instance running at the start:
 
 {tables.hours_of_video()}
-A hundred workers are hardly faster than a few dozen: Pub/Sub's push window is small at first, instances start cold, and
-joining takes time. The cost of a hundred L4 is mostly idle time.
+A hundred workers are hardly faster than ten: instances start cold, and joining takes time. The cost of a hundred L4 is
+mostly idle time.
 
-## A day of {first.jobs:,} uploads
+## A day of {len(videos):,} uploads
 
-{first.video_seconds / 3600:,.0f} hours of video. Two thirds are shorts of 15 to 60 s, the others have up to two hours.
-30 % are 720p, 60 % 1080p and 10 % 4K. Uploads peak in the evening, and a fifth arrive just after a full hour. SimPy
-simulates cold starts, idle instances, rejections while every instance is busy, Pub/Sub's retries by `CLOUD_RETRIES`,
-instances that die while they hold a lease, and transient errors. `infra/capacity/simulated_pubsub.py` defines the push
-windows: `adaptive` follows Google's page, `flood` is the worst case for attempts, and `paced` is equivalent to pulling.
+{day[0].video_seconds / 3600:,.0f} hours of video. Two thirds are shorts of 15 to 60 s, the others have up to two hours.
+30 % are 720p, 60 % 1080p and 10 % 4K. Uploads peak in the evening, and a fifth arrive just after a full hour. The
+simulation (`infra/capacity/worker_queue.py`) has cold starts, idle instances and one queue of segments. Pub/Sub's push
+window grows with each success, so a deployment can start more slowly. Dead instances are not simulated.
 
-{tables.outcomes(runs.day)}
-A whole day of `flood` on 3 or 10 L4 is not simulated, because it has hundreds of millions of deliveries.
-
-![Workers and backlog over the day](capacity/day.png)
-![From upload to published](capacity/waits.png)
-
+{tables.outcomes(day)}
 ## An archive at once
 
-{runs.archive[0].jobs} earlier videos ({runs.archive[0].video_seconds / 3600:.0f} hours)
-within {ARCHIVE_SECONDS / 60:.0f} minutes, on few GPUs:
+{len(archived)} earlier videos ({archive[0].video_seconds / 3600:.0f} hours) that are uploaded at the same time:
 
-{tables.outcomes(runs.archive)}
-Twice as many ({runs.large_archive[0].video_seconds / 3600:.0f} hours):
-
-{tables.outcomes(runs.large_archive)}
+{tables.outcomes(archive)}
 ## How long a segment can wait
 
 Each delivery to a busy service uses up one of a message's attempts. Pub/Sub allows at most 100 attempts, with pauses of
@@ -95,9 +101,9 @@ at most 600 s, so the waiting time of a message is limited:
 {tables.patience()}
 The deployed settings (the first row) are within an hour of the longest wait that Pub/Sub allows. A longer first pause
 would only slow down short queues. For a longer backlog `dead_letter` requeues a segment's message
-{MAX_TASK_REQUEUES} times (*requeued* above), so that it is exhausted after {MAX_TASK_REQUEUES + 1} times as long.
+{MAX_TASK_REQUEUES} times, so that it is exhausted after {MAX_TASK_REQUEUES + 1} times as long.
 By then the alert on the oldest message has been active for days. Pulling instead of pushing would need one attempt per
-message, and is the fastest (`paced` above).
+message.
 
 ## Limits
 
@@ -115,26 +121,4 @@ Listings are not a bottleneck: merge lists the outputs of a step only once its l
 
 
 def _maximum(out: Outcome) -> int:
-    return out.scenario.maximum
-
-
-def _summarize_dead_letters(runs: Runs, patience: float) -> str:
-    done = (*runs.day, *runs.archive, *runs.large_archive)
-    dead = [out for out in done if out.dead]
-    if not dead:
-        requeued = sum(out.requeued for out in done)
-        return (
-            f"In none of {len(done)} simulated runs was a healthy segment exhausted. {requeued:,} messages that had\n"
-            f"  waited for {patience:.1f} h or more were requeued."
-        )
-    in_a_day = sum(out.dead for out in runs.day)
-    which = "; ".join(
-        f"{out.video_seconds / 3600:.0f} h of video on {out.scenario.maximum} {tables.NAMES[out.scenario.kind]} "
-        f"({out.dead:,} of {out.segment_messages:,})"
-        for out in dead
-    )
-    return f"""\
-In the simulated days {in_a_day} healthy segments were exhausted. **However, an archive that is uploaded at once
-  to too few workers loses healthy segments in the worst case** (push window `flood`): {which}.
-  A message is exhausted if every worker is busy for {patience:.1f} h, and no setting of Pub/Sub allows a longer wait
-  (see below). Allow as many workers as are needed to keep the backlog well below that."""
+    return out.maximum

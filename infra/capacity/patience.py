@@ -3,13 +3,14 @@
 from defacer.pipeline.lifecycle.segments import MAX_SPLITS
 from defacer.pipeline.topology import (
     CLOUD_RETRIES,
+    FUNCTIONS,
     MAX_OTHER_REQUEUES,
     MAX_TASK_REQUEUES,
     Function,
     RetryPolicy,
 )
-from infra.capacity.pipeline import BY_NAME
 
+BY_NAME = {function.name: function for function in FUNCTIONS}
 ATTEMPTS = BY_NAME["worker"].max_delivery_attempts
 CHOICES = (
     (CLOUD_RETRIES, ATTEMPTS),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from infra.capacity.inputs import inputs
-from infra.capacity.simulated_uploads import DAY, SIZE_SHARES, SWING, default_settings
 from infra.capacity.speed import SIZES, Kind, second_price, storage_price, work
+from infra.capacity.uploads import DAY, SIZE_SHARES, SWING, default_settings
 
 PEAK = 1 + SWING  # of the mean, in the busiest hour
 MESSAGES_PER_SEGMENT = 4  # a task and its completion, in both steps

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.patience import CHOICES, min_wait_hours
-from infra.capacity.pipeline import Outcome, percentile
-from infra.capacity.runs import WORKERS, simulate_hour
 from infra.capacity.service_limits import HOURS, day_cost, demand, limits
-from infra.capacity.simulated_uploads import default_settings
 from infra.capacity.speed import SIZES, Kind, minute_price, seconds_per_video_second, work
+from infra.capacity.uploads import SimulatedUpload, default_settings
+from infra.capacity.worker_queue import Outcome, percentile, simulate
 
 KINDS: tuple[Kind, Kind] = ("cpu", "gpu")
 NAMES = {"cpu": "CPU", "gpu": "L4"}
+WORKERS = (1, 10, 100)
 
 
 def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -60,13 +60,12 @@ def hours_of_video() -> str:
     rows = []
     for kind in KINDS:
         for maximum in WORKERS:
-            out = simulate_hour(kind, maximum)
-            used = max(count for _, count in out.instances)
+            out = simulate([SimulatedUpload(0.0, 3600.0, SIZES[1])], kind, maximum)
             rows.append(
                 (
                     NAMES[kind],
                     str(maximum),
-                    str(used),
+                    str(out.used),
                     format_duration(out.ended_at),
                     f"{out.cost:.2f} USD",
                     f"{out.use:.0%}",
@@ -79,19 +78,14 @@ def outcomes(found: Iterable[Outcome]) -> str:
     rows = []
     for out in found:
         waits, jobs = (
-            " / ".join(format_duration(percentile(seconds, share)) for share in (0.5, 0.95, 0.99))
+            " / ".join(format_duration(percentile(seconds, share)) for share in (0.5, 0.95, 1))
             for seconds in (out.waits, out.job_seconds)
         )
-        dead = f"**{out.dead}** ({out.failed} jobs)" if out.dead else "0"
-        dead += f", {out.requeued:,} requeued" if out.requeued else ""
         rows.append(
             (
-                f"{out.scenario.maximum} {NAMES[out.scenario.kind]}",
-                out.scenario.window,
+                f"{out.maximum} {NAMES[out.kind]}",
                 waits,
                 jobs,
-                f"{out.deliveries / out.segment_messages:.2f} / {max(out.attempts)}",
-                dead,
                 f"{out.use:.0%}",
                 format_duration(out.ended_at),
                 f"{out.cost:.0f} USD, {out.cost / out.video_seconds * 60:.4f}",
@@ -99,11 +93,8 @@ def outcomes(found: Iterable[Outcome]) -> str:
         )
     head = (
         "max workers",
-        "push window",
-        "a segment waits: median / 95 % / 99 %",
-        "upload to published: median / 95 % / 99 %",
-        "attempts: mean / max",
-        "healthy segments exhausted",
+        "a segment waits: median / 95 % / longest",
+        "upload to published: median / 95 % / longest",
         "use",
         "finished after",
         "cost, per minute",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from random import Random
@@ -64,6 +64,11 @@ class SimulatedUpload:
 def day_uploads(count: int, random: Random) -> list[SimulatedUpload]:
     """Return the uploads of one day, in the order of their arrival."""
     return sorted((_upload(random) for _ in range(count)), key=lambda upload: upload.at)
+
+
+def archive_uploads(count: int, random: Random) -> list[SimulatedUpload]:
+    """Return a channel's earlier videos, uploaded at the same time."""
+    return [replace(upload, at=0.0) for upload in day_uploads(count, random)]
 
 
 def _upload(random: Random) -> SimulatedUpload:
