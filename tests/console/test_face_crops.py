@@ -72,6 +72,13 @@ def test_contact_sheet_has_a_row_of_faces_for_each_list(visitor: Visitor, portra
     assert face[6:10, 6:10, 0].mean() > face[6:10, 6:10, 2].mean() + 20  # skin is more red than blue
 
 
+def test_box_that_only_the_page_has_is_cut_out(visitor: Visitor, portrait: Planned) -> None:
+    box = ",".join(map(str, FACE))
+    answer = get_crops(visitor, portrait, f"tracks=@0.5,{box}")
+    assert answer.status_code == 200
+    assert json.loads(answer.headers["X-Views"]) == [[[-1, pytest.approx(0.5, abs=0.05)]]]
+
+
 @pytest.mark.parametrize(
     ("query", "site", "status"),
     [
@@ -79,9 +86,21 @@ def test_contact_sheet_has_a_row_of_faces_for_each_list(visitor: Visitor, portra
         ("tracks=7", "same-origin", 404),
         ("tracks=x", "same-origin", 404),
         ("&".join(["tracks=0"] * 13), "same-origin", 422),
+        ("tracks=@0.5,0,0,9", "same-origin", 422),
+        ("tracks=@inf,0,0,9,9", "same-origin", 422),
+        ("tracks=@0.5,0,0,9,999", "same-origin", 422),
         ("tracks=0", "cross-site", 403),
     ],
-    ids=["no list", "unknown track", "no number", "too many lists", "another site"],
+    ids=[
+        "no list",
+        "unknown track",
+        "no number",
+        "too many lists",
+        "three sides",
+        "infinite time",
+        "outside the frame",
+        "another site",
+    ],
 )
 def test_invalid_or_foreign_request_for_faces_is_refused(
     visitor: Visitor, portrait: Planned, query: str, site: str, status: int

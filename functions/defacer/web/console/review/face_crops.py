@@ -29,7 +29,10 @@ VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
 
 
 async def show_crops(request: Request) -> Response:
-    """Return a JPEG with a row of up to six faces for each list of tracks in the query: `tracks=3,5&tracks=8`."""
+    """Return a JPEG with a row of up to six faces for each list of tracks in the query: `tracks=3,5&tracks=8`.
+
+    A list can also be one box: `tracks=@SECOND,X1,Y1,X2,Y2`.
+    """
     if not is_same_origin(request.headers):
         raise HTTPException(403, "This request was not sent by a page of the console. Open the page again.")
     CROP_LIMIT.enforce(request)
@@ -80,19 +83,41 @@ def _choose_compared(review: Review, track: int, second: float, tracks: set[int]
 def _choose(review: Review, lists: list[str]) -> list[list[FaceView]]:
     if not 1 <= len(lists) <= MAX_ROWS:
         raise HTTPException(422, f"The request has {len(lists)} lists of tracks, expected 1 to {MAX_ROWS}.")
-    rows = []
-    for text in lists:
-        wanted = {int(number) for number in text.split(",")[:MAX_FACES] if number.isdecimal()}
-        longest = sorted(_require_tracks(review, wanted).items(), key=lambda item: -len(item[1]))
-        rows.append(choose_views(longest, MAX_FACES))
-    return rows
+    return [_parse_row(review, text) for text in lists]
+
+
+def _parse_row(review: Review, text: str) -> list[FaceView]:
+    """Return the views of a list of tracks, or the one view of a box: `@SECOND,X1,Y1,X2,Y2`."""
+    if text.startswith("@"):
+        return [_parse_box(review, text)]
+    wanted = {int(number) for number in text.split(",")[:MAX_FACES] if number.isdecimal()}
+    longest = sorted(_require_tracks(review, wanted).items(), key=lambda item: -len(item[1]))
+    return choose_views(longest, MAX_FACES)
+
+
+def _parse_box(review: Review, text: str) -> FaceView:
+    try:
+        second, *sides = (float(part) for part in text[1:].split(","))
+        x1, y1, x2, y2 = sides
+        pts = review.to_pts(second)
+    except (ValueError, OverflowError) as error:
+        raise HTTPException(422, f"{text} is not a box, expected @SECOND,X1,Y1,X2,Y2.") from error
+    faces = review.report.faces
+    if not (0 <= x1 < x2 <= faces.width and 0 <= y1 < y2 <= faces.height and 0 <= second <= review.duration):
+        raise HTTPException(422, f"The box {text} is not in the video.")
+    _require_source(review)
+    return FaceView(-1, pts, (x1, y1, x2, y2))
 
 
 def _require_tracks(review: Review, wanted: set[int]) -> dict[int, CompactBoxes]:
-    """Return the detections of these tracks. Raise 404 without the source, or if the report lacks one of them."""
-    if not review.has_source:
-        raise HTTPException(404, "The source was deleted, so its faces can't be shown.")
-    found = {track.id: track.detections for track in review.report.tracks if track.id in wanted}
+    """Return the boxes of these tracks. Raise 404 without the source, or if one of the tracks is unknown."""
+    _require_source(review)
+    found = review.boxes_of(wanted)
     if not found or len(found) < len(wanted):
         raise HTTPException(404, "The report has no such track. Load the page again.")
     return found
+
+
+def _require_source(review: Review) -> None:
+    if not review.has_source:
+        raise HTTPException(404, "The source was deleted, so its faces can't be shown.")

@@ -1,6 +1,7 @@
 """Load a published job with its report and its pending edits."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -17,6 +18,7 @@ from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
+from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import Edits
 from defacer.web.console.jobs import require_job
 
@@ -50,6 +52,17 @@ class Review:
     def to_seconds(self, pts: int) -> float:
         """Return the time as a player counts it, from the first frame on, to a microsecond."""
         return round(float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base)), 6)
+
+    def to_pts(self, seconds: float) -> int:
+        """Return the time in the report's unit. Raise ValueError or OverflowError for a time that is not finite."""
+        return self.manifest.video.start_pts + round(seconds / Fraction(self.report.faces.time_base))
+
+    def boxes_of(self, wanted: Collection[int]) -> dict[int, CompactBoxes]:
+        """Return the boxes of these tracks, also of tracks that a pending request adds. Unknown ids are left out."""
+        first = self.pending.first_id or 0
+        added = {first + place: track.detections for place, track in enumerate(self.pending.added)}
+        published = {track.id: track.detections for track in self.report.tracks}
+        return {track: boxes for track, boxes in {**added, **published}.items() if track in wanted}
 
 
 def load_review(request: Request) -> Review:

@@ -51,11 +51,11 @@ async def show_track(request: Request) -> Response:
     """Return the detections of a track as JSON: `[second, x1, y1, x2, y2]` each, in pixels of the frame."""
     review = await run_in_threadpool(load_review, request)
     number = request.path_params["track"]
-    track = next((track for track in review.report.tracks if track.id == number), None)
-    if track is None:
+    boxes = review.boxes_of({number}).get(number)
+    if boxes is None:
         raise HTTPException(404, f"The report has no track {number}. Load the page again.")
     faces = review.report.faces
-    detections = [[review.to_seconds(item.pts), *item.box] for item in track.detections]
+    detections = [[review.to_seconds(item.pts), *item.box] for item in boxes]
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
 
 

@@ -32,9 +32,7 @@ export class ApplyDialog {
     faces.className = "faces";
     text.textContent = `${this.store.group(track.group).name}, ${formatClock(track.start)} to ${formatClock(track.end)}`;
     item.append(faces, text);
-    if (track.id >= 0) {
-      this.crops.get([track.id], (crops) => showFaces(faces, crops, () => document.createElement("span")));
-    }
+    this.crops.get(String(track.id), (crops) => showFaces(faces, crops, () => document.createElement("span")));
     return item;
   }
 

@@ -17,10 +17,12 @@ export const FILTERS = [
 
 const isFolded = (group) => group.seconds < SHORT_SECONDS && group.initial === "hidden" && group.state === "hidden" && !group.changed;
 
-// The tracks whose faces stand for all: the longest ones.
-function chooseTracks(tracks) {
+// What to request as the faces of these tracks: the longest ones, or the largest box of a track that only this page has.
+export function chooseFaces(tracks) {
   const longest = [...tracks].filter((track) => track.id >= 0).sort((a, b) => b.end - b.start - (a.end - a.start));
-  return longest.slice(0, MAX_FACES).map((track) => track.id);
+  if (longest.length || !tracks.length) return longest.slice(0, MAX_FACES).map((track) => track.id).join();
+  const area = ([, x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
+  return `@${tracks[0].detections.reduce((a, b) => (area(b) > area(a) ? b : a)).map((number) => number.toFixed(3)).join()}`;
 }
 
 function drawSpans(path, spans, duration) {
@@ -234,7 +236,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     drawSpans(part(".unconfirmed-spans"), group.tracks.flatMap((track) => track.unconfirmed ?? []), duration);
     part(".now").setAttribute("x", (1000 * this.store.currentTime) / duration);
     element.classList.toggle("chosen", group.tracks.some((track) => track.id === this.store.selected));
-    this.#showCrops(element, chooseTracks(group.tracks));
+    this.#showCrops(element, chooseFaces(group.tracks));
   }
 
   #fillTrack(element, track, group) {
@@ -249,7 +251,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".split").hidden = !this.store.editable || group.tracks.length < 2;
     part(".split").setAttribute("aria-label", `Split track ${track.id} off`);
     element.classList.toggle("chosen", track.id === this.store.selected);
-    this.#showCrops(element, track.id >= 0 ? [track.id] : []);
+    this.#showCrops(element, chooseFaces([track]));
   }
 
   // Show the state of a card or track, and what a click on Keep or Hide has changed.
@@ -273,23 +275,21 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     const button = element.querySelector(".expand");
     button.textContent = `${count(groups.length, "person").replace("persons", "people")} visible for less than ${SHORT_SECONDS} s each, all hidden`;
     button.setAttribute("aria-expanded", this.#isUnfolded);
-    this.#showCrops(element, groups.slice(0, MAX_FACES).map((group) => chooseTracks(group.tracks)[0]).filter((id) => id !== undefined));
+    this.#showCrops(element, chooseFaces(groups.slice(0, MAX_FACES).map((group) => group.tracks[0])));
   }
 
-  #showCrops(element, ids) {
-    const key = ids.join();
+  #showCrops(element, key) {
     if (element.dataset.faces === key || !this.store.editable) return;
     element.dataset.faces = key;
     element.querySelector(".faces").replaceChildren();
-    if (!ids.length) return;
     const isCurrent = () => element.isConnected && element.dataset.faces === key;
-    this.crops.get(ids, (crops) => {
+    this.crops.get(key, (crops) => {
       if (!isCurrent()) return;
       showFaces(element.querySelector(".faces"), crops, (track, second) => {
         const face = document.createElement("button");
         face.type = "button";
         face.tabIndex = -1; // the button with the name does the same
-        face.onclick = () => this.store.selectTrack(track, second);
+        face.onclick = () => this.store.selectTrack(track < 0 ? element.group.tracks[0].id : track, second);
         return face;
       });
     }, isCurrent);

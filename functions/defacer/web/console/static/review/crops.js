@@ -15,9 +15,8 @@ export class FaceCrops {
 
   constructor(url) { this.url = url; }
 
-  // Request the faces of these tracks. `isWanted()` is asked before the request is sent.
-  get(trackIds, callback, isWanted = () => true) {
-    const key = trackIds.join();
+  // Request the faces of a list of tracks, such as "3,5". `isWanted()` is asked before the request is sent.
+  get(key, callback, isWanted = () => true) {
     if (this.#rows.has(key)) return callback(this.#rows.get(key));
     const wish = this.#wanted.get(key) ?? { key, callbacks: [] };
     wish.callbacks.push(callback);

@@ -118,6 +118,10 @@ async function start() {
   const cards = new CardList(byId("cards"), store, crops);
   performance.mark("cards"); // tests print when the first cards are ready
   connectToolbar(store, cards);
+  store.addEventListener("seek", () => { // on a phone the player can be above the cards
+    const player = byId("player");
+    if (player.getBoundingClientRect().bottom < 100) player.scrollIntoView({ behavior: "smooth" });
+  });
   if (store.editable) {
     connectChanges(store, crops);
     const naming = new NameDialog(store, crops, jobUrl);

@@ -1,5 +1,6 @@
 // "This is…": choose who a card shows. A new name needs a saved picture, because `forget` withdraws that person's consent by it.
 import { post } from "../api.js";
+import { chooseFaces } from "./cards.js";
 import { showFaces } from "./crops.js";
 
 const byId = (id) => document.getElementById(id);
@@ -27,8 +28,7 @@ export class NameDialog {
     const names = [...this.store.people.map((person) => [person, person]), [NEW, "A new person"]];
     byId("known-people").replaceChildren(...names.map(([value, text], index) => this.#makeChoice("person", `person-${index}`, value, text, index === 0)));
     byId("picture-choice").replaceChildren();
-    const longest = group.tracks.filter((track) => track.id >= 0).sort((a, b) => b.end - b.start - (a.end - a.start));
-    this.crops.get(longest.slice(0, 6).map((track) => track.id), (crops) => this.#showPictures(group, crops));
+    this.crops.get(chooseFaces(group.tracks), (crops) => this.#showPictures(group, crops));
     this.#update();
     byId("name-dialog").showModal();
   }
