@@ -74,6 +74,7 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     out = video.with_name("in.defaced.mp4")
     assert f"{out}: 15 frames, 1 track: 0 kept (no one), 1 hidden" in done.out
     assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.out)
+    assert "To be able to change a decision later, add --report FILE.\n" in done.err
     stages = ("detecting faces", "redacting faces", "checking the result", "joining picture and sound")
     assert done.err.startswith("".join(f"in.mp4: {stage}\n" for stage in stages))
     assert re.search(
@@ -294,7 +295,7 @@ def test_render_keeps_a_track_of_the_report(redacted: Path, tmp_path: Path, defa
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["more.mp4", "--keep", "5"], 1, "no track 5"),
+        (["more.mp4", "--keep", "5"], 1, "in.mp4: its report has no track 5"),
         (["more.mp4", "--keep", "0", "--hide", "0"], 2, "hidden and kept at once"),
         (["REPORT"], 2, "is also an input"),
         (["more.mp4", "--report", "more.mp4"], 2, "is named for two outputs"),
@@ -446,6 +447,10 @@ def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: P
     done = defacer("run", video, "--report", report, "--force")
     assert done.code == 0
     assert other.read_bytes() != before
+    assert (
+        f"To change a decision: defacer tracks {report}, then defacer render {video} {report} OUT.mp4 --hide TRACK "
+        "--keep TRACK\n" in done.err
+    )
     assert read_lines(report)[0]["faces"]
     assert not (tmp_path / "new.mp4").exists()
 

@@ -108,7 +108,8 @@ def test_several_faces_are_listed_for_the_choice(scene: str, engine: Engine, ast
     with pytest.raises(PictureError) as refused:
         choose_face(moment, found)
     assert re.fullmatch(
-        r"There are 2 faces at 0:02\.8: 1 left \(\d+,\d+ to \d+,\d+\); 2 right \(\d+,\d+ to \d+,\d+\)\. "
+        r"The video shows 2 faces at 0:02\.8 \(corners in pixels\): "
+        r"1 left \(\d+,\d+ to \d+,\d+\); 2 right \(\d+,\d+ to \d+,\d+\)\. "
         r"Name one of them by its number, such as 0:02\.8#2\.",
         str(refused.value),
     )
@@ -128,7 +129,8 @@ def test_small_person_beside_a_stranger_needs_a_choice(side: int, tmp_path: Path
     with pytest.raises(PictureError) as refused:
         choose_face(parse_moment("0"), found)
     assert re.fullmatch(
-        r"There are 2 faces at 0:00: 1 right \(\d+,\d+ to \d+,\d+\); left \(\d+,\d+ to \d+,\d+\) is too small or "
+        r"The video shows 2 faces at 0:00 \(corners in pixels\): "
+        r"1 right \(\d+,\d+ to \d+,\d+\); left \(\d+,\d+ to \d+,\d+\) is too small or "
         r"too unclear\. Name one of them by its number, such as 0:00#1\.",
         str(refused.value),
     )
@@ -145,9 +147,13 @@ def test_boxes_are_listed_in_pixels_of_the_video(engine: Engine) -> None:
 
 
 def test_number_without_a_face_lists_the_faces(scene: str, engine: Engine) -> None:
-    with pytest.raises(PictureError, match=r"There are 2 faces at 0:02\.8: 1 left"):
+    with pytest.raises(
+        PictureError, match=r"The video shows 2 faces at 0:02\.8 \(corners in pixels\): 1 left"
+    ):
         choose_face(parse_moment("2.8#3"), faces_at(scene, "2.8", engine))
-    with pytest.raises(PictureError, match=r"There is 1 face at 0:01\.5: 1 left"):
+    with pytest.raises(
+        PictureError, match=r"The video shows 1 face at 0:01\.5 \(corners in pixels\): 1 left"
+    ):
         choose_face(parse_moment("1.5#2"), faces_at(scene, "1.5", engine))
 
 

@@ -1,12 +1,20 @@
 """Redact files on this machine, or render one again after edits: the Python API and `defacer run`."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
 from defacer.engine.engine import Engine
-from defacer.engine.errors import ArgumentError, CheckError, VideoError
+from defacer.engine.errors import (
+    ArgumentError,
+    CheckError,
+    EngineError,
+    MissingPackageError,
+    PictureError,
+    WeightsError,
+)
 from defacer.engine.file_report import Report
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.reader import Segment, probe
@@ -20,6 +28,7 @@ from defacer.engine.rendering.render_file import REDACTING, StageCallback, rende
 from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits
+from defacer.plurals import printable
 from defacer.report.edits import Edits
 from defacer.report.faces import Faces
 
@@ -42,8 +51,9 @@ class FileRedactor:
 
     def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
-        faces = self._find(video, progress)  # frees the models before the video is written
-        return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
+        with _named_in_errors(video):
+            faces = self._find(video, progress)  # frees the models before the video is written
+            return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
 
     def _find(self, video: Path, progress: StageCallback) -> Faces:
         frames = _frame_count(video)
@@ -125,13 +135,14 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
         raise ArgumentError(f"Track {min(both)} can't be hidden and kept at once. Choose one of the two.")
     check_files([source, *filter(None, [cover])], [result], force=force)
     check_options(options, has_replacement=cover is not None)
-    if fingerprint_of(_path_of(source)) != report.fingerprint:
-        raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
     decided = Edits(decisions={**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")})
     edits = decided if edits is None else edits.merge(decided)
-    faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
     picture = None if cover is None else cover.read_bytes()
-    return _render(source, faces, options, picture, result, progress, force=force)
+    with _named_in_errors(source):
+        if fingerprint_of(_path_of(source)) != report.fingerprint:
+            raise CheckError("it is not the video that the report is about. Name the original video.")
+        faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
+        return _render(source, faces, options, picture, result, progress, force=force)
 
 
 def choose_faces(
@@ -150,14 +161,23 @@ def choose_faces(
         return []
     weights.fetch_all(progress=say)
     model, targets = Engine().detector(detector), []
-    try:
+    with _named_in_errors(video):
         for time in times:
             found = find_faces_at(_path_of(video), time.seconds, model)
             targets.append(choose_face(time, found, ask))
             say(f"{targets[-1].label} is kept: {found.describe(targets[-1].face)}")
-    except VideoError as error:
-        raise VideoError(f"{video}: {error}") from error
     return targets
+
+
+@contextmanager
+def _named_in_errors(video: Path) -> Iterator[None]:
+    """Begin the errors about the video with its name. Their messages call it "it"."""
+    try:
+        yield
+    except (ArgumentError, MissingPackageError, PictureError, WeightsError):
+        raise
+    except EngineError as error:
+        raise type(error)(f"{printable(str(video))}: {error}") from error
 
 
 def default_out(video: Path) -> Path:

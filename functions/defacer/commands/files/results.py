@@ -34,7 +34,7 @@ def print_skipped(file: LocalFile, *, json_output: bool) -> None:
 def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:
     """Print why a video was not written: to standard error, and as JSON to standard output."""
     sentence = sentence_of(error)
-    print(f"error: {printable(str(video))}: {sentence}", file=sys.stderr, flush=True)
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
     if json_output:
         print(json.dumps({"video": str(video), "error": sentence}), flush=True)
 
@@ -77,6 +77,15 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
             add = "" if file.report else " (add --report REPORT to this command first)"
             manual = f" Or decide manually: {command}{add}."
         yield f"{warning.message} {ADVICE[warning.code]}{manual}"
+
+
+def correction_hint(file: LocalFile) -> str:
+    """Return how to change a decision in the result of this file."""
+    if file.report is None:
+        return "To be able to change a decision later, add --report FILE."
+    listing = quote_words(("defacer", "tracks", file.report))
+    change = quote_words(("defacer", "render", file.video, file.report, "OUT.mp4"))
+    return printable(f"To change a decision: {listing}, then {change} --hide TRACK --keep TRACK")
 
 
 def _lines(out: Path, report: Report) -> Iterator[str]:

@@ -155,6 +155,8 @@ def _redact_all(
     redactor: "FileRedactor", plan: "FilePlan", terminal: "Terminal", *, json_output: bool
 ) -> None:
     """Redact the planned files. Raise Exit if one of them failed."""
+    from defacer.commands.files.results import correction_hint
+
     shown: set[str] = set()
     with plan.created_folders(), terminal.show_files(len(plan.to_do)) as progress:
         failed = [
@@ -167,6 +169,7 @@ def _redact_all(
         print(f"error: {len(failed)} of {videos} failed: {names}", file=sys.stderr)
     if failed:
         raise typer.Exit(FAILED)
+    terminal.print_line(correction_hint(plan.to_do[0]))
 
 
 def _redact(

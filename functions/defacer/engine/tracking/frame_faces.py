@@ -112,8 +112,8 @@ def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> Ta
     if is_ambiguous or not 1 <= (number or 1) <= count:
         time, lines = format_time(moment.seconds), found.lines()
         raise PictureError(
-            f"There {'is' if len(lines) == 1 else 'are'} {pluralize(len(lines), 'face')} at {time}: "
-            f"{'; '.join(lines)}. Name one of them by its number, such as {time}#{count}."
+            f"The video shows {pluralize(len(lines), 'face')} at {time} "
+            f"(corners in pixels): {'; '.join(lines)}. Name one of them by its number, such as {time}#{count}."
         )
     face = found.faces[(number or 1) - 1]
     return TargetFace(f"person at {moment}", f"the face at {moment}", found.image, face)
