@@ -45,7 +45,7 @@ ENGINE_LAYERS = (
     ("models",),
     ("media",),
     ("recognition", "tracking"),
-    ("rendering", "verification"),
+    ("rendering", "verification", "corrections"),
 )
 
 

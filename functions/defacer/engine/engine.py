@@ -13,6 +13,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from defacer.engine.corrections.follow_box import follow_box
+from defacer.engine.corrections.look_again import look_again
+from defacer.engine.corrections.sensitive_detector import SensitiveDetector
+from defacer.engine.corrections.span_search import TimeSpan
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.models.detector import make_detector
@@ -30,6 +34,8 @@ from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking import detection_pass as first_pass
 from defacer.engine.tracking.detection_pass import Targets
 from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.report.compact_boxes import BoxAt
+from defacer.report.edits import AddedTrack
 
 WARM_UP_ROWS, WARM_UP_COLUMNS = 384, 640  # the size of a 16:9 frame in the detection pass
 WARM_UP_FACE = Detection(np.array([0, 0, 112, 112], np.float32), 1.0, SFACE_LANDMARKS)
@@ -44,6 +50,7 @@ class Engine:
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}
         self._checker: Detector | None = None
+        self._sensitive: Detector | None = None
         self._recognizers: dict[str, Recognizer] = {}
 
     def detector(self, name: str) -> Detector:
@@ -123,11 +130,28 @@ class Engine:
         models = self._detector_and_targets(gallery, options)
         return first_pass.detect_subsegments(segment, *models, progress, options.on_decode_error == "hide")
 
+    def follow_box(
+        self, span: TimeSpan, anchors: Sequence[BoxAt], progress: Callable[[int], None] = lambda _: None
+    ) -> AddedTrack:
+        """Return a mask that follows what is inside the drawn boxes: see `corrections.follow_box`."""
+        return follow_box(span, anchors, self._sensitive_detector(), progress)
+
+    def look_again(
+        self, span: TimeSpan, progress: Callable[[int], None] = lambda _: None
+    ) -> list[AddedTrack]:
+        """Return hidden tracks of faces that the detection pass missed: see `corrections.look_again`."""
+        return look_again(span, self._sensitive_detector(), progress)
+
     def follow(
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
     ) -> Iterator[LiveSnapshot]:
         """Detect, link and decide while frames arrive: see `streaming.follow`."""
         return follow(frames, time_base, *self._detector_and_targets(gallery, options))
+
+    def _sensitive_detector(self) -> Detector:
+        if self._sensitive is None:
+            self._sensitive = SensitiveDetector(self._weights_dir)
+        return self._sensitive
 
     def _detector_and_targets(
         self, gallery: Gallery | None, options: Options

@@ -1,0 +1,144 @@
+"""Link detections from a drawn box through consecutive sampled frames, and compute the mask's box at each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from defacer.engine.corrections.span_search import SampledFrame, TimeSpan
+from defacer.engine.models.arrays import Array, Detection, box_areas, compute_overlaps
+from defacer.report.compact_boxes import Box
+
+MAX_LOST_SECONDS = 2.0  # after a longer gap the face is not linked again
+MAX_DISTANCE = 0.5  # of the face's size, between its predicted place and a detection,
+MAX_DISTANCE_LOST = 1.5  # and at most this much after a gap, as it grows by one size a second
+MIN_OVERLAP = 0.3  # of a prediction and a detection
+SIZE_RATIO = 0.6  # of the smaller and the larger size of one face in two samples
+MIN_AREA, MAX_AREA = 0.08, 2.0  # of a detection inside a drawn box, as shares of that box's area
+MAX_SPEED_STEPS = 2.0  # a speed is continued for this many times the time that it was measured in
+CERTAIN_SCORE = 0.3  # of each face in a drawn box that shows several
+MIN_GROWTH = 0.1  # of a detection's size, on each side: a rectangle has no soft edge
+
+Chain = dict[int, Box]  # boxes of the mask by time
+
+
+@dataclass(frozen=True)
+class _Link:
+    pts: int
+    box: Array
+
+
+def link_detections(samples: Sequence[SampledFrame], drawn: Box, span: TimeSpan) -> Chain:
+    """Return the mask's boxes in the samples where a detection confirms the place of what is in the drawn box.
+
+    `samples` begin at the moment of the drawn box. They are in the order of time, or in the reverse order. The chain
+    ends at a cut. It is empty if the drawn box shows several faces, because one box cannot follow all of them.
+    """
+    chain: Chain = {}
+    links: list[_Link] = []
+    margins: Array | None = None
+    for number, sample in enumerate(samples):
+        if number and _is_cut_between(span, samples[number - 1].pts, sample.pts):
+            break
+        if links:
+            gap = span.seconds(abs(sample.pts - links[-1].pts))
+            if gap > MAX_LOST_SECONDS:
+                break
+            face = _find_next(sample.detections, links, sample.pts, gap)
+        else:
+            if span.seconds(abs(sample.pts - samples[0].pts)) > MAX_LOST_SECONDS:
+                break
+            faces = _faces_inside(drawn, sample.detections)
+            if len(faces) > 1:
+                break
+            face = faces[0] if faces else None
+        if face is None:
+            continue
+        if margins is None:
+            margins = _margins_of(drawn, face.box, is_same_frame=number == 0)
+        links.append(_Link(sample.pts, face.box))
+        chain[sample.pts] = _grow(face.box, margins)
+    return chain
+
+
+def _is_cut_between(span: TimeSpan, one: int, other: int) -> bool:
+    first, last = sorted((one, other))
+    return any(first < cut <= last for cut in span.faces.cuts)
+
+
+def _faces_inside(drawn: Box, faces: Sequence[Detection]) -> list[Detection]:
+    """Return the likeliest face in a drawn box, or all of its certain faces if it shows several."""
+    box = np.array(drawn, np.float32)
+    area = max(float(box_areas(box)), 1.0)
+    inside = [
+        face
+        for face in faces
+        if _contains_center(box, face.box) and MIN_AREA <= float(box_areas(face.box)) / area <= MAX_AREA
+    ]
+    certain = [face for face in inside if face.score >= CERTAIN_SCORE]
+    if len(certain) > 1:
+        return certain
+    return sorted(inside, key=lambda face: -face.score * float(compute_overlaps(box, face.box[None])[0]))[:1]
+
+
+def _find_next(faces: Sequence[Detection], links: Sequence[_Link], pts: int, gap: float) -> Detection | None:
+    """Return the detection that continues the chain."""
+    last, expected = links[-1].box, _predict(links, pts)
+    size = float(np.sqrt(box_areas(last)))
+    reach = min(MAX_DISTANCE + gap, MAX_DISTANCE_LOST)
+    best: tuple[float, Detection] | None = None
+    for face in faces:
+        other = float(np.sqrt(box_areas(face.box)))
+        if min(size, other) < SIZE_RATIO * max(size, other):
+            continue
+        overlap = float(compute_overlaps(face.box, np.stack([expected, last])).max())
+        distance = float(np.linalg.norm(_center(face.box) - _center(expected))) / max(size, 1.0)
+        if overlap < MIN_OVERLAP and distance > reach:
+            continue
+        rank = overlap - distance / 2 + min(face.score, 0.5)
+        if best is None or rank > best[0]:
+            best = rank, face
+    return best[1] if best else None
+
+
+def _predict(links: Sequence[_Link], pts: int) -> Array:
+    """Return the last box, moved on at its last speed."""
+    last = links[-1]
+    if len(links) < 2:
+        return last.box
+    before = links[-2]
+    steps = min((pts - last.pts) / (last.pts - before.pts), MAX_SPEED_STEPS)
+    expected: Array = (last.box + np.tile((_center(last.box) - _center(before.box)) * steps, 2)).astype(
+        np.float32
+    )
+    return expected
+
+
+def _margins_of(drawn: Box, face: Array, *, is_same_frame: bool) -> Array:
+    """Return how far the drawn box reaches beyond the face: left, up, right and down, as shares of the face's sides.
+
+    If the face was detected in another frame, it is taken to be in the middle of the drawn box.
+    """
+    box: Array = np.array(drawn, np.float32)
+    if not is_same_frame:
+        box = (box + np.tile(_center(face) - _center(box), 2)).astype(np.float32)
+    sides = np.maximum(face[2:] - face[:2], 1.0)
+    margins = [*(face[:2] - box[:2]) / sides, *(box[2:] - face[2:]) / sides]
+    return np.maximum(np.array(margins, np.float32), MIN_GROWTH).astype(np.float32)
+
+
+def _grow(face: Array, margins: Array) -> Box:
+    width, height = (float(side) for side in face[2:] - face[:2])
+    left, up, right, down = (float(margin) for margin in margins)
+    x1, y1, x2, y2 = (float(side) for side in face)
+    return (x1 - left * width, y1 - up * height, x2 + right * width, y2 + down * height)
+
+
+def _center(box: Array) -> Array:
+    center: Array = box.reshape(2, 2).mean(axis=0)
+    return center
+
+
+def _contains_center(box: Array, other: Array) -> bool:
+    x, y = _center(other)
+    return bool(box[0] < x < box[2] and box[1] < y < box[3])

@@ -1,0 +1,200 @@
+"""Follow what is inside a drawn box: by detections at a low threshold, linked from each anchor in both directions.
+
+An anchor is a box that a person drew at a moment. Further anchors are corrections. Where no detection confirms the
+place, the mask covers the last and the next confirmed box with a margin, and the span is reported for a check.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from defacer.engine.corrections.box_chain import Chain, link_detections
+from defacer.engine.corrections.span_search import FrameCallback, SampledFrame, TimeSpan, search_span
+from defacer.engine.errors import ArgumentError
+from defacer.engine.models.arrays import Detector
+from defacer.engine.rendering.box_motion import compute_overlap
+from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
+from defacer.report.edits import AddedTrack
+from defacer.report.tracks import TrackRecord
+
+SAMPLES_PER_SECOND = 10
+SAME_PLACE = (
+    0.5  # overlap (intersection over union) of two chains that agree, and of two boxes of a slow face
+)
+GAP_MARGIN = 0.25  # of the box's size, around a box that nothing confirms
+STEP_SECONDS = 1.5 / SAMPLES_PER_SECOND  # between two samples in a row, at most
+TRACK_SLACK_SECONDS = 0.5  # before and after a track of the report, its face can be visible
+BRIEF_GAP_SECONDS = 0.35  # a shorter gap needs no check, because both sides confirm its place
+
+
+def follow_box(
+    span: TimeSpan,
+    anchors: Sequence[BoxAt],
+    detector: Detector,
+    progress: FrameCallback = lambda _: None,
+) -> AddedTrack:
+    """Return a mask for the whole span that follows what is inside the anchors' boxes.
+
+    `progress` gets the number of read frames, and can raise to stop. Raises ArgumentError without an anchor in the
+    span, and the errors of `search_span`.
+    """
+    anchors = sorted(anchors, key=lambda anchor: anchor.pts)
+    if not anchors or not all(span.start <= anchor.pts <= span.end for anchor in anchors):
+        raise ArgumentError("a box is drawn at a moment outside its time span. Draw one inside it.")
+    times = [anchor.pts for anchor in anchors]
+    samples = list(search_span(span, detector, SAMPLES_PER_SECOND, progress, times=times))
+    places = _place_boxes(span, samples, anchors)
+    return _make_track(span, samples, places)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A box at a time. It is unconfirmed if two chains contradict each other there."""
+
+    pts: int
+    box: Box
+    is_confirmed: bool = True
+
+
+def _place_boxes(span: TimeSpan, samples: Sequence[SampledFrame], anchors: Sequence[BoxAt]) -> list[_Place]:
+    """Return the boxes of the mask where an anchor or a detection tells its place, in the order of time."""
+    others = _other_tracks(span.faces.tracks, anchors)
+    slack = round(TRACK_SLACK_SECONDS / span.seconds(1))
+    samples = [_without(sample, others, slack) for sample in samples]
+    indices = [max(bisect_right([sample.pts for sample in samples], anchor.pts) - 1, 0) for anchor in anchors]
+    found: dict[int, _Place] = {}
+
+    def link(anchor: int, end: int) -> Chain:
+        step = 1 if end > indices[anchor] else -1
+        return link_detections(
+            [samples[n] for n in range(indices[anchor], end, step)], anchors[anchor].box, span
+        )
+
+    def add(chains: Iterable[Chain]) -> None:
+        for place in _merge_chains(list(chains)):
+            found[place.pts] = place
+
+    add([link(0, -1)])
+    for number, (first, last) in enumerate(pairwise(indices)):
+        forwards, backwards = link(number, last + 1), link(number + 1, first - 1)
+        add(_without_drift(forwards, backwards, anchors[number], anchors[number + 1]))
+    add([link(len(anchors) - 1, len(samples))])
+    for anchor, index in zip(anchors, indices, strict=True):
+        found[samples[index].pts] = _Place(samples[index].pts, anchor.box)
+    return [found[pts] for pts in sorted(found)]
+
+
+def _merge_chains(chains: Sequence[Chain]) -> list[_Place]:
+    """Return the boxes of one or two chains. Where both have one, the mask covers both."""
+    places = []
+    for pts in {pts for chain in chains for pts in chain}:
+        boxes = [chain[pts] for chain in chains if pts in chain]
+        is_same = len(boxes) == 1 or compute_overlap(*boxes) >= SAME_PLACE
+        places.append(_Place(pts, _enclose(boxes), is_same))
+    return places
+
+
+def _without_drift(forwards: Chain, backwards: Chain, one: BoxAt, other: BoxAt) -> list[Chain]:
+    """Return both chains. A chain that does not reach the other anchor's box counts only while both agree."""
+    agreed = [
+        pts
+        for pts in forwards.keys() & backwards.keys()
+        if compute_overlap(forwards[pts], backwards[pts]) >= SAME_PLACE
+    ]
+    if _misses(forwards, max(forwards, default=one.pts), other):
+        forwards = {pts: box for pts, box in forwards.items() if pts <= max(agreed, default=one.pts)}
+    if _misses(backwards, min(backwards, default=other.pts), one):
+        backwards = {pts: box for pts, box in backwards.items() if pts >= min(agreed, default=other.pts)}
+    return [forwards, backwards]
+
+
+def _misses(chain: Chain, end: int, anchor: BoxAt) -> bool:
+    """Return whether a chain comes to the anchor's time, but not to its place."""
+    return end in chain and abs(end - anchor.pts) <= 1 and compute_overlap(chain[end], anchor.box) < 0.1
+
+
+def _other_tracks(tracks: Sequence[TrackRecord], anchors: Sequence[BoxAt]) -> list[TrackRecord]:
+    """Return the tracks of the report that show other faces: those outside the boxes of all anchors."""
+    return [
+        track
+        for track in tracks
+        if not track.is_manual_mask
+        and not any(
+            track.start <= anchor.pts <= track.end
+            and _contains_center(anchor.box, track.detections.box_at(anchor.pts))
+            for anchor in anchors
+        )
+    ]
+
+
+def _without(sample: SampledFrame, others: Sequence[TrackRecord], slack: int) -> SampledFrame:
+    """Return the sample without the detections of these tracks, and without those shortly before and after them."""
+    places = [
+        track.detections.box_at(sample.pts)
+        for track in others
+        if track.start - slack <= sample.pts <= track.end + slack
+    ]
+    return SampledFrame(
+        sample.pts,
+        tuple(
+            face
+            for face in sample.detections
+            if not any(compute_overlap(tuple(face.box), place) >= SAME_PLACE for place in places)
+        ),
+    )
+
+
+def _make_track(span: TimeSpan, samples: Sequence[SampledFrame], places: Sequence[_Place]) -> AddedTrack:
+    """Return the mask from the start to the end of the span."""
+    boxes: dict[int, Box] = {}
+    unconfirmed: list[tuple[int, int]] = []
+
+    def hold(first: int, last: int, box: Box, *, to_check: bool) -> None:
+        """Keep the box in one place, grown if nothing confirms it."""
+        if first <= last:
+            boxes[first] = boxes[last] = _expand(box) if to_check else box
+            if to_check:
+                unconfirmed.append((first, last))
+
+    first, last = places[0], places[-1]
+    hold(span.start, first.pts - 1, first.box, to_check=first.pts > samples[0].pts)
+    for one, other in pairwise(places):
+        gap = span.seconds(other.pts - one.pts)
+        if gap > STEP_SECONDS or compute_overlap(one.box, other.box) < SAME_PLACE:
+            both = _enclose([one.box, other.box])
+            hold(one.pts + 1, other.pts - 1, both, to_check=gap > BRIEF_GAP_SECONDS)
+    hold(last.pts + 1, span.end, last.box, to_check=last.pts < samples[-1].pts)
+    for place in places:
+        boxes[place.pts] = place.box
+        if not place.is_confirmed:
+            unconfirmed.append((place.pts, place.pts))
+    spans = _join_spans(sorted(unconfirmed), round(STEP_SECONDS / span.seconds(1)))
+    return AddedTrack(CompactBoxes(sorted(boxes.items())), unconfirmed=tuple(spans))
+
+
+def _join_spans(spans: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """Join spans that are at most `gap` apart. They are in the order of time."""
+    joined: list[tuple[int, int]] = []
+    for first, last in spans:
+        if joined and first - joined[-1][1] <= gap:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _enclose(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box that contains all of these."""
+    x1, y1, x2, y2 = zip(*boxes, strict=True)
+    return (min(x1), min(y1), max(x2), max(y2))
+
+
+def _expand(box: Box) -> Box:
+    more_x, more_y = (GAP_MARGIN * (box[side + 2] - box[side]) for side in (0, 1))
+    return (box[0] - more_x, box[1] - more_y, box[2] + more_x, box[3] + more_y)
+
+
+def _contains_center(box: Box, other: Box) -> bool:
+    x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
+    return box[0] < x < box[2] and box[1] < y < box[3]
