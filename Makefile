@@ -175,7 +175,8 @@ reference: $(DEV)  ## write the generated parts of the documentation
 
 .PHONY: picture
 picture: $(DEV)  ## make the README's pictures again
-	@$(DEFACER) emulator demo --drawn --out demo/drawn-result.mp4 --force
+	@$(RUN) -m tests.drawn_clip demo/drawn.mp4 demo/woman.png
+	@$(DEFACER) emulator demo --video demo/drawn.mp4 --keep demo/woman.png --out demo/drawn-result.mp4 --force
 	@cp demo/before_and_after.png local_emulator/before_and_after.png
 	@$(RUN) -m tests.console.picture
 

@@ -1,4 +1,4 @@
-"""Redact a clip of two drawn people with the installed command `defacer`: `python tests/drawn_demo.py`.
+"""Redact a clip of two drawn people with the installed command `defacer`: `python -m tests.drawn_demo`.
 
 The workflow runs it on each operating system. It needs the base installation only.
 """
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
+from tests.drawn_clip import make_drawn_clip, write_drawn_target_picture
 
 
 def main() -> int:

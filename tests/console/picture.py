@@ -6,9 +6,9 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from defacer.pipeline.storage import object_names
-from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from tests.console.browser import PIPELINE_TIMEOUT_MS, launch_browser
+from tests.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from tests.servers import ROOT
 
 PICTURE = ROOT / "local_emulator" / "console.png"

@@ -17,9 +17,9 @@ from defacer_emulator.demo.demo_clip import (
     render_frames,
     write_target_picture,
 )
-from defacer_emulator.demo.drawn_clip import drawn_cast, make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import Picture, before_and_after, write_clip
 from tests.demo_boxes import compute_boxes, compute_demo_boxes
+from tests.drawn_clip import drawn_cast, make_drawn_clip, write_drawn_target_picture
 
 SMALL = (320, 180)
 BOTH_LARGE_AT = 0.25  # of the clip's length: both faces are frontal and large

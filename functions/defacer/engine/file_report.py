@@ -1,7 +1,6 @@
 """The report of one redacted file: its tracks with their decisions, and what the result was made with."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -11,6 +10,7 @@ from typing import Any, Self
 from defacer.engine.errors import ArgumentError, EngineError
 from defacer.engine.option_check import check_values
 from defacer.engine.options import Options
+from defacer.engine.output_paths import write_atomically
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.report.faces import Faces, dump_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
@@ -73,12 +73,8 @@ class Report:
             "checked": self.checked,
             "faces": json.loads(dump_head(self.faces.head)),
         }
-        temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-        try:
+        with write_atomically(Path(path)) as temporary:
             temporary.write_bytes(join_report(json.dumps(head).encode(), map(dump_track, self.tracks)))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> Self:

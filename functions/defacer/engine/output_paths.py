@@ -1,7 +1,8 @@
-"""Check the paths of a command's outputs before any work begins, so that no file is lost."""
+"""Check the paths of outputs before any work begins, and replace files, so that no file is lost."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from defacer.engine.errors import ArgumentError, EngineError
@@ -58,6 +59,17 @@ def move_result(result: Path, out: Path, *, force: bool) -> None:
         raise EngineError(
             f"{out} was created by another program during the run. Name another file, or add --force to replace it."
         ) from error
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix, which replaces `path` when the block ends without an error."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

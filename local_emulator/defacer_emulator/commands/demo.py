@@ -17,10 +17,10 @@ from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs.waiting import WaitOptions, print_result
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import probe
+from defacer.engine.output_paths import write_atomically
 from defacer.program import program
 from defacer_emulator.commands.options import Keep, Mode, PubSub, Replacement
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
-from defacer_emulator.demo.drawn_clip import make_drawn_clip, write_drawn_target_picture
 from defacer_emulator.demo.picture import before_and_after
 from defacer_emulator.emulator import Emulator, EmulatorOptions
 from defacer_emulator.errors import EmulatorError, EmulatorUsageError
@@ -40,16 +40,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(epilog=example_text(EXAMPLES))
-def demo(  # noqa: PLR0913 - each argument is an option
+def demo(
     context: typer.Context,
     video: Annotated[
         Path | None,
         typer.Option("--video", metavar="V", help="A video instead of a generated clip of two people."),
     ] = None,
     keep: Keep = [],  # noqa: B006
-    drawn: Annotated[
-        bool, typer.Option("--drawn", help="Generate the clip with drawn people, as in the README's picture.")
-    ] = False,
     mode: Mode = None,
     replacement: Replacement = None,
     out: Annotated[
@@ -76,10 +73,7 @@ def demo(  # noqa: PLR0913 - each argument is an option
         f"3/{STEPS} {'Checking the video' if video else 'Generating a clip of two people'} ..."
     )
     source, targets = video, tuple(keep)
-    if source is None and drawn:
-        source = _generate_once(FOLDER / "drawn.mp4", make_drawn_clip)
-        targets = targets or (_generate_once(FOLDER / "woman.png", write_drawn_target_picture),)
-    elif source is None:
+    if source is None:
         source = _generate_once(FOLDER / "clip.mp4", make_demo_clip)
         targets = targets or (_generate_once(FOLDER / "astronaut.png", write_target_picture),)
     upload = Upload(source, CHANNEL, targets, mode=mode, replacement=replacement)
@@ -109,9 +103,8 @@ def _check_readable(video: Path) -> None:
 def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:
     """Generate a file of the demo on first use, and return its path. `make clean` deletes it."""
     if not path.exists():
-        complete = path.with_name(f"part-{path.name}")
-        generate(complete)
-        complete.replace(path)
+        with write_atomically(path) as temporary:
+            generate(temporary)
     return path
 
 

