@@ -75,6 +75,11 @@ def test_unsure_cards_come_first_then_kept_then_hidden_ones(page: Page) -> None:
     assert names(page)[3:] == ["Person 1", "Person 5", "Person 6"]
 
 
+def test_page_shows_the_warnings_and_facts_of_the_report(page: Page) -> None:
+    expect(page.get_by_text("Warning. No track of Bo <i>.")).to_be_visible()
+    expect(page.get_by_text("50 frames, 6 tracks on 6 cards.")).to_be_visible()
+
+
 def test_filters_and_search_show_only_matching_cards(page: Page) -> None:
     assert page.locator(".chip").all_text_contents() == ["All 6", "Unsure 2", "Kept 2", "Hidden 4", "Short 6"]
     page.get_by_role("button", name="Kept 2").click()
@@ -214,17 +219,25 @@ def test_page_with_2000_tracks_has_few_elements_at_any_place(
     """Print the times of the first cards and of the slowest frame, without a limit: the machine can be busy."""
     clip = write_clip(tmp_path / "walk.mp4")
     times = frame_times(clip)
-    boxes = CompactBoxes((pts, (10, 10, 50, 50)) for pts in times)
+    spans = [(times[number % 40], times[number % 40 + 2]) for number in range(2000)]
     tracks = [
-        make_track(number, "hide", -0.5, times[0], times[-1], group=number // 2, detections=boxes)
-        for number in range(2000)
+        make_track(
+            number,
+            "hide",
+            -0.5,
+            *span,
+            group=number // 2,
+            detections=CompactBoxes((span[0] + step, (10, 10, 50, 50)) for step in range(40)),
+        )
+        for number, span in enumerate(spans)
     ]
     planned = publish(buckets, clip, tracks)
     page = window.page
     page.goto(visitor.url("street", "jobs", planned.job), wait_until="commit")
-    expect(page.locator(".person").first).to_be_visible()
+    expect(page.locator("#cards > li").first).to_be_visible()
     first_cards = page.evaluate("() => performance.getEntriesByName('cards')[0].startTime")
     assert page.locator(".chip").first.text_content() == "All 1000"
+    page.get_by_role("button", name="Short 1000").click()
     slowest, most = page.evaluate(
         """async () => {
             let [slowest, most, before] = [0, 0, performance.now()];

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from threading import Lock
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from defacer.web.console.jobs import require_job
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024  # the whole report is in memory
 MAX_CACHED_REPORTS = 4  # the page requests the crops and the detections of one report many times
+_reading = Lock()
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,7 @@ def load_review(request: Request) -> Review:
 
 def build_review(channel: str, job: str, manifest: Manifest) -> Review:
     """Read the published report. Raise PermanentError if it is missing, too large, or of another upload."""
-    blob = objects.find_blob(settings().output_bucket, manifest.report)
-    if blob is None:
-        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
-    if blob.size > MAX_REPORT_BYTES:
-        raise PermanentError(
-            ErrorCode.REPORT_TOO_LARGE,
-            "This video has more tracks than a page can show. Its result and its report are published. The report "
-            f"lists the tracks. Run defacer job rerender {job} --hide TRACK to change a decision.",
-        )
-    report = _read_report(objects.reference(blob))
+    report = read_report(find_report(job, manifest))
     if report.source != manifest.source:
         raise PermanentError(
             ErrorCode.RESULT_CHANGED,
@@ -95,12 +88,32 @@ def build_review(channel: str, job: str, manifest: Manifest) -> Review:
     return Review(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
 
 
+def find_report(job: str, manifest: Manifest) -> ObjectRef:
+    """Return the published report. Raise PermanentError if it is missing or too large."""
+    blob = objects.find_blob(settings().output_bucket, manifest.report)
+    if blob is None:
+        raise PermanentError(ErrorCode.RESULT_GONE, "The result was deleted. Upload the video again.")
+    if blob.size > MAX_REPORT_BYTES:
+        raise PermanentError(
+            ErrorCode.REPORT_TOO_LARGE,
+            "This video has more tracks than a page can show. Its result and its report are published. The report "
+            f"lists the tracks. Run defacer job rerender {job} --hide TRACK to change a decision.",
+        )
+    return objects.reference(blob)
+
+
 def is_stored(ref: ObjectRef) -> bool:
     """Return whether this version of the object exists."""
     return objects.find_blob(ref.bucket, ref.name, ref.generation) is not None
 
 
+def read_report(ref: ObjectRef) -> JobReport:
+    """Return the report, which has no picture of a face. One thread reads it, and others wait for the cached one."""
+    with _reading:
+        return _read_report(ref)
+
+
 @lru_cache(maxsize=MAX_CACHED_REPORTS)
 def _read_report(ref: ObjectRef) -> JobReport:
-    """Return the report. A version of an object never changes, so it can be cached. It has no picture of a face."""
+    # A version of an object never changes.
     return objects.read_report(ref)

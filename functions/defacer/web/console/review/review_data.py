@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from defacer.pipeline.channel import list_kept_people
-from defacer.plurals import resemblance
+from defacer.pipeline.documents.report import JobReport
+from defacer.plurals import pluralize, resemblance
+from defacer.report.texts import ADVICE
 from defacer.report.tracks import Origin, Reason, TrackRecord
 from defacer.web.console.review.published_review import Review, load_review
 
@@ -64,6 +66,9 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
     faces, duration = review.report.faces, review.duration
     return {
         "version": review.version,
+        "summary": _summarize(review.report),
+        "warnings": [f"{item.message} {ADVICE.get(item.code, '')}" for item in faces.warnings],
+        "pending": len(review.pending.track_ids) + len(review.pending.added),
         "video": {
             "width": faces.width,
             "height": faces.height,
@@ -80,6 +85,24 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
             *_describe_added(review),
         ],
     }
+
+
+def _summarize(report: JobReport) -> str:
+    """Return the facts about the result in a few sentences."""
+    cards = len({track.group for track in report.tracks})
+    sentences = [
+        f"{pluralize(report.frames, 'frame')}, {pluralize(len(report.tracks), 'track')} on {pluralize(cards, 'card')}.",
+        "A track is one face followed through time. A card has the tracks that look like one person.",
+    ]
+    if report.black_frames:
+        sentences.append(f"Damaged frames are black: {report.black_frames}.")
+    if report.checked is None:
+        sentences.append("The result was not checked.")
+    else:
+        hidden = len(report.checked.tracks)
+        outcome = f"hid {pluralize(hidden, 'more face')}" if hidden else "found no visible face"
+        sentences.append(f"The check sampled {report.checked.frames} frames of the result and {outcome}.")
+    return " ".join(sentences)
 
 
 def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is shown.
 
 import mimetypes
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,11 +17,10 @@ from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.lifecycle.job_status import JobStatus, read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
-from defacer.report.texts import ADVICE
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import require_job
 from defacer.web.console.rendering import render_console_page
-from defacer.web.console.review.published_review import build_review, is_stored
+from defacer.web.console.review.published_review import find_report, is_stored, read_report
 
 
 async def show_job(request: Request) -> Response:
@@ -48,20 +48,19 @@ async def redirect_to_report(request: Request) -> Response:
 
 
 def _render_review(request: Request, channel: str, status: JobStatus, manifest: Manifest) -> Response:
-    review = build_review(channel, status.job, manifest)
-    return render_console_page(
+    """Return the page without its report, which the scripts request: a large one takes a second to read."""
+    report = find_report(status.job, manifest)
+    response = render_console_page(
         request,
         "review.html",
         channel=channel,
         tab="jobs",
         job=status.job,
         name=manifest.source.name.removeprefix(object_names.videos_prefix(channel)),
-        report=review.report,
-        warnings=[f"{item.message} {ADVICE.get(item.code, '')}" for item in review.report.faces.warnings],
-        requested=len(review.pending.track_ids) + len(review.pending.added),
-        has_source=review.has_source,
-        track_count=len(review.report.tracks),
+        has_source=is_stored(manifest.source),
     )
+    response.background = BackgroundTask(read_report, report)
+    return response
 
 
 def _redirect_to_media(request: Request, kind: str) -> Response:

@@ -106,13 +106,30 @@ function keepChanges(store) {
   store.addEventListener("change", () => sessionStorage.setItem(jobUrl, JSON.stringify({ version: store.version, changes: store.save() })));
 }
 
+function showNotes({ summary, warnings, pending, editable, tracks }) {
+  byId("summary").textContent = summary;
+  byId("empty").hidden = tracks.length > 0;
+  const add = (title, text) => {
+    const note = document.createElement("p");
+    const strong = document.createElement("strong");
+    note.className = "note";
+    strong.textContent = title;
+    note.append(strong, ` ${text}`);
+    byId("notes").append(note);
+  };
+  for (const warning of warnings) add("Warning.", warning + (editable ? " Or choose Keep for the person below." : ""));
+  if (pending) add("Being rendered.", `The changes of ${count(pending, "track")} are requested already. Changes that you make here are rendered together with them.`);
+}
+
 async function start() {
   const response = await fetch(`${jobUrl}/review.json`).catch(() => null);
   if (!response?.ok) {
     const answer = await response?.json().catch(() => ({}));
     return showProblem(answer?.error ?? "The people of this video can't be loaded. Check the network connection and load the page again.");
   }
-  const store = new ReviewStore(await response.json());
+  const review = await response.json();
+  showNotes(review);
+  const store = new ReviewStore(review);
   if (store.editable) keepChanges(store);
   const crops = new FaceCrops(`${jobUrl}/crops`);
   const cards = new CardList(byId("cards"), store, crops);
