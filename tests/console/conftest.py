@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import jobs, people, policy, upload
 from defacer.web.console.console_app import build_console
-from defacer.web.console.review import face_crops, review_changes
+from defacer.web.console.review import face_crops, review_changes, source_search
 from defacer_emulator.chaos.http import Request, Response
 from defacer_emulator.services.storage_browser_proxy import StorageBrowserProxy
 from tests.cloud import Buckets
@@ -106,7 +106,7 @@ def visitor(
 ) -> Visitor:
     """Build the console and return a client of it."""
     environment(console_origin=server.address)
-    for module in (upload, jobs, people, policy, face_crops, review_changes):
+    for module in (upload, jobs, people, policy, face_crops, review_changes, source_search):
         for value in vars(module).values():
             if isinstance(value, RateLimiter):
                 value._buckets.clear()

@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from defacer.engine.media.joiner import fingerprint_of
 from defacer.pipeline.documents.job_records import Published
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.documents.report import JobReport, ReportedSegment
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.tracks import FacesHead, Reason, TargetWarning, TrackRecord
 from tests.clips import frame_times, write_clip
 from tests.cloud import Buckets
-from tests.planned import Planned, plan_job
+from tests.planned import DEFAULTS, Planned, plan_job
 
 MATCH_THRESHOLD = 0.72
 
@@ -73,9 +75,10 @@ def publish(
     warnings: tuple[TargetWarning, ...] = (),
     targets: tuple[str, ...] = ("Ada <i>",),
     match_threshold: float = MATCH_THRESHOLD,
+    policy: Policy = DEFAULTS,
 ) -> Planned:
     """Upload the clip as a video and as its result, with a report of these tracks."""
-    planned = plan_job(buckets, clip)
+    planned = plan_job(buckets, clip, policy=policy)
     manifest, frames = planned.manifest, len(frame_times(planned.clip))
     report = JobReport(
         job=manifest.job,
@@ -85,7 +88,7 @@ def publish(
         targets=targets,
         frames=frames,
         audio_packets=0,
-        fingerprint="ab" * 32,
+        fingerprint=fingerprint_of(str(clip)),
         dropped=(),
         segments=(ReportedSegment(index=0, frames=frames),),
         faces=FacesHead(

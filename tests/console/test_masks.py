@@ -75,6 +75,7 @@ def test_mask_covers_from_here_to_here_and_moves_between_two_corrections(
     page.get_by_role("button", name="To here").click()
     drag(page, (120, 60), (150, 70), (180, 80))  # move it
     drag(page, (200, 120), (210, 150), (220, 160))  # pull its corner
+    page.get_by_label("Follow the face in the box").uncheck()
     page.get_by_role("button", name="Add the mask").click()
     expect(page.locator("#mask-status")).to_contain_text("in the list of changes")
     expect(page.locator(".person .go").filter(has_text="Mask 1")).to_be_visible()
@@ -93,6 +94,7 @@ def test_mask_is_placed_corrected_and_undone_with_the_keyboard_alone(
     expect(page.get_by_role("button", name="Add the mask")).to_be_disabled()
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight", "Shift+ArrowUp"):
         page.keyboard.press(key)
+    page.get_by_label("Follow the face in the box").press(" ")
     page.get_by_role("button", name="Whole video").press("Enter")
     box.press("Enter")
     expect(page.locator("#mask-title")).to_have_text("Correct Mask 1")
@@ -121,6 +123,7 @@ def test_mask_is_drawn_with_a_finger_on_an_enlarged_picture(open_review: Open, p
     scale = area["width"] / CLIP.size[0]
     places = ((200, 50), (220, 70), (240, 90))
     send_swipe(page, [(area["x"] + x * scale, area["y"] + y * scale) for x, y in places])
+    page.get_by_label("Follow the face in the box").uncheck()
     page.get_by_role("button", name="Add the mask").click()
     (mask,) = apply_masks(page, planned)
     assert mask[0][1] == pytest.approx([200, 50, 240, 90], abs=1)

@@ -18,7 +18,7 @@ from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
 from defacer.web.console import channels, job_facts, jobs, people, policy, signed_urls, upload
 from defacer.web.console.rendering import HERE, render_console_page
-from defacer.web.console.review import face_crops, review_changes, review_data, review_page
+from defacer.web.console.review import face_crops, review_changes, review_data, review_page, source_search
 
 PostHandler = Callable[[Request, dict[str, str]], Awaitable[Response]]
 CHANNEL = "/channels/{channel}"
@@ -67,6 +67,8 @@ def build_console() -> Starlette:
             Route(JOB + "/crops", face_crops.show_crops),
             _post_route(JOB + "/targets", face_crops.save_target),
             _post_route(JOB + "/edits", review_changes.request_edits),
+            _post_route(JOB + "/follow", source_search.follow_drawn_boxes),
+            _post_route(JOB + "/look-again", source_search.find_missed_faces),
             mount_static(HERE),
         ],
         middleware=[Middleware(SecurityMiddleware, site=site)],

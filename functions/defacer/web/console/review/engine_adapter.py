@@ -1,10 +1,13 @@
-"""The review's use of the engine: pictures of faces, target pictures from them, and the check of edits."""
+"""The review's use of the engine: pictures of faces, target pictures, edits, and searches of the source."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
+from defacer.engine.corrections.span_search import TimeSpan
 from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
@@ -15,14 +18,16 @@ from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import Policy
+from defacer.pipeline.documents.manifest import Manifest, Policy
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.report.edits import Edits
+from defacer.report.compact_boxes import BoxAt
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
 
+Found = TypeVar("Found")
 JPEG_QUALITY = 95
 MARGIN = 0.4  # around the face in a saved picture, as a share of its box
 REFUSED_WARNINGS = {"blurred-picture": "is not sharp", "small-picture": "is small"}
@@ -87,6 +92,36 @@ def make_target_picture(
     if not done:
         raise PermanentError(ErrorCode.BAD_TARGET, "The picture can't be saved. Choose another one.")
     return bytes(data)
+
+
+@dataclass(frozen=True)
+class SourceSpan:
+    """A time span of a job's source, first and last time included, and the report about it."""
+
+    manifest: Manifest
+    report: JobReport
+    start: int
+    end: int
+
+
+def follow_boxes(span: SourceSpan, anchors: Sequence[BoxAt], progress: Callable[[int], None]) -> AddedTrack:
+    """Return a mask that follows the face in the anchors' boxes. Raise PermanentError if that fails."""
+    return _search(span, lambda inner: HOST.engine.follow_box(inner, anchors, progress))
+
+
+def search_faces(span: SourceSpan, progress: Callable[[int], None]) -> list[AddedTrack]:
+    """Return hidden tracks of faces that the report does not have. Raise PermanentError if that fails."""
+    return _search(span, lambda inner: HOST.engine.look_again(inner, progress))
+
+
+def _search(span: SourceSpan, search: Callable[[TimeSpan], Found]) -> Found:
+    faces = Faces.from_head(span.report.faces, span.report.tracks)
+    past_damage = span.manifest.policy.on_decode_error == "hide"
+    with open_ranged(span.manifest.source) as file:
+        try:
+            return search(TimeSpan(file, faces, span.start, span.end, past_damage))
+        except EngineError as error:
+            raise PermanentError(error.code, f"The search failed: {error}") from error
 
 
 def _require_sharp_face(image: Image, person: str) -> TargetFace:

@@ -6,7 +6,6 @@ import { formatClock } from "./store.js";
 
 const PROPOSED_HEIGHT = 0.25; // of the frame, for the box that a person moves with the keyboard
 const DEFAULT_SECONDS = 10; // a new mask covers at most this long before and after the moment, and only its shot
-const CAN_FOLLOW = false;
 const TO_FRAME = 0.25; // of a frame; range ends are moved outward, so that rounding leaves no frame out
 
 const byId = (id) => document.getElementById(id);
@@ -59,7 +58,6 @@ class MaskEditor {
     this.drawn = new DrawnBox([...player.element.querySelectorAll(".picture")], store.video);
     this.drawn.addEventListener("draw", () => this.#placeAnchor(this.drawn.box));
     this.drawn.addEventListener("accept", () => this.save());
-    byId("mask-follow").parentElement.hidden = byId("mask-look").hidden = !CAN_FOLLOW;
     const actions = {
       "draw-mask": () => this.toggle(),
       "mask-from": () => this.#setRange(this.#now, Math.max(this.#to, this.#now)),
@@ -122,7 +120,7 @@ class MaskEditor {
     const [from, to] = this.#outerRange();
     let result = { detections: interpolate(anchors, from, to), unconfirmed: [] };
     if (follow) {
-      result = await this.#request("follow", { anchors, start: from, end: to }, "Following what is inside the box");
+      result = await this.#request("follow", { anchors, start: from, end: to }, "Following the face in the box");
       if (!result) return;
     }
     this.#plans.set(result.detections, { anchors, from: this.#from, to: this.#to, follow });
@@ -183,7 +181,7 @@ class MaskEditor {
     this.#id = null;
     this.#anchors = [];
     this.#boxes = null;
-    byId("mask-follow").checked = CAN_FOLLOW;
+    byId("mask-follow").checked = true;
     const shotStart = cuts.findLast((cut) => cut <= now) ?? 0;
     const shotEnd = (cuts.find((cut) => cut > now) ?? duration + this.player.frameSeconds) - this.player.frameSeconds;
     this.#setRange(Math.max(shotStart, now - DEFAULT_SECONDS), Math.min(shotEnd, now + DEFAULT_SECONDS));
