@@ -221,23 +221,6 @@ class TestPush:
             assert len(endpoint.received("/deleted")) == before
         assert client.subscriber.get_subscription(subscription=kept).name == kept
 
-    def test_messages_of_a_deleted_topic_are_pushed(self, client: Client) -> None:
-        topic = client.topic()
-        release = threading.Event()
-
-        def answer(received: Received) -> int:
-            release.wait(30)
-            return 204
-
-        with PushEndpoint(answer) as endpoint:
-            client.subscription(topic, endpoint.address)
-            published = {client.publish(topic) for _ in range(4)}
-            endpoint.wait_for(1)
-            client.publisher.delete_topic(topic=topic)
-            release.set()
-            received = endpoint.wait_for(4)
-        assert {push.message_id for push in received} == published
-
     def test_200_messages_are_delivered_at_the_first_attempt(self, client: Client, pubsub: PubSub) -> None:
         topic, dead = client.topic(), client.topic()
         with PushEndpoint() as endpoint:

@@ -184,17 +184,6 @@ def test_message_with_only_expired_leases_is_dead_lettered(broker: Broker, clock
     assert len(source) == 0
 
 
-def test_message_without_a_dead_letter_topic_is_kept(broker: Broker) -> None:
-    subscription = subscribe(broker, dead_letter_policy={"dead_letter_topic": DEAD})
-    publish(broker, b"unwanted")
-    broker.delete_topic(DEAD)
-    for attempt in range(1, 10):
-        (delivery,) = lease(subscription)
-        assert delivery.attempt == attempt
-        subscription.reject([delivery.ack_id])
-    assert len(subscription) == 1
-
-
 def test_acknowledged_message_is_freed_from_memory(broker: Broker) -> None:
     one, two = subscribe(broker), subscribe(broker, name="second")
     publish(broker, b"x" * 1000)

@@ -52,26 +52,11 @@ class Broker:
             self._topics[topic.name] = topic
         return topic
 
-    def get_topic(self, name: str) -> Topic:
-        check_name("topics", name)
-        with self._lock:
-            if name not in self._topics:
-                raise NotFoundError(f"The topic {name} does not exist. Create it first.")
-            return self._topics[name]
-
     def list_topics(self, project: str) -> list[Topic]:
         """Return the topics of `projects/PROJECT`, sorted by name."""
         check_project(project)
         with self._lock:
             return [self._topics[name] for name in sorted(self._topics) if name.startswith(f"{project}/")]
-
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic. Its subscriptions keep their messages but receive no more."""
-        with self._lock:
-            self.get_topic(name)
-            del self._topics[name]
-            for subscription in self._subscriptions_of(name):
-                subscription.detach()
 
     def publish(self, request: PublishRequest) -> list[str]:
         """Add an id and a time to each message, add it to every subscription, and return the ids in order."""
@@ -79,7 +64,7 @@ class Broker:
         check_name("topics", request.topic)
         check_messages(request.topic, messages, len(PublishRequest.serialize(request)))
         with self._lock:
-            self.get_topic(request.topic)
+            self._require_topic(request.topic)
             return self._publish(request.topic, messages)
 
     def create_subscription(self, request: SubscriptionResource) -> Subscription:
@@ -90,9 +75,9 @@ class Broker:
                 raise AlreadyExistsError(
                     f"The subscription {resource.name} already exists. Choose another name."
                 )
-            self.get_topic(resource.topic)
+            self._require_topic(resource.topic)
             if delivery.dead_letters:
-                self.get_topic(delivery.dead_letters.topic)
+                self._require_topic(delivery.dead_letters.topic)
             subscription = Subscription(resource, delivery, self._lock, self._dead_letter, self._clock)
             self._subscriptions[resource.name] = subscription
         return subscription
@@ -123,6 +108,10 @@ class Broker:
             for subscription in self._subscriptions.values():
                 subscription.close()
 
+    def _require_topic(self, name: str) -> None:
+        if name not in self._topics:
+            raise NotFoundError(f"The topic {name} does not exist. Create it first.")
+
     def _subscriptions_of(self, name: str) -> list[Subscription]:
         return [found for found in self._subscriptions.values() if found.resource.topic == name]
 
@@ -138,10 +127,7 @@ class Broker:
                 subscription.add(message)
         return [message.message_id for message in messages]
 
-    def _dead_letter(self, source: Subscription, message: PubsubMessage, attempts: int) -> bool:
-        dead_letters = source.policy.dead_letters
-        if dead_letters is None or dead_letters.topic not in self._topics:
-            return False
+    def _dead_letter(self, source: Subscription, topic: str, message: PubsubMessage, attempts: int) -> None:
         _, project, _, identifier = source.name.split("/")
         attributes = {
             **message.attributes,
@@ -151,14 +137,13 @@ class Broker:
             SOURCE_PUBLISH_TIME: format_rfc3339(message.publish_time),
         }
         letter = PubsubMessage(data=message.data, attributes=attributes, ordering_key=message.ordering_key)
-        has_subscription = bool(self._subscriptions_of(dead_letters.topic))
-        self._publish(dead_letters.topic, [letter])
+        has_subscription = bool(self._subscriptions_of(topic))
+        self._publish(topic, [letter])
         _log.warning(
             "message dead-lettered: %s of %s to %s after %d attempts%s",
             message.message_id,
             source.name,
-            dead_letters.topic,
+            topic,
             attempts,
             "" if has_subscription else "; the topic has no subscription, so the message is lost",
         )
-        return True

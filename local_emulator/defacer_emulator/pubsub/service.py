@@ -15,7 +15,6 @@ from defacer_emulator.pubsub.delivery_policy import ACK_DEADLINE_SECONDS
 from defacer_emulator.pubsub.push import start_pushing
 from defacer_emulator.pubsub.subscription import Subscription
 
-DEFAULT_PAGE = 1000
 # A pull without a deadline returns nothing after this time, so that it does not occupy a thread forever.
 MAX_PULL_SECONDS = 30.0
 # An empty response must reach the caller before the caller's deadline.
@@ -35,9 +34,7 @@ class PublisherService:
             "google.pubsub.v1.Publisher",
             {
                 "CreateTopic": _unary(self.create_topic, types.Topic, types.Topic),
-                "GetTopic": _unary(self.get_topic, types.GetTopicRequest, types.Topic),
                 "ListTopics": _unary(self.list_topics, types.ListTopicsRequest, types.ListTopicsResponse),
-                "DeleteTopic": _unary(self.delete_topic, types.DeleteTopicRequest),
                 "Publish": _unary(self.publish, types.PublishRequest, types.PublishResponse),
             },
         )
@@ -45,17 +42,10 @@ class PublisherService:
     def create_topic(self, request: types.Topic, _: grpc.ServicerContext) -> types.Topic:
         return self._broker.create_topic(request)
 
-    def get_topic(self, request: types.GetTopicRequest, _: grpc.ServicerContext) -> types.Topic:
-        return self._broker.get_topic(request.topic)
-
     def list_topics(
         self, request: types.ListTopicsRequest, _: grpc.ServicerContext
     ) -> types.ListTopicsResponse:
-        page, token = _page(self._broker.list_topics(request.project), request)
-        return types.ListTopicsResponse(topics=page, next_page_token=token)
-
-    def delete_topic(self, request: types.DeleteTopicRequest, _: grpc.ServicerContext) -> None:
-        self._broker.delete_topic(request.topic)
+        return types.ListTopicsResponse(topics=self._broker.list_topics(request.project))
 
     def publish(self, request: types.PublishRequest, _: grpc.ServicerContext) -> types.PublishResponse:
         return types.PublishResponse(message_ids=self._broker.publish(request))
@@ -103,8 +93,7 @@ class SubscriberService:
         resources = [
             subscription.resource for subscription in self._broker.list_subscriptions(request.project)
         ]
-        page, token = _page(resources, request)
-        return types.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
+        return types.ListSubscriptionsResponse(subscriptions=resources)
 
     def delete_subscription(self, request: types.DeleteSubscriptionRequest, _: grpc.ServicerContext) -> None:
         self._broker.delete_subscription(request.subscription)
@@ -172,13 +161,6 @@ def _unary(method: Method, request_type: Any, response_type: Any | None = None) 
         request_deserializer=request_type.deserialize,
         response_serializer=response_type.serialize if response_type else lambda _: b"",
     )
-
-
-def _page(resources: Sequence[Any], request: Any) -> tuple[list[Any], str]:
-    """Return the requested page of the resources, which are sorted by name, and the token of the next page."""
-    rest = [resource for resource in resources if resource.name >= request.page_token]
-    size = request.page_size or DEFAULT_PAGE
-    return rest[:size], rest[size].name if len(rest) > size else ""
 
 
 def _pull_seconds(remaining: float | None) -> float:

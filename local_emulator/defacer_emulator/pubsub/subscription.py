@@ -1,6 +1,5 @@
 """One subscription: its backlog, the calls that wait for messages, and the redelivery of unacknowledged ones."""
 
-import logging
 import math
 import threading
 import time
@@ -12,13 +11,9 @@ from google.pubsub_v1.types import Subscription as Resource
 from defacer_emulator.pubsub.backlog import Backlog, Delivery, Entry
 from defacer_emulator.pubsub.delivery_policy import DeliveryPolicy
 
-DELETED_TOPIC = "_deleted-topic_"
-
 Clock = Callable[[], float]
-# Publishes a dead letter, with the number of delivery attempts. Returns False if its topic was deleted.
-DeadLetter = Callable[["Subscription", PubsubMessage, int], bool]
-
-_log = logging.getLogger(__name__)
+# Publishes a dead letter of a subscription on a topic, with the number of delivery attempts.
+DeadLetter = Callable[["Subscription", str, PubsubMessage, int], None]
 
 
 class Subscription:
@@ -95,11 +90,6 @@ class Subscription:
                 self._backlog.extend(ack_id, self._clock() + seconds)
             self._changed.notify_all()
 
-    def detach(self) -> None:
-        """Detach the subscription from its deleted topic. Stored messages are still delivered."""
-        with self._changed:
-            self.resource.topic = DELETED_TOPIC
-
     def close(self) -> None:
         """End all waiting calls, permanently."""
         with self._changed:
@@ -132,14 +122,7 @@ class Subscription:
         if self._closed:
             return
         if dead_letters and entry.attempts >= dead_letters.max_attempts:
-            if self._dead_letter(self, entry.message, entry.attempts):
-                return
-            _log.warning(
-                "message not dead-lettered: %s of %s after %d attempts: the topic %s does not exist",
-                entry.message.message_id,
-                self.name,
-                entry.attempts,
-                dead_letters.topic,
-            )
+            self._dead_letter(self, dead_letters.topic, entry.message, entry.attempts)
+            return
         self._backlog.add(entry, self._clock() + self.policy.backoff.pause_seconds(entry.attempts))
         self._changed.notify()

@@ -20,9 +20,6 @@ from defacer_emulator.resources import Resources
 # By default, the client retries for 10 minutes: too long for a server on this machine.
 REQUEST_SECONDS = 10.0
 
-# By default, the client retries for 10 minutes: too long for a server on this machine.
-REQUEST_SECONDS = 10.0
-
 
 def open_grpc_channel(host: str) -> grpc.Channel:
     """Open an unencrypted connection to an emulator. It ignores proxies that the environment names."""
