@@ -68,7 +68,15 @@ def main() -> int:
 def describe_installed_packages() -> Parts:
     """Return cyclonedx-py's description of the installed packages."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(PROJECT)]
-    command += ["--mc-type", "application", "--output-reproducible", "--sv", SCHEMA.to_version(), "--of", "JSON"]
+    command += [
+        "--mc-type",
+        "application",
+        "--output-reproducible",
+        "--sv",
+        SCHEMA.to_version(),
+        "--of",
+        "JSON",
+    ]
     done = subprocess.run([*command, sys.executable], capture_output=True, text=True, check=True)
     found: Parts = json.loads(done.stdout)
     return found
