@@ -114,7 +114,7 @@ def plan_job(
 
 def faces_of(planned: Planned, *tracks: TrackRecord, looks: int = 1) -> Faces:
     """Return the clip's faces as the engine links them, by default without tracks."""
-    video = planned.manifest.video
+    video, times = planned.manifest.video, frame_times(planned.clip)
     return Faces(
         detector="centerface",
         recognizer=None,
@@ -122,7 +122,9 @@ def faces_of(planned: Planned, *tracks: TrackRecord, looks: int = 1) -> Faces:
         width=video.width,
         height=video.height,
         time_base=video.time_base,
-        frames=len(frame_times(planned.clip)),
+        frames=len(times),
+        start=times[0],
+        end=times[-1],
         sampled_frames=looks,
         segments=tuple(len(planned.frames(index)) for index in range(len(planned.manifest.segments))),
         cuts=(),

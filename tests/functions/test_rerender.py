@@ -162,6 +162,23 @@ def test_added_tracks_of_a_pending_request_keep_their_ids(cloud: Cloud, first: P
     assert (report.rerender.decisions, report.rerender.added) == ({3: "keep"}, (3, 4))
 
 
+def test_command_covers_a_kept_face_with_a_drawn_mask(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = ["--mask", "10,40,60,70", "--no-follow"]
+    assert defacer(["job", "rerender", first.job, *mask, "--hide", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "track 3, a drawn mask: 0.00s to " in shown.err
+    (name,) = cloud.buckets.names(cloud.buckets.intake, "channels/street/rerender/")
+    blob = cloud.buckets.blob(cloud.buckets.intake, name)
+    request = ObjectRef(bucket=cloud.buckets.intake, name=name, generation=int(blob.generation))
+    assert cloud.run(request) == shown.out.strip()
+    assert cloud.hidden() == [True, True, True]
+    assert cloud.report().tracks[3].origin == Origin.MANUAL
+    cloud.run(cloud.write_request(first.job, {3: "keep"}))
+    assert cloud.hidden() == [False, True, True]
+
+
 def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:
     older = cloud.write_request(first.job, {0: "hide"})
     newer = cloud.write_request(first.job, {1: "keep"})

@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,16 +14,27 @@ from defacer.commands.common.exit_codes import FAILED, UsageError
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
+from defacer.commands.corrections import (
+    LookAgainOption,
+    MaskOption,
+    MasksOption,
+    NoFollowOption,
+    read_corrections,
+)
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_summary import describe_result
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
-from defacer.commands.track_table import track_lines, tracks_as_json
+from defacer.commands.track_table import added_lines, track_lines, tracks_as_json
+from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
 from defacer.pipeline.privacy import erase
 from defacer.program import program
-from defacer.report.edits import Edits
+from defacer.report.edits import AddedTrack, Edits
+
+if TYPE_CHECKING:
+    from defacer.engine.manual_corrections import Corrections
 
 STATUS_EXAMPLES = """\
 defacer job status --emulator                      list the jobs of the emulator on this machine
@@ -32,6 +43,7 @@ defacer job status JOB --project my-project        show one job on Google Cloud
 RERENDER_EXAMPLES = """\
 defacer job rerender JOB --emulator                list the tracks of a published video by number
 defacer job rerender JOB --emulator --hide 4 -o safe.mp4
+defacer job rerender JOB --emulator --mask 0:12-0:14.5@600,80,90,120
 """
 ERASE_EXAMPLES = """\
 defacer job erase JOB --project my-project         remove a job from every bucket
@@ -78,7 +90,7 @@ def print_status(
 
 
 @app.command("rerender", cls=PipelineCommand, epilog=example_text(RERENDER_EXAMPLES))
-def rerender(
+def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Any job of the video's upload.")],
     keep: Annotated[
@@ -87,26 +99,35 @@ def rerender(
     hide: Annotated[
         list[int], typer.Option("--hide", metavar="TRACK", help="Hide this track. Repeatable.")
     ] = [],  # noqa: B006
+    mask: MaskOption = None,
+    masks: MasksOption = None,
+    no_follow: NoFollowOption = False,
+    look_again: LookAgainOption = None,
     wait: Wait = False,
     out: Out = None,
     force: Force = False,
     json_output: Json = False,
 ) -> None:
-    """Render a published video again with other decisions for some tracks, and print the new job.
+    """Render a published video again with other decisions and with masks that you draw, and print the new job.
 
-    Without --keep and --hide, list the tracks by number.
+    Without --keep, --hide, --mask and --look-again, list the tracks by number. The last two read the source on this
+    machine.
     """
     if both := set(keep) & set(hide):
         raise UsageError(
             f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
         )
+    corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
         report = rerender_request.report_of(job)
-        if keep or hide:
-            edits = Edits(decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")})
+        if keep or hide or corrections:
+            added = _find_tracks(report, corrections, terminal) if corrections else []
+            edits = Edits(
+                decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")}, added=tuple(added)
+            )
             started = StartedJob(rerender_request.request_rerender(job, edits), report.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
         elif json_output:
@@ -116,6 +137,20 @@ def rerender(
             terminal.print_line(
                 f"To change decisions: {program()} job rerender {job} --keep TRACK --hide TRACK{deployment.option}"
             )
+
+
+def _find_tracks(report: JobReport, corrections: "Corrections", terminal: Terminal) -> list[AddedTrack]:
+    """Search the source, and print each track that the re-render adds."""
+    from defacer.commands.jobs.engine_adapter import find_tracks
+
+    name = report.source.name.rpartition("/")[2]
+    with terminal.show_files(1) as progress:
+        found = find_tracks(
+            report, corrections, lambda stage, done, total: progress.show(name, stage, done, total)
+        )
+    for line in added_lines(found, len(report.tracks), report.faces):
+        terminal.print_line(line)
+    return found
 
 
 @app.command("erase", cls=PipelineCommand, epilog=example_text(ERASE_EXAMPLES))

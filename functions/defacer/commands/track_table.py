@@ -6,8 +6,15 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from defacer.plurals import printable, resemblance
+from defacer.report.edits import AddedTrack
 from defacer.report.texts import describe_decision, describe_place
-from defacer.report.tracks import FacesHead, TrackRecord
+from defacer.report.tracks import FacesHead, Origin, TrackRecord
+
+_ORIGIN_TEXT = {
+    Origin.MANUAL: "a drawn mask",
+    Origin.SEARCH: "a face that was found, and is hidden until you keep it",
+    Origin.IMPORTED: "imported",
+}
 
 
 class Tracked(Protocol):
@@ -31,23 +38,34 @@ class Redacted(Tracked, Protocol):
 def track_lines(report: Tracked) -> Iterator[str]:
     """Yield a table of the tracks: their times, where they begin, decisions, and how much they look like a target."""
     yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  {'BEGINS AT':<32}  DECISION"
-    base = Fraction(report.faces.time_base)
+    base, first = Fraction(report.faces.time_base), report.faces.start or 0
     for track in report.tracks:
-        start, end = (float(pts * base) for pts in (track.start, track.end))
+        start, end = (float((pts - first) * base) for pts in (track.start, track.end))
         who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
         alike = resemblance(track.distance, track.strangers_per_10000)
         alike = f" ({alike})" if alike else ""
         place = describe_place(track.detections[0].box, report.faces.width)
         yield (
             f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {place:<32}  "
-            f"{track.decision}{who}: {describe_decision(track)}{alike}{_unconfirmed(track, base)}"
+            f"{track.decision}{who}: {describe_decision(track)}{alike}{_unconfirmed(track, first, base)}"
         )
 
 
-def _unconfirmed(track: TrackRecord, base: Fraction) -> str:
-    """Return the spans of a drawn mask to check, as the end of a line."""
-    spans = [f"{float(start * base):.2f}s to {float(end * base):.2f}s" for start, end in track.unconfirmed]
+def _unconfirmed(track: TrackRecord | AddedTrack, first: int, base: Fraction) -> str:
+    """Return the spans of a drawn mask to check, as the end of a line. `first` is the time of the first frame."""
+    spans = [" to ".join(f"{float((pts - first) * base):.2f}s" for pts in span) for span in track.unconfirmed]
     return f" (check this: {', '.join(spans)})" if spans else ""
+
+
+def added_lines(tracks: Sequence[AddedTrack], first_id: int, faces: FacesHead) -> Iterator[str]:
+    """Yield a line for each added track, with what to check."""
+    base, first = Fraction(faces.time_base), faces.start or 0
+    for number, track in enumerate(tracks, start=first_id):
+        start, end = (float((track.detections[n].pts - first) * base) for n in (0, -1))
+        yield (
+            f"track {number}, {_ORIGIN_TEXT[track.origin]}: {start:.2f}s to {end:.2f}s, "
+            f"{describe_place(track.detections[0].box, faces.width)}{_unconfirmed(track, first, base)}"
+        )
 
 
 def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
@@ -67,12 +85,12 @@ def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
 
 def tracks_as_json(report: Tracked) -> list[dict[str, Any]]:
     """Return an object for each track. `box` is x1, y1, x2, y2 in pixels, in its first detection."""
-    base = Fraction(report.faces.time_base)
+    base, first = Fraction(report.faces.time_base), report.faces.start or 0
     return [
         {
             "id": track.id,
-            "start_seconds": round(float(track.start * base), 3),
-            "end_seconds": round(float(track.end * base), 3),
+            "start_seconds": round(float((track.start - first) * base), 3),
+            "end_seconds": round(float((track.end - first) * base), 3),
             "decision": track.decision,
             "person": track.person,
             "reason": track.reason,
@@ -81,7 +99,7 @@ def tracks_as_json(report: Tracked) -> list[dict[str, Any]]:
             "group": track.group,
             "origin": track.origin,
             "unconfirmed_seconds": [
-                [round(float(pts * base), 3) for pts in span] for span in track.unconfirmed
+                [round(float((pts - first) * base), 3) for pts in span] for span in track.unconfirmed
             ],
             "box": [round(side) for side in track.detections[0].box],
         }

@@ -130,28 +130,29 @@ class Engine:
         models = self._detector_and_targets(gallery, options)
         return first_pass.detect_subsegments(segment, *models, progress, options.on_decode_error == "hide")
 
+    def sensitive_detector(self) -> Detector:
+        """Return the detector for a person's corrections: see `corrections.sensitive_detector`."""
+        if self._sensitive is None:
+            self._sensitive = SensitiveDetector(self._weights_dir)
+        return self._sensitive
+
     def follow_box(
         self, span: TimeSpan, anchors: Sequence[BoxAt], progress: Callable[[int], None] = lambda _: None
     ) -> AddedTrack:
-        """Return a mask that follows what is inside the drawn boxes: see `corrections.follow_box`."""
-        return follow_box(span, anchors, self._sensitive_detector(), progress)
+        """Return a mask that follows the face inside the drawn boxes: see `corrections.follow_box`."""
+        return follow_box(span, anchors, self.sensitive_detector(), progress)
 
     def look_again(
         self, span: TimeSpan, progress: Callable[[int], None] = lambda _: None
     ) -> list[AddedTrack]:
         """Return hidden tracks of faces that the detection pass missed: see `corrections.look_again`."""
-        return look_again(span, self._sensitive_detector(), progress)
+        return look_again(span, self.sensitive_detector(), progress)
 
     def follow(
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
     ) -> Iterator[LiveSnapshot]:
         """Detect, link and decide while frames arrive: see `streaming.follow`."""
         return follow(frames, time_base, *self._detector_and_targets(gallery, options))
-
-    def _sensitive_detector(self) -> Detector:
-        if self._sensitive is None:
-            self._sensitive = SensitiveDetector(self._weights_dir)
-        return self._sensitive
 
     def _detector_and_targets(
         self, gallery: Gallery | None, options: Options

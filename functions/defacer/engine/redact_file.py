@@ -16,6 +16,7 @@ from defacer.engine.errors import (
     WeightsError,
 )
 from defacer.engine.file_report import Report
+from defacer.engine.manual_corrections import Corrections
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.reader import Segment, probe
 from defacer.engine.models import weights
@@ -29,7 +30,7 @@ from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at,
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.plurals import printable
-from defacer.report.edits import Edits
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
 
 DETECTING = "detecting faces"
@@ -145,6 +146,17 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
         return _render(source, faces, options, picture, result, progress, force=force)
 
 
+def find_tracks(
+    video: Path, report: Report, corrections: Corrections, progress: StageCallback = lambda *_: None
+) -> list[AddedTrack]:
+    """Return the tracks that these corrections add to the report of a video, for `Edits.added`.
+
+    Raises CheckError if the report is about another video, and the errors of `Corrections.find_tracks`.
+    """
+    _require_own_report(video, report)
+    return corrections.find_tracks(_path_of(video), report.faces, report.options, progress)
+
+
 def choose_faces(
     video: Path,
     moments: Collection[str | float],
@@ -178,6 +190,11 @@ def _named_in_errors(video: Path) -> Iterator[None]:
         raise
     except EngineError as error:
         raise type(error)(f"{printable(str(video))}: {error}") from error
+
+
+def _require_own_report(video: Path, report: Report) -> None:
+    if fingerprint_of(_path_of(video)) != report.fingerprint:
+        raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
 
 
 def default_out(video: Path) -> Path:

@@ -6,11 +6,20 @@ from typing import Annotated
 import typer
 
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
+from defacer.commands.corrections import (
+    LookAgainOption,
+    MaskOption,
+    MasksOption,
+    NoFollowOption,
+    read_corrections,
+)
 from defacer.commands.files import engine_options as chosen
 
 EXAMPLES = """\
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --hide 4 --keep 7
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --mode pixelate
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --mask 0:12-0:14.5@600,80,90,120
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --look-again 0:12-0:20
 """
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -31,6 +40,10 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         list[int] | None,
         typer.Option("--hide", metavar="TRACK", help="Hide the track of this number. Repeatable."),
     ] = None,
+    mask: MaskOption = None,
+    masks: MasksOption = None,
+    no_follow: NoFollowOption = False,
+    look_again: LookAgainOption = None,
     mode: chosen.ModeOption = None,
     strength: chosen.StrengthOption = None,
     color: chosen.ColorOption = None,
@@ -43,19 +56,22 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     force: Force = False,
     json_output: Json = False,
 ) -> None:
-    """Write a video again with other decisions for some tracks.
+    """Write a video again with other decisions for some tracks, and with masks that you draw.
 
-    `defacer tracks REPORT` lists the tracks. The detector does not run again. Options that you leave out are as in
-    the report.
+    `defacer tracks REPORT` lists the tracks. The detector runs again only for --mask and --look-again. Options that
+    you leave out are as in the report.
     """
     from defacer.commands.common.terminal import Terminal
     from defacer.commands.files import results
     from defacer.commands.files.local_files import LocalFile
+    from defacer.commands.track_table import added_lines
     from defacer.engine.file_report import Report
-    from defacer.engine.redact_file import check_files
+    from defacer.engine.redact_file import check_files, find_tracks
     from defacer.engine.redact_file import render as render_again
+    from defacer.report.edits import Edits
 
-    reads = [video, report, *([replacement] if replacement else [])]
+    reads = [video, report, *filter(None, (replacement, masks))]
+    corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
@@ -64,17 +80,25 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            progress.show(video.name, stage, done, total)
+
+        added = find_tracks(video, old, corrections, show) if corrections else []
         new = render_again(
             video,
             old,
             out,
             keep=keep or [],
             hide=hide or [],
+            edits=Edits(added=tuple(added)),
             options=options,
             replacement=replacement,
             force=force,
-            progress=lambda stage, done, total: progress.show(video.name, stage, done, total),
+            progress=show,
         )
         if write_report:
             new.write(write_report)
     results.print_result(file, new, json_output=json_output)
+    for line in added_lines(added, len(old.tracks), old.faces):
+        terminal.print_line(line)

@@ -1,0 +1,16 @@
+"""The engine of `defacer job rerender`: it searches the source of a published video on this machine."""
+
+from defacer.engine.manual_corrections import Corrections
+from defacer.engine.options import Options
+from defacer.engine.rendering.render_file import StageCallback
+from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.storage.ranged_reader import open_ranged
+from defacer.report.edits import AddedTrack
+from defacer.report.faces import Faces
+
+
+def find_tracks(report: JobReport, corrections: Corrections, progress: StageCallback) -> list[AddedTrack]:
+    """Return the tracks that the corrections add to a job's report. The source is read in ranged requests."""
+    faces = Faces.from_head(report.faces, report.tracks)
+    with open_ranged(report.source) as source:
+        return corrections.find_tracks(source, faces, Options(**report.policy.for_engine()), progress)

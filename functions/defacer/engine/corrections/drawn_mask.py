@@ -1,0 +1,199 @@
+"""Masks that a person draws by numbers: `0:12-0:14.5@100,50,80,90;0:13@120,50,80,90`, or a JSON file with many."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor, isfinite
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from defacer.engine.corrections.follow_box import follow_box
+from defacer.engine.corrections.span_search import FrameCallback, TimeSpan
+from defacer.engine.errors import ArgumentError
+from defacer.engine.media.reader import Source
+from defacer.engine.models.arrays import Detector
+from defacer.engine.tracking.frame_faces import format_time, parse_moment
+from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
+from defacer.report.edits import AddedTrack
+from defacer.report.faces import Faces
+from defacer.report.tracks import STRICT
+
+FORM = "FROM-TO@X,Y,WIDTH,HEIGHT, with ;TIME@X,Y,WIDTH,HEIGHT for each correction"
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """Seconds after the first frame. None is the start or the end of the video."""
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    def to_span(self, source: Source, faces: Faces, *, past_damage: bool) -> TimeSpan:
+        """Return the times of the video. Raise ArgumentError for a range outside it."""
+        first, last = faces.start or 0, faces.end
+        if last is None:
+            raise ArgumentError("the report does not state when the video ends. Make a new report.")
+        start = first if self.start is None else to_pts(self.start, faces)
+        end = last if self.end is None else to_pts(self.end, faces)
+        if start > last:
+            shown = format_time((last - first) * Fraction(faces.time_base))
+            raise ArgumentError(
+                f"{format_time(self.start or Fraction(0))} is after the last frame, which is at {shown}. Name an "
+                "earlier time."
+            )
+        if start > end:
+            raise ArgumentError("a time span ends before it begins. Name the earlier time first.")
+        return TimeSpan(source, faces, start, min(end, last), past_damage)
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """A mask for a time range: boxes by their times, and whether it follows the face inside them.
+
+    The time None is the start of the range.
+    """
+
+    range: TimeRange
+    boxes: Mapping[Fraction | None, Box]
+    follow: bool = True
+
+    def to_track(
+        self,
+        source: Source,
+        faces: Faces,
+        detector: Callable[[], Detector],
+        progress: FrameCallback = lambda _: None,
+        *,
+        past_damage: bool = False,
+    ) -> AddedTrack:
+        """Return the mask as a track. `detector` is called if the mask follows a face.
+
+        Raise ArgumentError for times and boxes outside the video, and VideoError.
+        """
+        span = self.range.to_span(source, faces, past_damage=past_damage)
+        anchors = sorted(
+            (
+                BoxAt(span.start if time is None else to_pts(time, faces), box)
+                for time, box in self.boxes.items()
+            ),
+            key=lambda anchor: anchor.pts,
+        )
+        for anchor in anchors:
+            x1, y1, x2, y2 = anchor.box
+            if x1 >= faces.width or y1 >= faces.height or x2 <= 0 or y2 <= 0:
+                raise ArgumentError(
+                    f"a box is outside the frame of {faces.width}x{faces.height} pixels. Draw it inside the frame."
+                )
+        if not all(span.start <= anchor.pts <= span.end for anchor in anchors):
+            raise ArgumentError("a box is drawn at a moment outside its time span. Draw one inside it.")
+        if self.follow:
+            return follow_box(span, anchors, detector(), progress)
+        boxes = {anchor.pts: anchor.box for anchor in anchors}
+        boxes.setdefault(span.start, anchors[0].box)
+        boxes.setdefault(span.end, anchors[-1].box)
+        return AddedTrack(CompactBoxes(sorted(boxes.items())))
+
+
+def to_pts(seconds: Fraction, faces: Faces) -> int:
+    """Return the time of the video that is this many seconds after its first frame."""
+    return (faces.start or 0) + floor(seconds / Fraction(faces.time_base))
+
+
+def parse_range(text: str) -> TimeRange:
+    """Parse `FROM-TO`. Raise ArgumentError for any other text."""
+    start, dash, end = text.partition("-")
+    if not dash:
+        raise ArgumentError(f"{text!r} is not a time span. Write FROM-TO, such as 0:12-0:14.5.")
+    return TimeRange(_seconds(start), _seconds(end))
+
+
+def parse_mask(text: str, *, follow: bool = True) -> DrawnMask:
+    """Parse `FROM-TO@X,Y,WIDTH,HEIGHT`, with `;TIME@X,Y,WIDTH,HEIGHT` for each correction.
+
+    Without `FROM-TO@`, the mask is for the whole video. Raise ArgumentError for any other text.
+    """
+    first, *rest = text.split(";")
+    span, at, box = first.rpartition("@")
+    boxes: dict[Fraction | None, Box] = {None: _parse_box(box, text)}
+    for part in rest:
+        time, found, box = part.partition("@")
+        if not found:
+            raise _wrong_mask(text)
+        boxes[_seconds(time)] = _parse_box(box, text)
+    return DrawnMask(parse_range(span) if at else TimeRange(), boxes, follow)
+
+
+@dataclass(frozen=True)
+class _BoxEntry:
+    __pydantic_config__ = STRICT
+    box: tuple[float, float, Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    time: float | str | None = None
+
+
+@dataclass(frozen=True)
+class _MaskEntry:
+    __pydantic_config__ = STRICT
+    boxes: Annotated[list[_BoxEntry], Field(min_length=1)]
+    start: float | str | None = None
+    end: float | str | None = None
+    follow: bool = True
+
+
+_MASKS = TypeAdapter(list[_MaskEntry])
+
+
+def read_masks(path: Path, *, follow: bool = True) -> list[DrawnMask]:
+    """Return the masks of a JSON file, which is a list of objects.
+
+    Each has `boxes` with a `box` (X, Y, width, height) and a `time`, and optionally `start`, `end` and `follow`. Times
+    are as in `parse_mask`. Raise ArgumentError for any other file.
+    """
+    if not path.is_file():
+        raise ArgumentError(f"{path} does not exist. Name an existing file.")
+    try:
+        entries = _MASKS.validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ArgumentError(
+            f"{path} is not a list of masks. Write objects such as "
+            '{"start": 12, "end": 14.5, "boxes": [{"box": [100, 50, 80, 90]}]}.'
+        ) from error
+    return [
+        DrawnMask(
+            TimeRange(_time(entry.start), _time(entry.end)),
+            {_time(item.time): _corners(item.box) for item in entry.boxes},
+            entry.follow and follow,
+        )
+        for entry in entries
+    ]
+
+
+def _time(value: float | str | None) -> Fraction | None:
+    return None if value is None else _seconds(str(value))
+
+
+def _seconds(text: str) -> Fraction:
+    moment = parse_moment(text.strip())
+    if moment.number is not None:
+        raise ArgumentError(f"{text!r} has the number of a face. Write the time alone, such as 0:12.5.")
+    return moment.seconds
+
+
+def _parse_box(text: str, whole: str) -> Box:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise _wrong_mask(whole) from error
+    if len(numbers) != 4 or not all(map(isfinite, numbers)) or numbers[2] <= 0 or numbers[3] <= 0:
+        raise _wrong_mask(whole)
+    return _corners(numbers)
+
+
+def _corners(box: Sequence[float]) -> Box:
+    x, y, width, height = box
+    return (x, y, x + width, y + height)
+
+
+def _wrong_mask(text: str) -> ArgumentError:
+    return ArgumentError(f"{text!r} is not a mask. Write {FORM}. Without FROM-TO@ it is for the whole video.")

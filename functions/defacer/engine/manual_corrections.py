@@ -1,0 +1,52 @@
+"""Find the tracks that a person adds to a report: drawn masks, and faces in a time span that is searched again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from defacer.engine.corrections.drawn_mask import DrawnMask, TimeRange
+from defacer.engine.corrections.look_again import look_again
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Source
+from defacer.engine.models import weights
+from defacer.engine.models.arrays import Detector
+from defacer.engine.options import Options
+from defacer.engine.rendering.render_file import StageCallback
+from defacer.report.edits import AddedTrack
+from defacer.report.faces import Faces
+
+FOLLOWING, LOOKING_AGAIN = "following drawn boxes", "looking again"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Masks that a person draws, and time ranges to search again."""
+
+    masks: tuple[DrawnMask, ...] = ()
+    searches: tuple[TimeRange, ...] = ()
+
+    def find_tracks(
+        self, source: Source, faces: Faces, options: Options, progress: StageCallback = lambda *_: None
+    ) -> list[AddedTrack]:
+        """Return the tracks to add. `faces` and `options` are those of the report.
+
+        Raises ArgumentError for times and boxes outside the video, and VideoError.
+        """
+        engine = Engine()
+
+        def load_detector() -> Detector:
+            weights.fetch_all(progress=lambda line: progress(line, 0, None))
+            return engine.sensitive_detector()
+
+        past_damage = options.on_decode_error == "hide"
+
+        def show(stage: str) -> Callable[[int], None]:
+            return lambda done: progress(stage, done, None)
+
+        found = [
+            mask.to_track(source, faces, load_detector, show(FOLLOWING), past_damage=past_damage)
+            for mask in self.masks
+        ]
+        for part in self.searches:
+            span = part.to_span(source, faces, past_damage=past_damage)
+            found += look_again(span, load_detector(), show(LOOKING_AGAIN))
+        return found

@@ -1,0 +1,111 @@
+"""`defacer render` with drawn masks and a new search: a missed face is covered from the command line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from defacer.commands.app import main
+from defacer.engine.file_report import Report
+from defacer.engine.media.reader import read_frames
+from defacer.report.compact_boxes import Box
+from defacer.report.tracks import Origin, Reason
+from tests.clips import Clip, admiral, frame_times, write_clip
+from tests.commands.conftest import Run
+
+CLIP = Clip(seconds=0.6, portrait=admiral()[:400, 60:460])
+
+
+@pytest.fixture(scope="module")
+def missed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a video, `in.mp4`, and a report without the track of its only face, `in.jsonl`."""
+    folder = tmp_path_factory.mktemp("missed")
+    video, report = write_clip(folder / "in.mp4", CLIP), folder / "in.jsonl"
+    command = ["run", video, "-o", folder / "out.mp4", "--report", report, "--verify", "off", "-q"]
+    assert main([*map(str, command)]) == 0
+    found = Report.read(report)
+    found.write(folder / "whole.jsonl")
+    replace(found, faces=replace(found.faces, tracks=())).write(report)
+    return folder
+
+
+def drawn_box(folder: Path) -> str:
+    """Return the box of the face as a person draws it, as X,Y,WIDTH,HEIGHT."""
+    x1, y1, x2, y2 = face_box(folder)
+    return f"{x1 - 5:.0f},{y1 - 5:.0f},{x2 - x1 + 10:.0f},{y2 - y1 + 10:.0f}"
+
+
+def face_box(folder: Path) -> Box:
+    return Report.read(folder / "whole.jsonl").tracks[0].detections[0].box
+
+
+def is_hidden(folder: Path, result: Path) -> list[bool]:
+    """Return for each frame whether the face is hidden."""
+    x1, y1, x2, y2 = (round(side) for side in face_box(folder))
+    faces = [
+        [frame.to_ndarray(format="gray")[y1:y2, x1:x2].astype(np.uint8) for frame in read_frames(str(path))]
+        for path in (folder / "in.mp4", result)
+    ]
+    return [cv2.PSNR(before, after) < 28 for before, after in zip(*faces, strict=True)]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_mask_covers_a_missed_face(follow: bool, missed: Path, tmp_path: Path, defacer: Run) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    command = ["render", missed / "in.mp4", missed / "in.jsonl", out, "--report", report]
+    mask = f"0:00-0:00.6@{drawn_box(missed)}"
+    done = defacer(*command, "--mask", mask, *([] if follow else ["--no-follow"]))
+    assert done.code == 0
+    assert "1 track: 0 kept (no one), 1 hidden" in done.out
+    assert "track 0, a drawn mask: 0.00s to 0.5" in done.err
+    assert is_hidden(missed, out) == [True] * CLIP.frames
+    (track,) = Report.read(report).tracks
+    assert (track.origin, track.reason) == (Origin.MANUAL, Reason.MANUAL)
+    times = frame_times(missed / "in.mp4")
+    assert (track.start, track.end) == (times[0], times[-1])
+    assert "hide: drawn mask" in defacer("tracks", report).out
+    # A later command removes the mask again.
+    again = tmp_path / "again.mp4"
+    done = defacer("render", missed / "in.mp4", report, again, "--keep", "0", "--verify", "off")
+    assert (done.code, is_hidden(missed, again)) == (0, [False] * CLIP.frames)
+    assert "1 track: 0 kept (no one), 0 hidden" in done.out
+
+
+def test_file_of_masks_is_read(missed: Path, tmp_path: Path, defacer: Run) -> None:
+    out, masks = tmp_path / "out.mp4", tmp_path / "masks.json"
+    box = [float(part) for part in drawn_box(missed).split(",")]
+    masks.write_text(json.dumps([{"start": 0.2, "boxes": [{"box": box}], "follow": False}]))
+    command = ["render", missed / "in.mp4", missed / "in.jsonl", out, "--verify", "off"]
+    assert defacer(*command, "--masks", masks).code == 0
+    assert is_hidden(missed, out) == [False] * 5 + [True] * 10
+
+
+def test_new_search_hides_a_missed_face(missed: Path, tmp_path: Path, defacer: Run) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    command = ["render", missed / "in.mp4", missed / "in.jsonl", out, "--report", report, "--verify", "off"]
+    done = defacer(*command, "--look-again", "0-0.6")
+    assert (done.code, is_hidden(missed, out)) == (0, [True] * CLIP.frames)
+    assert "track 0, a face that was found, and is hidden until you keep it: 0.00s to 0.5" in done.err
+    (track,) = Report.read(report).tracks
+    assert (track.origin, track.reason) == (Origin.SEARCH, Reason.FOUND_BY_SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mask", "1-2"], "'1-2' is not a mask. Write FROM-TO@X,Y,WIDTH,HEIGHT"),
+        (["--mask", "0:05-0:06@1,2,3,4"], "is after the last frame"),
+        (["--look-again", "5"], "is not a time span"),
+        (["--masks", "missing.json"], "missing.json does not exist"),
+    ],
+)
+def test_wrong_masks_are_refused_with_one_sentence(
+    arguments: list[str], message: str, missed: Path, tmp_path: Path, defacer: Run
+) -> None:
+    done = defacer("render", missed / "in.mp4", missed / "in.jsonl", tmp_path / "out.mp4", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert not list(tmp_path.iterdir())
