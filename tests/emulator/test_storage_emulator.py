@@ -9,6 +9,8 @@ import pytest
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
 
+from defacer.pipeline.settings import use_variables
+from defacer.pipeline.storage import object_names, objects
 from defacer_emulator.processes.environment import child_environment
 from defacer_emulator.processes.ports import free_ports
 from defacer_emulator.processes.state import StateFolder
@@ -90,3 +92,25 @@ def test_object_name_with_special_characters_works(bucket: Bucket) -> None:
 
     assert [blob.name for blob in bucket.list_blobs(prefix="channels/Straße/")] == [name]
     assert bucket.blob(name).download_as_bytes() == b"x"
+
+
+def test_marked_manifest_is_found_by_the_version_that_messages_name(address: str) -> None:
+    """The server gives a marked object another generation, which Cloud Storage does not."""
+    variables = {
+        "STORAGE_EMULATOR_HOST": address,
+        "DEFACER_PROJECT": RESOURCES.project,
+        "DEFACER_INTAKE_BUCKET": RESOURCES.intake,
+        "DEFACER_WORK_BUCKET": RESOURCES.work,
+        "DEFACER_OUTPUT_BUCKET": RESOURCES.output,
+    }
+    name, marks = object_names.manifest("0" * 20), {"one": "yes", "other": "yes"}
+    with use_variables(variables):
+        objects.client.cache_clear()
+        ref = objects.write_once(RESOURCES.work, name, b"{}")
+        for mark in marks:
+            objects.mark(ref, {mark: "yes"})
+        blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
+        assert blob is not None
+        assert blob.metadata == marks
+        assert objects.read(ref) == b"{}"
+    objects.client.cache_clear()

@@ -2,8 +2,9 @@
 
 Differences from Cloud Storage, measured with v1.54.0: the server honours `if_generation_match` only for uploads in one
 request, where exactly one of several racing writers succeeds. It ignores the precondition for resumable uploads,
-deletes, compositions and copies. It stores objects as files and resolves `..` in an object name, so it can write
-outside of its folder. `upload` and the functions create no such name, but any program on this machine can.
+deletes, compositions and copies. A change of an object's metadata gives it a new generation, in files and not in
+memory. It stores objects as files and resolves `..` in an object name, so it can write outside of its folder. `upload`
+and the functions create no such name, but any program on this machine can.
 """
 
 import platform
