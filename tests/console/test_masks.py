@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.clips import frame_times
+from tests.console.browser import SERIOUS_IMPACTS, run_axe
 from tests.console.test_player import (
     CLIP,
     RATE,
@@ -128,3 +129,19 @@ def test_mask_is_drawn_with_a_finger_on_an_enlarged_picture(open_review: Open, p
     (mask,) = apply_masks(page, planned)
     assert mask[0][1] == pytest.approx([200, 50, 240, 90], abs=1)
     expect(page.locator(".screens")).to_have_attribute("data-view", "side")  # no swipe
+
+
+def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review: Open) -> None:
+    """The clip shows no face, so the box cannot follow any."""
+    page = open_review()
+    page.get_by_role("button", name="Draw a mask").click()
+    drag(page, (200, 40), (220, 60), (240, 80))
+    page.get_by_role("button", name="Add the mask").click()
+    expect(page.locator("#mask-status")).to_contain_text("One part needs your check")
+    expect(page.locator("#moment")).to_have_text("3 to check.")
+    page.keyboard.press("End")
+    page.get_by_role("button", name="Next to check").click()
+    expect(page.locator("#moment")).to_have_text("Mask 1: check this. 1 of 3.")
+    assert [found for found in run_axe(page) if found["impact"] in SERIOUS_IMPACTS] == []
+    page.get_by_role("button", name="Remove the mask").click()
+    expect(page.locator("#moment")).to_have_text("2 to check.")

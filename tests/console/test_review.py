@@ -88,6 +88,18 @@ def test_detections_of_a_track_are_in_seconds_and_pixels(visitor: Visitor, publi
     visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/99", 404)
 
 
+def test_boxes_of_a_part_of_the_video_include_the_nearest_ones_outside(
+    visitor: Visitor, published: Planned
+) -> None:
+    address = visitor.url("street", "jobs", published.job) + "/boxes"
+    found = json.loads(visitor.open(f"{address}?from=0.1&to=0.3"))["tracks"]
+    assert sorted(found) == ["0", "1", "2", "3", "4", "5"]
+    assert [box for _, *box in found["3"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert json.loads(visitor.open(f"{address}?from=40&to=50"))["tracks"] == {}
+    for query in ("", "?from=0&to=61", "?from=2&to=1", "?from=nan&to=1", "?from=0&to=1e3"):
+        visitor.open(address + query, 422)
+
+
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_media_redirect_to_signed_urls_of_storage(
     visitor: Visitor, published: Planned, storage_proxy: str, which: str

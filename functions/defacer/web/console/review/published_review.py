@@ -59,6 +59,12 @@ class Review:
         """Return the time in the report's unit. Raise ValueError or OverflowError for a time that is not finite."""
         return self.manifest.video.start_pts + round(seconds / Fraction(self.report.faces.time_base))
 
+    @property
+    def track_ids(self) -> Collection[int]:
+        """The ids of all tracks, also of those that a pending request adds."""
+        first = self.pending.first_id or 0
+        return {track.id for track in self.report.tracks} | set(range(first, first + len(self.pending.added)))
+
     def boxes_of(self, wanted: Collection[int]) -> dict[int, CompactBoxes]:
         """Return the boxes of these tracks, also of tracks that a pending request adds. Unknown ids are left out."""
         first = self.pending.first_id or 0

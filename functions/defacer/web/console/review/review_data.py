@@ -3,6 +3,7 @@
 All times are in seconds from the first frame.
 """
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -22,6 +23,7 @@ from defacer.web.console.review.published_review import Review, load_review
 UNSURE_SHARE = (
     0.1  # a decision is close if the distance is this near to the match threshold, as a share of it
 )
+MAX_BOXES_SECONDS = 60
 MAX_GAP_SECONDS = 1.0  # between two detections of a track that are shown as one span
 REASON_TEXT = {
     Reason.MATCHED: "Similar enough to a picture of this target",
@@ -59,6 +61,31 @@ async def show_track(request: Request) -> Response:
     faces = review.report.faces
     detections = [[review.to_seconds(item.pts), *item.box] for item in boxes]
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})
+
+
+async def show_boxes(request: Request) -> Response:
+    """Return the detections of all tracks from one second to another of the video, by track, as `show_track` does.
+
+    The nearest detections outside that range are included, so that a player can interpolate.
+    """
+    first, last = (_parse_seconds(request, name) for name in ("from", "to"))
+    if not 0 <= last - first <= MAX_BOXES_SECONDS:
+        raise HTTPException(422, f"`from` and `to` must be at most {MAX_BOXES_SECONDS} s apart.")
+    review = await run_in_threadpool(load_review, request)
+    start, end, near = review.to_pts(first), review.to_pts(last), review.to_pts(1) - review.to_pts(0)
+    boxes = {
+        track: [[review.to_seconds(item.pts), *item.box] for item in detections.around(start, end)]
+        for track, detections in review.boxes_of(review.track_ids).items()
+        if detections[0].pts <= end + near and detections[-1].pts >= start - near
+    }
+    return JSONResponse({"tracks": boxes})
+
+
+def _parse_seconds(request: Request, name: str) -> float:
+    text = request.query_params.get(name, "")
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        raise HTTPException(422, f"`{name}` is not a number of seconds.")
+    return float(text)
 
 
 def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:

@@ -144,7 +144,7 @@ async function start() {
     const naming = new NameDialog(store, crops, jobUrl);
     cards.addEventListener("name", (event) => naming.open(event.detail.group));
   }
-  const player = startPlayer(store, `${jobUrl}/tracks`);
+  const player = startPlayer(store, jobUrl);
   if (store.editable) startMasks(store, player, jobUrl);
 }
 

@@ -1,5 +1,6 @@
 // Draw the boxes of tracks, with their names, on the source and on the result.
 
+const PART_SECONDS = 20;
 const LINGER_SECONDS = 0.3; // before the first and after the last box of a track, because its mask is shown there too
 
 // Return the box at this time, interpolated between two boxes: [x1, y1, x2, y2]. `boxes` are [second, x1, y1, x2, y2].
@@ -18,27 +19,45 @@ export function boxAt(boxes, time, linger = LINGER_SECONDS) {
   return [1, 2, 3, 4].map((i) => a[i] + share * (b[i] - a[i]));
 }
 
-// Loads and remembers the boxes of tracks. `load(id)` returns a promise of them.
+// Loads and remembers the boxes of tracks, part by part of the video.
 export class TrackBoxes {
-  #loaded = new Map();
+  #parts = new Map(); // from the number of a part to the boxes of each track in it
+  #whole = new Map(); // from a track's id to all of its boxes
 
-  constructor(load, onLoad) {
-    this.load = load;
+  constructor(jobUrl, onLoad) {
+    this.jobUrl = jobUrl;
     this.onLoad = onLoad;
   }
 
-  // Return the boxes of a track, or null while they are loading.
-  of(track) {
-    if (!track.detections && !this.#loaded.has(track.id)) this.read(track).then(this.onLoad);
-    return track.detections ?? this.#loaded.get(track.id);
+  // Return the box of a track at a time, or null if there is none or it is still loading. A pending track has its own.
+  at(track, time) {
+    const part = Math.floor(time / PART_SECONDS);
+    this.#load(part);
+    this.#load(Math.floor((time + PART_SECONDS / 2) / PART_SECONDS)); // the next part, before it is needed
+    const boxes = track.detections ?? this.#parts.get(part)?.[track.id];
+    return boxes ? boxAt(boxes, time) : null;
   }
 
-  // Return a promise of the boxes of a track. A pending track has its own.
+  // Return a promise of all boxes of a track.
   async read(track) {
-    if (track.detections ?? this.#loaded.get(track.id)) return track.detections ?? this.#loaded.get(track.id);
-    this.#loaded.set(track.id, null);
-    this.#loaded.set(track.id, await this.load(track.id).catch(() => [])); // no box is drawn, and none is requested again
-    return this.#loaded.get(track.id);
+    if (track.detections) return track.detections;
+    if (!this.#whole.has(track.id)) this.#whole.set(track.id, (await this.#fetch(`tracks/${track.id}`)).detections);
+    return this.#whole.get(track.id);
+  }
+
+  async #load(part) {
+    if (this.#parts.has(part)) return;
+    this.#parts.set(part, null);
+    const range = `from=${part * PART_SECONDS}&to=${(part + 1) * PART_SECONDS}`;
+    const { tracks } = await this.#fetch(`boxes?${range}`).catch(() => ({ tracks: {} })); // no box, and no endless requests
+    this.#parts.set(part, tracks);
+    this.onLoad();
+  }
+
+  async #fetch(path) {
+    const response = await fetch(`${this.jobUrl}/${path}`);
+    if (!response.ok) throw new Error("The boxes could not be loaded. Load the page again.");
+    return response.json();
   }
 }
 
@@ -60,8 +79,7 @@ export class Overlay {
       if (track.id === this.correctedTrack) continue;
       const isSelected = track.id === this.store.selected;
       if (!(this.isShown || isSelected) || time < track.start - LINGER_SECONDS || time > track.end + LINGER_SECONDS) continue;
-      const known = this.boxes.of(track);
-      const box = known && boxAt(known, time);
+      const box = this.boxes.at(track, time);
       if (box) visible.push({ track, box, isSelected });
     }
     for (const layer of this.layers) this.#fill(layer, visible);

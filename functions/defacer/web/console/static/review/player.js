@@ -16,27 +16,20 @@ const MIN_GAIN = 1.5; // stacked pictures are this much wider, because they leav
 
 const byId = (id) => document.getElementById(id);
 
-// Connect the elements of `_player.html` with the store. `tracksUrl` and a track's id are the address of its boxes.
-export function startPlayer(store, tracksUrl) {
-  return new Player(store, async (id) => {
-    const response = await fetch(`${tracksUrl}/${id}`);
-    if (!response.ok) throw new Error(`Track ${id} could not be loaded.`);
-    return (await response.json()).detections;
-  });
-}
+// Connect the elements of `_player.html` with the store. `jobUrl` is the address of the job.
+export function startPlayer(store, jobUrl) { return new Player(store, jobUrl); }
 
-// `loadBoxes(id)` returns a promise of a track's boxes: [second, x1, y1, x2, y2] each.
 class Player {
   #scheduled = false;
 
-  constructor(store, loadBoxes) {
+  constructor(store, jobUrl) {
     const { element } = this;
     const { video } = store;
     this.store = store;
     this.videos = new VideoPair(byId("result"), byId("source"), video.frame_rate);
     this.videos.muted = true;
     this.view = new View(element.querySelector(".screens"), byId("divider"), byId("source") ? VIEWS : ["result"]);
-    this.boxes = new TrackBoxes(loadBoxes, () => this.#schedule());
+    this.boxes = new TrackBoxes(jobUrl, () => this.#schedule());
     this.overlay = new Overlay([...element.querySelectorAll(".boxes")], store, this.boxes);
     this.timeline = new Timeline(byId("timeline"), store, (seconds) => this.videos.seek(seconds));
     this.shortcuts = new Shortcuts(this.#listShortcuts(), byId("shortcuts"));
