@@ -11,7 +11,7 @@ import requests
 
 from defacer.engine.rendering.contact_sheet import FACE_SIDE, choose_views
 from defacer.pipeline.channel import list_kept_people
-from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.compact_boxes import Box, CompactBoxes
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.published_job import make_track, publish
@@ -28,6 +28,11 @@ TARGETS = "channels/street/targets/"
 def portrait(buckets: Buckets, tmp_path: Path) -> Planned:
     """Publish a clip with one face. Track 0 is on the face, and track 1 beside it."""
     clip = write_clip(tmp_path / "walk.mp4", Clip(size=(640, 360), portrait=astronaut()))
+    return publish_boxes(buckets, clip, FACE, NO_FACE)
+
+
+def publish_boxes(buckets: Buckets, clip: Path, *boxes: Box) -> Planned:
+    """Publish the clip with a track of a hidden person in each of these places."""
     times = frame_times(clip)
     tracks = [
         make_track(
@@ -39,7 +44,7 @@ def portrait(buckets: Buckets, tmp_path: Path) -> Planned:
             group=number,
             detections=CompactBoxes((pts, box) for pts in times[::5]),
         )
-        for number, box in enumerate((FACE, NO_FACE))
+        for number, box in enumerate(boxes)
     ]
     return publish(buckets, clip, tracks)
 
@@ -49,9 +54,11 @@ def get_crops(visitor: Visitor, planned: Planned, query: str, site: str = "same-
     return visitor.session.get(address, headers={**SCRIPT, "Sec-Fetch-Site": site}, timeout=60)
 
 
-def save(visitor: Visitor, planned: Planned, person: str, track: int) -> requests.Response:
+def save(
+    visitor: Visitor, planned: Planned, person: str, track: int, tracks: tuple[int, ...] = ()
+) -> requests.Response:
     address = visitor.url("street", "jobs", planned.job) + "/targets"
-    sent: dict[str, Any] = {"person": person, "track": track, "second": 0.7, "tracks": [track]}
+    sent: dict[str, Any] = {"person": person, "track": track, "second": 0.7, "tracks": tracks or [track]}
     return visitor.post(address, json.dumps(sent), {"Content-Type": "application/json"})
 
 
@@ -142,6 +149,29 @@ def test_face_unlike_the_pictures_of_the_person_is_not_saved(
     assert buckets.names(buckets.intake, TARGETS) == [f"{TARGETS}Grace/1.png"]
     buckets.put(buckets.intake, f"{TARGETS}Eileen/1.png", encode_picture(astronaut()))
     assert save(visitor, portrait, "Eileen", 0).status_code == 200
+
+
+def test_face_unlike_the_other_tracks_of_its_card_is_not_saved(
+    visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    both = np.zeros((600, 600, 3), np.uint8)
+    both[:300, :300] = astronaut()
+    both[:300, 300:] = cv2.resize(admiral(), (300, 300), interpolation=cv2.INTER_AREA)
+    clip = write_clip(tmp_path / "walk.mp4", Clip(size=(1280, 720), seconds=1, portrait=both))
+    # Each portrait is 324 pixels wide. The left one begins at 316, 36.
+    left, right = (448.0, 58.0, 548.0, 178.0), (740.0, 70.0, 870.0, 210.0)
+    planned = publish_boxes(buckets, clip, left, right, (450.0, 58.0, 550.0, 178.0))
+    answer = save(visitor, planned, "Eileen", 0, (0, 1))
+    assert answer.status_code == 422
+    assert "does not look enough like the other faces of this card" in answer.json()["error"]
+    assert save(visitor, planned, "Eileen", 0, (0, 2)).status_code == 200
+
+
+def test_blurred_face_is_not_saved(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:
+    blurred = cv2.GaussianBlur(astronaut(), (0, 0), 4).astype(np.uint8)
+    clip = write_clip(tmp_path / "walk.mp4", Clip(size=(640, 360), seconds=1, portrait=blurred))
+    answer = save(visitor, publish_boxes(buckets, clip, FACE), "Eileen", 0)
+    assert (answer.status_code, "its face is not sharp" in answer.json()["error"]) == (422, True)
 
 
 @pytest.mark.parametrize(

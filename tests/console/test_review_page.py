@@ -213,6 +213,32 @@ def test_new_person_is_named_with_a_saved_picture(
     assert requested(buckets)["edits"]["people"] == {"0": "Eileen"}
 
 
+def test_store_numbers_added_tracks_and_their_groups(page: Page) -> None:
+    edits = page.evaluate(
+        """async () => {
+            const { ReviewStore } = await import("/static/review/store.js");
+            const track = { id: 0, group: 0, person: null, decision: "hide", requested: "hide", spans: [[0, 1]] };
+            const video = { duration: 4, time_base: "1/1000", start_pts: 50 };
+            const store = new ReviewStore({ version: "v", editable: true, people: [], video, tracks: [track] });
+            const first = store.addTrack({ detections: [[2, 1, 2, 3, 4], [2.5, 1, 2, 3, 4]] });
+            const second = store.addTrack({ detections: [[3, 1, 2, 3, 4]] });
+            store.addTrack({ detections: [[3, 5, 5, 9, 9]], decision: "keep" });
+            store.merge([store.track(first).group, store.track(second).group]);
+            store.undo();
+            store.redo();
+            store.editTrack(second, [[3.5, 1, 2, 3, 4]]);
+            return store.toEdits().edits;
+        }"""
+    )
+    assert [track["group"] for track in edits["added"]] == [1, 1, None]
+    assert [[item["pts"] for item in track["detections"]] for track in edits["added"]] == [
+        [2050, 2550],
+        [3550],
+        [3050],
+    ]
+    assert (edits["decisions"], edits["groups"], edits["people"]) == ({}, {}, {})
+
+
 def test_page_with_2000_tracks_has_few_elements_at_any_place(
     window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
 ) -> None:

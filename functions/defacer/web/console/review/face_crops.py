@@ -72,12 +72,16 @@ def _save(review: Review, person: str, views: list[FaceView]) -> None:
 
 
 def _choose_compared(review: Review, track: int, second: float, tracks: set[int]) -> list[FaceView]:
-    """Return the detection of the track that is nearest to the second, and other views of the tracks."""
-    detections = _require_tracks(review, tracks | {track})
-    nearest = min(detections[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
-    others = choose_views(sorted(detections.items(), key=lambda item: -len(item[1])), MAX_COMPARED)
+    """Return the detection of the track that is nearest to the second, and views of the other tracks.
+
+    A track alone is compared with its own other views.
+    """
+    boxes = _require_tracks(review, tracks | {track})
+    nearest = min(boxes[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
     wanted = FaceView(track, nearest.pts, nearest.box)
-    return [wanted, *(view for view in others if view != wanted)]
+    others = {number: found for number, found in boxes.items() if number != track} or boxes
+    views = choose_views(sorted(others.items(), key=lambda item: -len(item[1])), MAX_COMPARED)
+    return [wanted, *(view for view in views if view != wanted)]
 
 
 def _choose(review: Review, lists: list[str]) -> list[list[FaceView]]:
