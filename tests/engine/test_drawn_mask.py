@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from defacer.engine.corrections.drawn_mask import DrawnMask, TimeRange, parse_mask, parse_range, read_masks
+from defacer.engine.corrections.drawn_mask import DrawnMask, SecondsRange, parse_mask, parse_range, read_masks
 from defacer.engine.errors import ArgumentError
 from defacer.engine.models.arrays import Detector
 from defacer.report.compact_boxes import BoxAt
@@ -24,7 +24,7 @@ def keyframes(mask: DrawnMask) -> list[BoxAt]:
 
 def test_mask_has_a_span_a_box_and_corrections() -> None:
     mask = parse_mask("0:12.5-1:02@10,20,30,40;0:13@15,20,30,40.5", follow=False)
-    assert mask.range == TimeRange(Fraction(25, 2), Fraction(62))
+    assert mask.range == SecondsRange(Fraction(25, 2), Fraction(62))
     assert mask.boxes == {None: (10, 20, 40, 60), Fraction(13): (15, 20, 45, 60.5)}
     assert keyframes(mask) == [
         BoxAt(1300, (10, 20, 40, 60)),
@@ -91,6 +91,6 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_time_span_of_a_search_is_two_times() -> None:
-    assert parse_range("1:00-1:02.5") == TimeRange(Fraction(60), Fraction(125, 2))
+    assert parse_range("1:00-1:02.5") == SecondsRange(Fraction(60), Fraction(125, 2))
     with pytest.raises(ArgumentError, match="is not a time span"):
         parse_range("60")

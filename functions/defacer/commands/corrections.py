@@ -29,7 +29,7 @@ LookAgainOption = Annotated[
     typer.Option(
         "--look-again",
         metavar="FROM-TO",
-        help="Search this time span again for missed faces, and hide what is found. Repeatable.",
+        help="Search this time span again, and hide the faces that were missed. Repeatable.",
     ),
 ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from defacer.engine.corrections.drawn_mask import DrawnMask, TimeRange
+from defacer.engine.corrections.drawn_mask import DrawnMask, SecondsRange
 from defacer.engine.corrections.look_again import look_again
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Source
@@ -22,7 +22,7 @@ class Corrections:
     """Masks that a person draws, and time ranges to search again."""
 
     masks: tuple[DrawnMask, ...] = ()
-    searches: tuple[TimeRange, ...] = ()
+    searches: tuple[SecondsRange, ...] = ()
 
     def find_tracks(
         self, source: Source, faces: Faces, options: Options, progress: StageCallback = lambda *_: None

@@ -24,7 +24,7 @@ FORM = "FROM-TO@X,Y,WIDTH,HEIGHT, with ;TIME@X,Y,WIDTH,HEIGHT for each correctio
 
 
 @dataclass(frozen=True)
-class TimeRange:
+class SecondsRange:
     """Seconds after the first frame. None is the start or the end of the video."""
 
     start: Fraction | None = None
@@ -55,7 +55,7 @@ class DrawnMask:
     The time None is the start of the range.
     """
 
-    range: TimeRange
+    range: SecondsRange
     boxes: Mapping[Fraction | None, Box]
     follow: bool = True
 
@@ -101,12 +101,12 @@ def to_pts(seconds: Fraction, faces: Faces) -> int:
     return (faces.start or 0) + floor(seconds / Fraction(faces.time_base))
 
 
-def parse_range(text: str) -> TimeRange:
+def parse_range(text: str) -> SecondsRange:
     """Parse `FROM-TO`. Raise ArgumentError for any other text."""
     start, dash, end = text.partition("-")
     if not dash:
         raise ArgumentError(f"{text!r} is not a time span. Write FROM-TO, such as 0:12-0:14.5.")
-    return TimeRange(_seconds(start), _seconds(end))
+    return SecondsRange(_seconds(start), _seconds(end))
 
 
 def parse_mask(text: str, *, follow: bool = True) -> DrawnMask:
@@ -122,7 +122,7 @@ def parse_mask(text: str, *, follow: bool = True) -> DrawnMask:
         if not found:
             raise _wrong_mask(text)
         boxes[_seconds(time)] = _parse_box(box, text)
-    return DrawnMask(parse_range(span) if at else TimeRange(), boxes, follow)
+    return DrawnMask(parse_range(span) if at else SecondsRange(), boxes, follow)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def read_masks(path: Path, *, follow: bool = True) -> list[DrawnMask]:
         ) from error
     return [
         DrawnMask(
-            TimeRange(_time(entry.start), _time(entry.end)),
+            SecondsRange(_time(entry.start), _time(entry.end)),
             {_time(item.time): _corners(item.box) for item in entry.boxes},
             entry.follow and follow,
         )
