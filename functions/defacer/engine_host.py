@@ -13,7 +13,7 @@ from defacer.engine.media.pictures.image_decoder import MAX_PROCESSES
 from defacer.engine.media.pictures.still_image import require_decodable
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.rendering.render_file import render_video
+from defacer.engine.render_file import render_video
 from defacer.pipeline import log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.report import JobReport, ResultCheck

@@ -19,10 +19,10 @@ import pytest
 
 from defacer.commands.app import main
 from defacer.commands.files.targets import ask_on_terminal
+from defacer.engine import render_file
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
 from defacer.engine.redact_file import choose_faces
-from defacer.engine.rendering import render_file
 from defacer.engine.verification import release_gate
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.commands.conftest import RESULT_FIELDS, Run

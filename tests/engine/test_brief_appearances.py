@@ -18,7 +18,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
-from defacer.engine.rendering.render_file import render_video
+from defacer.engine.render_file import render_video
 from defacer.engine.tracking.linking import link_faces
 from tests.clips import admiral, astronaut, encode_picture
 from tests.engine.scenes import is_seen

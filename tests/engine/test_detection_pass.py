@@ -11,8 +11,8 @@ import pytest
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Detection, Image
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import Limits
 from defacer.engine.tracking.detection_pass import Targets, detect_segment, detect_subsegments, prominence
+from defacer.engine.tracking.identity import Limits
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from tests.clips import Clip, frame_times, write_clip
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from defacer.engine.recognition.identity import Limits, TrackDecision
-from defacer.engine.recognition.person_groups import person_groups
+from defacer.engine.tracking.identity import Limits, TrackDecision
+from defacer.engine.tracking.person_groups import person_groups
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
 from defacer.report.tracks import Reason

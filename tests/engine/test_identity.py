@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import CLEAR, VERY_CLEAR, Limits, decide_tracks, warnings_about
+from defacer.engine.tracking.identity import CLEAR, VERY_CLEAR, Limits, decide_tracks, warnings_about
 from defacer.engine.tracking.linking import split_off_strangers
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track

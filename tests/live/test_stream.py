@@ -15,11 +15,11 @@ from defacer.engine.errors import VideoError
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS
 from defacer.engine.rendering.redaction import Style, redact_boxes
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking.detection_pass import Targets
+from defacer.engine.tracking.identity import limits_of
 from defacer.report.faces import Faces
 from defacer.web.live.jpeg import Decoder
 from defacer.web.live.stream import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from defacer.engine.recognition.identity import limits_of
+from defacer.engine.tracking.identity import limits_of
 from defacer.pipeline.errors import PermanentError
 from defacer.web.live.engine_adapter import plan_stream
 from defacer.web.live.stream_request import StreamRequest

@@ -36,9 +36,9 @@ from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Detection, compute_overlaps
 from defacer.engine.options import Options, RecognizerName
-from defacer.engine.recognition.identity import CLEAR, limits_of
 from defacer.engine.rendering import redact_segment
 from defacer.engine.rendering.redaction import Style, redact_boxes
+from defacer.engine.tracking.identity import CLEAR, limits_of
 from defacer.engine.tracking.linking import link_faces
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces

@@ -15,9 +15,9 @@ from defacer.engine.media.joiner import SegmentFile, join_files
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking import detection_pass, shot_cuts
+from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.report.faces import Faces

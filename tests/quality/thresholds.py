@@ -26,7 +26,7 @@ from defacer.engine.media.reader import read_frames
 from defacer.engine.models.arrays import compute_overlaps
 from defacer.engine.models.recognizer import RECOGNIZERS
 from defacer.engine.options import Options
-from defacer.engine.recognition.identity import BEST_VIEWS
+from defacer.engine.tracking.identity import BEST_VIEWS
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from tests.quality.clips import Clip, load_clips
 from tests.quality.figures import Share, table

@@ -44,8 +44,10 @@ ENGINE_LAYERS = (
     ("runtime",),
     ("models",),
     ("media",),
-    ("recognition", "tracking"),
-    ("rendering", "verification", "corrections"),
+    ("recognition",),
+    ("tracking",),
+    ("rendering",),
+    ("verification", "corrections"),
 )
 
 

@@ -27,12 +27,12 @@ from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.recognition import same_person
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace, make_gallery
-from defacer.engine.recognition.identity import limits_of
 from defacer.engine.runtime.malloc import limit_malloc_arenas
 from defacer.engine.runtime.prefetch import limit_opencv
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking import detection_pass as first_pass
 from defacer.engine.tracking.detection_pass import Targets
+from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.report.compact_boxes import BoxAt
 from defacer.report.edits import AddedTrack

@@ -10,7 +10,7 @@ from defacer.engine.media.reader import Source
 from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.rendering.render_file import StageCallback
+from defacer.engine.render_file import StageCallback
 from defacer.report.edits import AddedTrack
 from defacer.report.faces import Faces
 

@@ -25,7 +25,7 @@ from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
 from defacer.engine.recognition.target_files import find_people
-from defacer.engine.rendering.render_file import REDACTING, StageCallback, render_video
+from defacer.engine.render_file import REDACTING, StageCallback, render_video
 from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits

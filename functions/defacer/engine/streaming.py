@@ -14,10 +14,10 @@ import av
 
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.recognition.identity import BEST_VIEWS, TrackDecision, decide_tracks, limits_of
 from defacer.engine.rendering.masks import LEAD_SECONDS, MaskSchedule
 from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.detection_pass import Targets, frame_detections_of
+from defacer.engine.tracking.identity import BEST_VIEWS, TrackDecision, decide_tracks, limits_of
 from defacer.engine.tracking.linking import target_predicate, track_record
 from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 from defacer.engine.tracking.tracker import LOST_SECONDS, Track, Tracker

@@ -2,7 +2,7 @@
 
 from defacer.engine.manual_corrections import Corrections
 from defacer.engine.options import Options
-from defacer.engine.rendering.render_file import StageCallback
+from defacer.engine.render_file import StageCallback
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.edits import AddedTrack

@@ -1,1 +1,1 @@
-"""Decide which tracks show a target: target galleries, match thresholds, person groups and decisions."""
+"""Describe who a target is: target pictures and their galleries, match thresholds, and the check of one person."""

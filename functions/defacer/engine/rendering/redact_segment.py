@@ -7,11 +7,13 @@ are encoded.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
+from typing import Protocol
 
 import av
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media.encoding import Encoding, encoding_of
+from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.readback import Readback
 from defacer.engine.media.reader import Segment, read_frames
@@ -21,12 +23,23 @@ from defacer.engine.rendering.drawn_masks import DrawnMasks
 from defacer.engine.rendering.manual_masks import ManualMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
-from defacer.engine.rendering.redaction import Style, redact_boxes, redact_rectangles
+from defacer.engine.rendering.redaction import Openings, Style, redact_boxes, redact_rectangles
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
-from defacer.engine.verification.check_ahead import CheckAhead
+from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
 
 FRAMES_AHEAD = 2  # frames that are redacted while the encoder works
+
+
+class FrameCheck(Protocol):
+    """A check of redacted frames before they are encoded. `masks` are the boxes that were drawn before it."""
+
+    masks: DrawnMasks
+
+    def check_frames(
+        self, frames: Iterable[av.VideoFrame], orientation: Orientation
+    ) -> Iterator[tuple[av.VideoFrame, list[Box], Openings]]:
+        """Yield each frame, in order, with further boxes to redact, and the openings in their masks."""
 
 
 def redact_segment(
@@ -37,7 +50,7 @@ def redact_segment(
     replacement: bytes | None = None,
     progress: Callable[[int], None] = lambda _: None,
     drawn: DrawnMasks | None = None,
-    check: CheckAhead | None = None,
+    check: FrameCheck | None = None,
     readback: Readback | None = None,
 ) -> WrittenSegment:
     """Write the segment to the NUT file `out`, with all hidden tracks redacted.

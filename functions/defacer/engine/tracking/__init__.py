@@ -1,1 +1,1 @@
-"""Turn frames into tracks: sampling, shot cuts, detections of a segment, linking and the face report."""
+"""Turn frames into tracks, and decide which of them show a target: sampling, cuts, linking, identity, face report."""

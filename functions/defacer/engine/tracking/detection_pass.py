@@ -15,10 +15,10 @@ from defacer.engine.media.reader import Segment, first_frame, open_video, read_f
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import Limits, may_be_target
 from defacer.engine.runtime.gpu import has_cuda
 from defacer.engine.runtime.malloc import trim_heap
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
+from defacer.engine.tracking.identity import Limits, may_be_target
 from defacer.engine.tracking.reduced_frame import WINDOW_SECONDS, ReducedFrame, crop_side
 from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections

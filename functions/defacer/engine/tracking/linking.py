@@ -11,7 +11,8 @@ from defacer.engine.errors import EngineError, VideoError
 from defacer.engine.models.arrays import Array
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.recognition.identity import (
+from defacer.engine.recognition.recognition_levels import strangers_at
+from defacer.engine.tracking.identity import (
     Limits,
     TrackDecision,
     decide_tracks,
@@ -19,8 +20,7 @@ from defacer.engine.recognition.identity import (
     may_be_target,
     warnings_about,
 )
-from defacer.engine.recognition.person_groups import person_groups
-from defacer.engine.recognition.recognition_levels import strangers_at
+from defacer.engine.tracking.person_groups import person_groups
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.engine.tracking.tracker import Track, Tracker
 from defacer.report import tracks as report_tracks

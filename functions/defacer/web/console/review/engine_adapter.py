@@ -12,8 +12,8 @@ from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
-from defacer.engine.recognition.identity import limits_of
 from defacer.engine.rendering.contact_sheet import FaceView, cut_faces, render_contact_sheet
+from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from defacer.engine.models.arrays import Array
-from defacer.engine.recognition.identity import Limits, TrackDecision, clear_views, mean_of_nearest
+from defacer.engine.tracking.identity import Limits, TrackDecision, clear_views, mean_of_nearest
 from defacer.engine.tracking.tracker import MAX_UNLIKE_VIEWS, Track
 
 
