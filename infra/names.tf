@@ -48,7 +48,10 @@ locals {
   functions = { for name, function in local.every_function : name => function if lookup(local.optional, name, true) }
 
   # Filters select the messages that a function receives. The webhook does not report planned jobs.
-  filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\"" }
+  filters = { webhook = "attributes.type = \"job.completed\" OR attributes.type = \"job.failed\" OR attributes.type = \"job.waiting\"" }
+
+  # The clock's message to ingest, which ends the waits for a person whose time is over.
+  review_clock = { schedule = "*/15 * * * *", topic = "uploads", type = "review-check" }
 
   # Messages that dead-letter exhausted too stay here for an operator.
   keeper = { name = "lost-letters", topic = "lost-letters" }

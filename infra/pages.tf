@@ -53,7 +53,9 @@ locals {
       keeps      = { bucket = "intake", ours = "console_keeps", role = null, suffix = null }
       lists_jobs = { bucket = "work", ours = "console_lists", role = null, suffix = null }
       reads_jobs = { bucket = "work", ours = null, role = "roles/storage.objectViewer", suffix = ".json" }
-      results    = { bucket = "output", ours = null, role = "roles/storage.objectViewer", suffix = null }
+      # Tracks of a job that waits for a person. They have boxes and distances, and no embedding.
+      reads_faces = { bucket = "work", ours = null, role = "roles/storage.objectViewer", suffix = "/faces.jsonl" }
+      results     = { bucket = "output", ours = null, role = "roles/storage.objectViewer", suffix = null }
     }
     live = {
       reads = { bucket = "intake", ours = null, role = "roles/storage.objectViewer", suffix = null }

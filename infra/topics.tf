@@ -61,3 +61,25 @@ resource "google_pubsub_subscription" "keeper" {
     ttl = ""
   }
 }
+
+# A job can wait for a person, and no message ends the wait (functions/defacer/pipeline/README.md). Google grants the agent of
+# Cloud Scheduler the right to publish when the service is enabled.
+resource "google_cloud_scheduler_job" "review_clock" {
+  name        = "defacer-review-clock"
+  description = "Ends the waits for a person whose time is over."
+  region      = var.region
+  schedule    = local.review_clock.schedule
+  time_zone   = "Etc/UTC"
+
+  pubsub_target {
+    topic_name = google_pubsub_topic.topic[local.review_clock.topic].id
+    data       = base64encode("{}")
+    attributes = { type = local.review_clock.type }
+  }
+
+  retry_config {
+    retry_count = 3
+  }
+
+  depends_on = [google_project_service.used]
+}

@@ -29,6 +29,7 @@ from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 from defacer_emulator.resources import Resources
 from defacer_emulator.services import messaging, storage
+from defacer_emulator.services.review_clock import run_review_clock
 
 PROJECT = "defacer-local"
 FUNCTIONS_FOLDER = Path(defacer.__file__).parent
@@ -206,6 +207,7 @@ class Emulator:
         instances = {function.name: self._instance_count(function) for function in self.resources.functions}
         urls = self._chaos.push_urls if self._chaos else self.state.function_urls
         messaging.create_subscriptions(pubsub_host, self.resources, urls, instances)
+        stack.enter_context(run_review_clock(self.storage_client(), pubsub_host, self.resources))
         self._write_state(ready=True)
 
     def _start_programs(self, *programs: Program, seconds: float) -> None:

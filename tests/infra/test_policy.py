@@ -14,6 +14,8 @@ from tests.terraform import INFRA, blocks, local, one, resources, strings
 
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
+# Objects of the work bucket without embeddings and pictures.
+DOCUMENTS = {".json", "/faces.jsonl"}
 # Roles that cannot be granted on a smaller resource.
 ON_THE_PROJECT = {"roles/logging.logWriter"}
 SECRET = re.compile(r"password|secret|private_key|token|api_?key", re.IGNORECASE)
@@ -182,7 +184,7 @@ def test_console_cannot_read_embeddings_or_change_results() -> None:
     custom_roles = local("page_permissions")
     for grant in local("page_roles")["console"].values():
         if grant["bucket"] == "work":
-            assert custom_roles.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] == ".json"
+            assert custom_roles.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] in DOCUMENTS
         if grant["bucket"] != "intake":
             assert grant["role"] in (None, "roles/storage.objectViewer")
     signs = resources("google_service_account_iam_member")["console_signs"]

@@ -1,10 +1,12 @@
 """Terraform's names, deadlines, retry policies and environments equal those of the emulator."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from defacer.engine.models.weights import DIRECTORY_VARIABLE
-from defacer.pipeline.messaging.pubsub import TYPE
+from defacer.pipeline.awaiting_review import GRACE
+from defacer.pipeline.messaging.pubsub import REVIEW_CHECK, TYPE
 from defacer.pipeline.settings import PREFIX, Settings
 from defacer.pipeline.topology import (
     CLOUD_RETRIES,
@@ -74,6 +76,22 @@ def test_push_subscription_uses_the_values_of_its_function() -> None:
         "minimum_backoff": "${local.retries.minimum_seconds}s",
         "maximum_backoff": "${local.retries.maximum_seconds}s",
     }
+
+
+def test_clock_sends_the_message_that_ends_waits() -> None:
+    clock = resources("google_cloud_scheduler_job")["review_clock"]
+
+    assert local("review_clock")["topic"] == UPLOADS
+    assert local("review_clock")["type"] == REVIEW_CHECK
+    assert one(clock["pubsub_target"]) == {
+        "topic_name": "${google_pubsub_topic.topic[local.review_clock.topic].id}",
+        "data": '${base64encode("{}")}',
+        "attributes": {"type": "${local.review_clock.type}"},
+    }
+    assert clock["schedule"] == "${local.review_clock.schedule}"
+    minutes = re.fullmatch(r"\*/(\d+) \* \* \* \*", local("review_clock")["schedule"])
+    assert minutes
+    assert timedelta(minutes=int(minutes[1])) > GRACE
 
 
 def test_retry_policy_equals_the_topology() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from defacer.commands.app import main
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
+from defacer.report.edits import Edits
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.demo_boxes import compute_demo_boxes
@@ -81,6 +84,39 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
         "channels/whole/clip.mp4",
         "channels/whole/clip.report.jsonl",
     ]
+
+
+def test_waiting_job_is_published_as_a_person_confirms(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    """The channel has no target picture, and a person decides that everyone stays visible."""
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"confirm": "before_publish", "confirm_hours": 1}')
+    out = tmp_path / "out.mp4"
+
+    def confirm() -> bool:
+        listed = pipeline.list_names(pipeline.emulator.work, object_names.WAITING)
+        job = object_names.parse_waiting_entry(listed[0]) if listed else None
+        if job is None:
+            return False
+        tracks = awaiting_review.read_waiting_job(job).tracks
+        assert {track.decision for track in tracks} == {"hide"}
+        awaiting_review.confirm(job, Edits({track.id: "keep" for track in tracks}))
+        return True
+
+    with ThreadPoolExecutor() as pool:
+        person = pool.submit(wait_until, confirm, "the job waits for a person", SECONDS)
+        ended = pipeline.upload(clip, "--channel", "asked", "--policy", policy, "-o", out)
+        person.result()
+
+    assert ended.code == 0, ended.errors
+    assert f"defacer job confirm {ended.job}" in " ".join(ended.errors.split())
+    for name in ("astronaut", "admiral"):
+        kept = sorted(face_differences(clip, out, name))
+        assert kept[len(kept) * 8 // 10] < MAX_KEPT_DIFFERENCE
+    report = JobReport.from_bytes((tmp_path / "out.report.jsonl").read_bytes())
+    assert {str(track.reason) for track in report.tracks} == {"manual"}
+    assert pipeline.list_names(pipeline.emulator.work, object_names.WAITING) == []
 
 
 def test_second_upload_replaces_the_result(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from tests.protocol.transitions import Transition, documented_transitions
 DEFAULT = 20_000
 MAX_SHOWN = 3
 USERS = (
-    "upload", "rerender", "erase", "delete the source", "another target", "remove the target", "a foreign result",
-    "a foreign report",
+    "upload", "rerender", "confirm", "confirm at the last moment", "clock", "erase",
+    "delete the source", "another target", "remove the target", "a foreign result", "a foreign report",
 )  # fmt: skip
 PROGRESS_SECONDS = 30.0
 

@@ -7,7 +7,7 @@ engine reads and writes through the pipeline, as the real one does, so it can be
 import json
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,7 +84,10 @@ class StandInEngine(MediaEngine):
         """Accept every picture."""
 
     def edit_faces(self, faces: bytes, edits: Edits, people: Collection[str]) -> EditedFaces:
-        return EditedFaces(faces, (), ())
+        """Keep everyone, as a person decided."""
+        found = Faces.from_bytes(faces)
+        tracks = tuple(replace(track, decision="keep", reason=Reason.MANUAL) for track in found.tracks)
+        return EditedFaces(replace(found, tracks=tracks).to_bytes(), (), ())
 
     def detect(self, step: StepInput) -> bytes:
         if step.manifest.gallery:
@@ -111,9 +114,9 @@ class StandInEngine(MediaEngine):
             sampled_frames=int(self.nonce() or 0),
             segments=tuple(segments),
             cuts=(),
-            tracks=(),
+            tracks=(KEPT,),
         )
-        return LinkedFaces(frames, faces.sampled_frames, 0, faces.to_bytes())
+        return LinkedFaces(frames, faces.sampled_frames, 1, faces.to_bytes())
 
     def redact(self, step: StepInput, faces: bytes, out: Path) -> RedactedSegment:
         clip = _read(step.manifest.source, step.manifest.source_size)
@@ -147,6 +150,21 @@ class StandInEngine(MediaEngine):
         job.renew_lease()
         if [frame for frame, _ in frames_of(data)] != joined.details:
             raise PermanentError("check-failed", "the result does not have the joined frames")
+
+
+# The one track of each video, whose reason shows who decided about it.
+KEPT = TrackRecord(
+    id=0,
+    start=0,
+    end=0,
+    decision="keep",
+    person=None,
+    reason=Reason.MATCHED,
+    distance=0.1,
+    margin=0.4,
+    continues=None,
+    detections=CompactBoxes([(0, (0.0, 0.0, 1.0, 1.0))]),
+)
 
 
 def _check(frames: list[int], by: str) -> SegmentCheck:

@@ -8,6 +8,7 @@ from itertools import chain
 
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
+from defacer.report.tracks import Reason, TrackRecord
 from tests.protocol.engine import Clip, frames_of, segment_writers
 from tests.protocol.memory import Storage, Stored
 from tests.protocol.scenario import BUG, REPORT, RESULT, Scenario
@@ -52,7 +53,9 @@ def find_violations(
         else _of_job(scenario, storage, upload, documents, world)
         for upload in uploads
     ]
-    return [*chain(*found, _of_result(scenario, storage, uploads, erased), _of_deliveries(world))]
+    listed = storage.names(WORK, object_names.WAITING)
+    left = [f"{name} is left in the list of waiting jobs" for name in listed]
+    return [*chain(*found, left, _of_result(scenario, storage, uploads, erased), _of_deliveries(world))]
 
 
 def _is_erased(storage: Storage, upload: Upload, erased: set[str]) -> bool:
@@ -73,6 +76,8 @@ def _of_erased(storage: Storage, upload: Upload, world: World) -> Iterator[str]:
         yield f"job {number} was erased, and left behind: {sorted(left)}"
     if live := _live(storage, _written(storage, upload.job)):
         yield f"job {number} was erased, and {live} are still published"
+    if storage.versions_with_prefix(INTAKE, _confirmation_of(upload)):
+        yield f"job {number} was erased, and its confirmation is still there"
     if number in [stored.generation for stored in storage.versions_with_prefix(INTAKE, upload.name)]:
         yield f"job {number} was erased, and its source is still there"
 
@@ -87,7 +92,7 @@ def _of_job(
         yield f"job {number}: published {published}, failed {failed}"
     told = [document["type"] for document in documents if document["subject"] == job]
     ends = {"job.completed"} if published else {"job.failed"}
-    if set(told) - {"job.planned"} != ends:
+    if set(told) - {"job.planned", "job.waiting"} != ends:
         yield f"job {number}: its events are {told}, expected {ends}"
     if published and told[0] != "job.planned":
         yield f"job {number}: its end was announced before its beginning: {told}"
@@ -103,7 +108,7 @@ def _of_job(
     if failed:
         yield from _of_failure(scenario, storage, upload, written, world)
     elif published:
-        yield from _of_marker(storage, upload, written)
+        yield from _of_marker(scenario, storage, upload, written)
         live = storage.objects.get((INTAKE, upload.name))
         if scenario.delete_source and upload.of is None and live and live.generation == number:
             yield f"job {number}: its source is still there"
@@ -139,6 +144,9 @@ def _of_failure(
         "exhausted": not scenario.harmless,
         "internal-error": scenario.has_bugs or (not scenario.harmless and BUG in world.counts),
         # Only stalls make the merge of a small clip time out.
+        "review-timeout": scenario.confirm_seconds is not None
+        and not scenario.publish_hidden
+        and (INTAKE, _confirmation_of(upload)) not in storage.objects,
         "too-slow": world.counts.get("stall", 0) >= scenario.max_timeouts,
         "poison-segment": scenario.segment_attempts < 5 or len(scenario.trouble) >= 5,
     }
@@ -146,7 +154,7 @@ def _of_failure(
         yield f"job {number}: failed without a reason: {failed['code']}: {failed['message']}"
 
 
-def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
+def _of_marker(scenario: Scenario, storage: Storage, upload: Upload, written: list[Stored]) -> Iterator[str]:
     """Check that `published.json` names the published result, and that this is the whole video, redacted once."""
     published = json.loads(storage.get(WORK, object_names.published(upload.job)).data)
     result = published["result"]
@@ -163,12 +171,27 @@ def _of_marker(storage: Storage, upload: Upload, written: list[Stored]) -> Itera
         yield f"job {upload.generation}: its result is {ours[0].data!r}"
     reports = [stored for stored in written if stored.name == REPORT]
     if reports and REPORT_FACES in reports[-1].data:
-        tracks = JobReport.from_bytes(reports[-1].data).tracks
+        decided, *tracks = JobReport.from_bytes(reports[-1].data).tracks
+        yield from _of_decision(scenario, storage, upload, decided)
         told = [(track.start, track.detections[0].box[0]) for track in tracks]
         found = segment_writers(ours[0].data)
         earlier = told[: -len(found)]  # a re-render keeps the faces of earlier checks
         if told[-len(found) :] != found or (earlier and upload.of is None):
             yield f"job {upload.generation}: its report has {told}, its segments {found}"
+
+
+def _of_decision(scenario: Scenario, storage: Storage, upload: Upload, decided: TrackRecord) -> Iterator[str]:
+    """Check that nothing is published that a person had to confirm and did not."""
+    expected = {("keep", Reason.MATCHED)}
+    if scenario.confirm_seconds is not None or upload.of is not None:
+        is_confirmed = upload.of is not None or (INTAKE, _confirmation_of(upload)) in storage.objects
+        expected = {("keep", Reason.MANUAL)} if is_confirmed else {("hide", Reason.NOT_CONFIRMED)}
+    if (decided.decision, decided.reason) not in expected:
+        yield f"job {upload.generation}: published {decided.decision} ({decided.reason}), expected {expected}"
+
+
+def _confirmation_of(upload: Upload) -> str:
+    return object_names.ConfirmationName("street", upload.job).object_name
 
 
 def _of_result(

@@ -13,14 +13,16 @@ import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
 from defacer.dead_letter import handler
-from defacer.ingest import plan_rerender
+from defacer.ingest import confirm_job, plan_rerender
 from defacer.ingest.plan_job import plan_upload_job
 from defacer.merge.join_step import join_and_publish
 from defacer.merge.link_step import link_and_dispatch
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import lease, rerender_request
+from defacer.pipeline.lifecycle import job_state, lease, rerender_request
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.pipeline.messaging.pubsub import Message
@@ -40,6 +42,7 @@ from tests.protocol.world import ERASING, UPLOADS, EndlessError, World
 
 TARGET = "channels/street/targets/ada.jpg"
 POLICY = "channels/street/policy.json"
+LONG_SECONDS = 5000  # longer than any wait for a person
 
 
 def stop_waiting(seconds: float) -> None:
@@ -81,7 +84,7 @@ class InterleavingRun:
         self.rng = rng
         versioned = frozenset({INTAKE} if scenario.versioned else ())
         self.storage = WatchedStorage(versioned=versioned, copies_slowly=scenario.slow_copies)
-        self.world = World(scenario, rng, self.handle, self.act)
+        self.world = World(scenario, rng, self.handle, self.act, self.choose_while_jobs_wait)
         self.storage.writer, self.storage.function = self.world.writer, self.world.function
         self.uploads: list[Upload] = []
         self.erased: set[str] = set()
@@ -153,7 +156,12 @@ class InterleavingRun:
                 settings.cache_clear()
 
     def prepare(self) -> None:
-        policy = {"source_retention": "delete" if self.scenario.delete_source else "keep"}
+        policy = {
+            "source_retention": "delete" if self.scenario.delete_source else "keep",
+            "confirm": "before_publish" if self.scenario.confirm_seconds else "never",
+            "confirm_hours": (self.scenario.confirm_seconds or 3600) / 3600,
+            "on_timeout": "publish_hidden" if self.scenario.publish_hidden else "fail",
+        }
         self.storage.put(INTAKE, POLICY, json.dumps(policy).encode())
         if self.scenario.targets:
             self.storage.put(INTAKE, TARGET, b"a face")
@@ -177,6 +185,14 @@ class InterleavingRun:
             self.storage.put(OUTPUT, RESULT, b"somebody else's")
         elif action == "a foreign report":  # over the job's own, too
             self.storage.put(OUTPUT, REPORT, b"somebody else's")
+        elif action == "confirm":
+            self.confirm_waiting_jobs()
+        elif action == "confirm at the last moment":
+            self.confirm_waiting_jobs()
+            self.world.seconds += LONG_SECONDS
+            self.act("clock")
+        elif action == "clock":
+            self.world.send(UPLOADS, b"{}", {pubsub.TYPE: pubsub.REVIEW_CHECK})
         elif action.startswith("erase"):
             videos = [upload for upload in self.uploads if upload.of is None]
             upload = videos[min(int(action.split(" ")[1]), len(videos) - 1)]
@@ -185,11 +201,38 @@ class InterleavingRun:
 
     def add_upload(self, upload: Upload) -> None:
         self.uploads.append(upload)
+        self.notify(upload.name, upload.generation)
+
+    def notify(self, name: str, generation: int) -> None:
+        """Send the notification of Cloud Storage about an object of the intake bucket."""
         attributes = {
-            "bucketId": INTAKE, "objectId": upload.name, "objectGeneration": str(upload.generation),
+            "bucketId": INTAKE, "objectId": name, "objectGeneration": str(generation),
             "eventType": "OBJECT_FINALIZE",
         }  # fmt: skip
         self.world.send(UPLOADS, b"{}", attributes)
+
+    def confirm_waiting_jobs(self) -> None:
+        """Confirm each job, as two people do. Nothing happens if a job does not wait."""
+        for upload in [upload for upload in self.uploads if upload.of is None]:
+            with self.world.as_a_user():
+                if sum(self.confirm(upload) for _ in range(2)) > 1:
+                    self.unexpected.append(f"two people confirmed job {upload.generation}")
+
+    def confirm(self, upload: Upload) -> bool:
+        """Confirm the job, and return whether that succeeded."""
+        try:
+            awaiting_review.confirm(upload.job, Edits({0: "keep"}))
+        except PermanentError:
+            return False
+        name = object_names.ConfirmationName("street", upload.job).object_name
+        self.notify(name, self.storage.get(INTAKE, name).generation)
+        return True
+
+    def choose_while_jobs_wait(self) -> str | None:
+        """Return the next action while the list of waiting jobs has an entry: the clock never stops."""
+        if not self.storage.names(WORK, object_names.WAITING):
+            return None
+        return self.rng.choice(("confirm", "confirm at the last moment", "clock", "clock"))
 
     def request_rerender(self) -> None:
         """Request a re-render of the newest upload. Nothing happens if that upload is not published."""
@@ -246,12 +289,7 @@ class InterleavingRun:
     def call(self, function: str, message: Message) -> None:
         """Call the function as its `main.py` does, with the stand-in engine."""
         if function == "ingest":
-            source = pubsub.parse_upload(message)
-            assert source is not None
-            if object_names.parse_rerender(source.name):
-                plan_rerender.plan_rerender_job(source, self.engine)
-            else:
-                plan_upload_job(source, self.engine)
+            self.call_ingest(message)
         elif function == "worker":
             task = pubsub.parse_message(message, SegmentTask)
             if task.step == "detect":
@@ -262,6 +300,7 @@ class InterleavingRun:
             done = pubsub.parse_message(message, SegmentDone)
             if done.step == "detect":
                 link_and_dispatch(done, message.id, self.engine)
+                self.require_no_embeddings_while_waiting(done.job)
             else:
                 join_and_publish(done, message.id, self.engine)
         elif function == "erase":
@@ -271,6 +310,19 @@ class InterleavingRun:
                 raise RetryableError(str(error)) from error
         else:
             handler.handle_dead_letter(message)
+
+    def call_ingest(self, message: Message) -> None:
+        if message.attributes.get(pubsub.TYPE) == pubsub.REVIEW_CHECK:
+            confirm_job.end_waits(self.engine)
+            return
+        source = pubsub.parse_upload(message)
+        assert source is not None
+        if object_names.parse_confirmation(source.name):
+            confirm_job.apply_confirmation(source, self.engine)
+        elif object_names.parse_rerender(source.name):
+            plan_rerender.plan_rerender_job(source, self.engine)
+        else:
+            plan_upload_job(source, self.engine)
 
     def has_ended(self, job: str) -> bool:
         """Return whether a job has failed or was published, and was cleaned up after. An erasure does not count."""
@@ -296,6 +348,16 @@ class InterleavingRun:
             if is_useless and output.writer == self.world.writer():
                 self.unexpected.append(f"a delivery leaves {output.name}, which no step needs any more")
 
+    def require_no_embeddings_while_waiting(self, job: str) -> None:
+        """Record a violation if a job begins to wait for a person before its gallery was deleted."""
+        faces = self.storage.objects.get((WORK, object_names.faces(job)))
+        manifest = self.storage.objects.get((WORK, object_names.manifest(job)))
+        waits = faces is not None and job_state.parse_review_end(faces.metadata or {}) is not None
+        if waits and manifest and (WORK, object_names.link_lease(job)) not in self.storage.objects:
+            gallery = Manifest.model_validate_json(manifest.data).gallery
+            if gallery is not None and (WORK, gallery.name) in self.storage.objects:
+                self.unexpected.append(f"job {job} waits for a person, and its gallery is left")
+
     def describe(self) -> str:
         lines = [f"{self.scenario}"]
         lines += [f"{step:5} {who:24} {what}  {trouble}" for step, who, what, trouble in self.world.trace]
@@ -305,9 +367,10 @@ class InterleavingRun:
 
 def _job_of(function: str, message: Message) -> str | None:
     """Return the job of a message to ingest, worker or merge; None for other messages."""
-    if function == "ingest":
+    if function == "ingest" and message.attributes.get(pubsub.TYPE) != pubsub.REVIEW_CHECK:
         source = pubsub.parse_upload(message)
-        return None if source is None else object_names.job_of(source)
+        confirmed = object_names.parse_confirmation(source.name) if source else None
+        return confirmed.job if confirmed else object_names.job_of(source) if source else None
     if function in ("worker", "merge"):
         return str(json.loads(message.data)["job"])
     return None

@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from defacer.dead_letter import handler
-from defacer.ingest import plan_rerender
+from defacer.ingest import confirm_job, plan_rerender
 from defacer.merge import join_step, link_step
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import RetryableError
@@ -32,7 +33,7 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.privacy import erase
 from defacer.pipeline.storage import object_names, objects
 from defacer.worker import detect_step, redact_step, segment_attempt
-from tests.protocol.scenario import REPORT
+from tests.protocol.scenario import FACES, REPORT, WAITING_LIST
 
 
 class AcknowledgedError(Exception):
@@ -224,16 +225,72 @@ def steps_are_marked_after_the_cleanup(patch: Patch) -> None:
     patch.setattr(cleanup, "clean_up", wrap(cleanup.clean_up, *step_marks.STEPS))
 
 
-def link_lease_is_released_before_the_dispatch(patch: Patch) -> None:
-    dispatch = link_step.dispatch_redaction
+def link_lease_is_released_before_the_next_step(patch: Patch) -> None:
+    start = link_step.start_next_step
 
     def patched(manifest: Any, ref: Any, faces: Any) -> None:
         lease_ref = objects.find_blob("work", object_names.link_lease(manifest.job))
         if lease_ref is not None:
             objects.delete(objects.reference(lease_ref))
-        dispatch(manifest, ref, faces)
+        start(manifest, ref, faces)
 
-    patch.setattr(link_step, "dispatch_redaction", patched)
+    patch.setattr(link_step, "start_next_step", patched)
+
+
+def embeddings_stay_while_a_job_waits(patch: Patch) -> None:
+    patch.setattr(link_step, "cleanup", _PatchedModule(cleanup, "forget_embeddings"))
+
+
+def waiting_job_is_not_listed(patch: Patch) -> None:
+    patch.setattr(object_names, "waiting_entry", lambda job: f"jobs/{job}/waiting.json")
+
+
+def entry_is_deleted_before_the_dispatch(patch: Patch) -> None:
+    publish: Any = segments.publish_tasks
+
+    def patched(manifest: Any, *refs: Any) -> None:
+        awaiting_review.delete_entry(manifest.job)
+        publish(manifest, *refs)
+
+    patch.setattr(confirm_job, "publish_tasks", patched)
+
+
+def end_of_a_wait_ignores_the_confirmation(patch: Patch) -> None:
+    patch.setattr(confirm_job, "objects", _PatchedModule(objects, "find_blob"))
+
+
+def end_of_a_wait_publishes_the_proposed_faces(patch: Patch) -> None:
+    patch.setattr(confirm_job, "hide_unconfirmed", lambda document: document)
+
+
+def merge_dispatches_the_faces_that_it_wrote(patch: Patch) -> None:
+    """A person can have replaced them while the merge was paused."""
+    find = job_state.find_stored_faces
+
+    def patched(job: str) -> Any:
+        stored = find(job)
+        return stored and stored._replace(ref=stored.ref.model_copy(update={"generation": 1}))
+
+    patch.setattr(link_step, "job_state", _PatchedModule(job_state, "find_stored_faces", patched))
+
+
+def confirmed_job_is_not_dispatched_again(patch: Patch) -> None:
+    resume, replace_faces, replaced = confirm_job._continue, confirm_job._replace_faces, set[str]()
+
+    def replacing(faces: Any, document: bytes) -> None:
+        replace_faces(faces, document)
+        replaced.add(faces.ref.name)
+
+    def continuing(found: Any) -> None:
+        name = object_names.faces(found.document.job)
+        if name in replaced:
+            replaced.remove(name)
+            resume(found)
+        else:
+            awaiting_review.delete_entry(found.document.job)
+
+    patch.setattr(confirm_job, "_replace_faces", replacing)
+    patch.setattr(confirm_job, "_continue", continuing)
 
 
 def publishing_errors_are_ignored(patch: Patch) -> None:
@@ -319,6 +376,7 @@ def rerender_counts_as_old_as_its_upload(patch: Patch) -> None:
 MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     "verdict is overwritten": (ignore_preconditions("/verdict.json"), "verdict"),
     "manifest is overwritten": (ignore_preconditions("/manifest.json"), "manifest"),
+    "two people confirm": (ignore_preconditions("/confirmations/"), FACES),
     "faces are overwritten": (ignore_preconditions("/faces.jsonl"), "write faces.jsonl"),
     "state is not read before detection": (skip_read(detect_step, "step_marks", "is_step_over", 1), None),
     "state is not read after detection": (
@@ -353,7 +411,14 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             manifest_of_a_forgotten_person_stays: None,
             older_upload_replaces_a_newer_one: "copy to",
             equal_bytes_count_as_the_own_write: "copy to",
-            link_lease_is_released_before_the_dispatch: None,
+            link_lease_is_released_before_the_next_step: None,
+            embeddings_stay_while_a_job_waits: FACES,
+            waiting_job_is_not_listed: FACES,
+            entry_is_deleted_before_the_dispatch: WAITING_LIST,
+            end_of_a_wait_ignores_the_confirmation: FACES,
+            end_of_a_wait_publishes_the_proposed_faces: FACES,
+            merge_dispatches_the_faces_that_it_wrote: FACES,
+            confirmed_job_is_not_dispatched_again: FACES,
             publishing_errors_are_ignored: "publish on",
             message_is_acknowledged_while_another_holds_the_lease: None,
             lease_never_expires: "lease",

@@ -24,12 +24,14 @@ TROUBLE = {
 # How long a stall is, in time and in steps of other deliveries. The lease is 90 s, the deadline 540 s.
 STALL_SECONDS = (35, 35, 95, 200, 700)
 STALL_STEPS = (3, 10, 30, 100, 300, 300)
+# Aims at the requests that begin and end the wait for a person. With them, every scenario has jobs that wait.
+FACES, WAITING_LIST = "faces.jsonl", "delete waiting/"
 BUG = "bug"  # the code of a function raises a TypeError instead of sending its request
 # A fault hits the first request after its step with this in its name. So faults hit important requests, and two faults
 # hit the same kind of request more often than by chance.
 AIMS = (
     "", "", "leases/", "-lease.json", "manifest",
-    "gallery-", "segment-detections/", "faces.jsonl", "segments/", "merge/", "verdict", "failed",
+    "gallery-", "segment-detections/", FACES, "segments/", "merge/", "verdict", "failed",
     "published", "copy to", "publish on", "delete",
 )  # fmt: skip
 # The limits of the subscriptions (topology.py); 5, the lowest limit of Pub/Sub; and 2, because it is applied only "on a
@@ -74,7 +76,8 @@ class Scenario:
 
     `trouble` and `actions` happen at the first chance after the step with their number. `actions_before` happen before
     a certain request. Without `requeues` dead letters are not requeued, so more jobs fail. A slow copy is read and
-    written at two moments, and its source can be deleted between them.
+    written at two moments, and its source can be deleted between them. With `confirm_seconds` each job waits for a
+    person during this time, and is published with everyone hidden after that if `publish_hidden`.
     """
 
     clips: tuple[Clip, ...]
@@ -91,6 +94,8 @@ class Scenario:
     engine_differs: bool
     keep_going: float
     slow_copies: bool = False
+    confirm_seconds: float | None = None
+    publish_hidden: bool = False
 
     @property
     def has_bugs(self) -> bool:
@@ -139,7 +144,21 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
     alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
     slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
-    return _with_bugs(replace(scenario, slow_copies=slow), length)
+    return _with_bugs(_with_confirmation(replace(scenario, slow_copies=slow), length, aim), length)
+
+
+def _with_confirmation(scenario: Scenario, length: int, aim: str | None) -> Scenario:
+    """Let jobs wait for a person in a third of the interleavings, and let people and the clock come at any time."""
+    rng = random.Random(f"confirmation {scenario!r}")
+    if rng.random() < 2 / 3 and aim not in (FACES, WAITING_LIST):
+        return scenario
+    steps = {rng.randrange(length): rng.choice(("confirm", "clock")) for _ in range(rng.choice((0, 2, 6)))}
+    return replace(
+        scenario,
+        confirm_seconds=rng.choice((5, 60, 600, 3600)),
+        publish_hidden=rng.random() < 0.5,
+        actions={**steps, **scenario.actions},
+    )
 
 
 def _with_bugs(scenario: Scenario, length: int) -> Scenario:

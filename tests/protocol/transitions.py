@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from defacer.pipeline.lifecycle.job_state import STATE_OF_VERDICT, JobState
+from defacer.pipeline.lifecycle.job_state import STATE_OF_VERDICT, JobState, parse_review_end
 from defacer.pipeline.storage import object_names
 from tests.protocol.memory import Storage, Stored
 from tests.servers import ROOT
@@ -67,11 +67,15 @@ def documented_transitions() -> set[tuple[Transition, str]]:
 
 @dataclass(frozen=True)
 class JobObjects:
-    """A job's objects at one moment: their names below its folder, its verdict, and its failure's marks."""
+    """A job's objects at one moment: their names below its folder, its verdict, and its failure's marks.
+
+    `is_marked`: a person has to confirm its faces.
+    """
 
     names: frozenset[str] = frozenset()
     verdict: JobState | None = None
     marks: frozenset[str] = frozenset()
+    is_marked: bool = False
 
     @classmethod
     def from_metadata(
@@ -86,6 +90,7 @@ class JobObjects:
             frozenset(name.removeprefix(prefix) for name in metadata_by_name),
             states.get(verdict.get(object_names.OF_STATE, "")),
             frozenset(failed),
+            parse_review_end(metadata_by_name.get(object_names.faces(job)) or {}) is not None,
         )
 
     @property
@@ -114,16 +119,24 @@ def transitions_between(before: JobObjects, after: JobObjects) -> Iterator[Trans
     if "manifest.json" in created:
         yield JobState.UPLOADED, JobState.PLANNED
     yield from _segment_transitions(created)
+    yield from _face_transitions(before, after)
+    if after.verdict not in (before.verdict, None):
+        first = JobState.REDACTED if after.verdict is JobState.COMMITTED else UNCOMMITTED
+        yield before.verdict or first, after.verdict
+
+
+def _face_transitions(before: JobObjects, after: JobObjects) -> Iterator[Transition]:
+    """Yield the transitions from the linking to the redaction."""
+    created, deleted = after.names - before.names, before.names - after.names
     if "faces.jsonl" in created:
         if "link-lease.json" in after.names:
             yield JobState.DETECTED, JobState.LINKED
         else:
             yield JobState.PLANNED, JobState.REDACTING
     if "link-lease.json" in deleted and "faces.jsonl" in before.names:
-        yield JobState.LINKED, JobState.REDACTING
-    if after.verdict not in (before.verdict, None):
-        first = JobState.REDACTED if after.verdict is JobState.COMMITTED else UNCOMMITTED
-        yield before.verdict or first, after.verdict
+        yield JobState.LINKED, JobState.WAITING_FOR_REVIEW if before.is_marked else JobState.REDACTING
+    if before.is_marked and not after.is_marked and "link-lease.json" not in before.names:
+        yield JobState.WAITING_FOR_REVIEW, JobState.REDACTING
 
 
 def _segment_transitions(created: Iterable[str]) -> Iterator[Transition]:

@@ -34,6 +34,8 @@ FUNCTIONS = {
 }
 STEP_SECONDS = 0.1
 BACKOFF_SECONDS = (1, 10, 40, 100)
+# Between two actions while jobs wait for a person.
+WAIT_SECONDS = (1, 60, 400)
 MAX_STEPS = 6000
 READS = ("start", "find", "read", "list")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,6 +88,8 @@ class Delivery:
 class World:
     """One interleaving. `handle` calls a function with a message and returns whether the message was acknowledged.
 
+    `wait` is called when nothing else is left to do. It returns the next action of a user or a clock, or None.
+
     `orphans` are failed deliveries whose message was not redelivered for that: it was dead-lettered, or another
     delivery succeeded.
     """
@@ -94,6 +98,7 @@ class World:
     rng: random.Random
     handle: Callable[[str, Message], bool]
     act: Callable[[str], None]
+    wait: Callable[[], str | None] = lambda: None
     seconds: float = 0.0
     step: int = 0
     deliveries: int = 0
@@ -221,6 +226,9 @@ class World:
                 ).frozen_until_step = 0
             elif self._actions:
                 self._user(self._actions.pop(next(iter(self._actions))))
+            elif action := self.wait():
+                self.seconds += self.rng.choice(WAIT_SECONDS)
+                self._user(action)
             else:
                 return None
         return None

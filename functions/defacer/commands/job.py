@@ -1,8 +1,8 @@
-"""`defacer job`: list and inspect the jobs of a pipeline, re-render their videos, and erase them."""
+"""`defacer job`: list and inspect the jobs of a pipeline, confirm and re-render their videos, and erase them."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +22,8 @@ from defacer.commands.corrections import (
     read_corrections,
 )
 from defacer.commands.jobs import job_reader, job_table
+from defacer.commands.jobs.job_confirmation import CONFIRM_EXAMPLES, confirm_tracks
+from defacer.commands.jobs.job_options import Hide, Keep, Out, Wait, parse_decisions
 from defacer.commands.jobs.job_summary import describe_result
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
 from defacer.commands.track_table import added_lines, track_lines, tracks_as_json
@@ -31,7 +33,7 @@ from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
 from defacer.pipeline.privacy import erase
 from defacer.program import program
-from defacer.report.edits import AddedTrack, Edits
+from defacer.report.edits import AddedTrack
 
 if TYPE_CHECKING:
     from defacer.engine.manual_corrections import Corrections
@@ -49,17 +51,8 @@ ERASE_EXAMPLES = """\
 defacer job erase JOB --project my-project         remove a job from every bucket
 defacer job erase channels/street --yes            remove a channel with all its jobs, without asking
 """
-EXAMPLES = STATUS_EXAMPLES + RERENDER_EXAMPLES + ERASE_EXAMPLES
-app = new_app("List and inspect jobs, re-render their videos, and erase them.", EXAMPLES)
-
-Job = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the kept and hidden tracks.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", "-o", metavar="OUT", help="Wait, then save the result here and its report beside it."
-    ),
-]
+EXAMPLES = STATUS_EXAMPLES + CONFIRM_EXAMPLES + RERENDER_EXAMPLES + ERASE_EXAMPLES
+app = new_app("List, confirm and re-render jobs, and erase them.", EXAMPLES)
 
 
 @app.command("status", cls=PipelineCommand, epilog=example_text(STATUS_EXAMPLES))
@@ -89,16 +82,15 @@ def print_status(
             print("No jobs yet. Upload a video first.")
 
 
+app.command("confirm", cls=PipelineCommand, epilog=example_text(CONFIRM_EXAMPLES))(confirm_tracks)
+
+
 @app.command("rerender", cls=PipelineCommand, epilog=example_text(RERENDER_EXAMPLES))
 def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Any job of the video's upload.")],
-    keep: Annotated[
-        list[int], typer.Option("--keep", metavar="TRACK", help="Keep this track. Repeatable.")
-    ] = [],  # noqa: B006
-    hide: Annotated[
-        list[int], typer.Option("--hide", metavar="TRACK", help="Hide this track. Repeatable.")
-    ] = [],  # noqa: B006
+    keep: Keep = [],  # noqa: B006
+    hide: Hide = [],  # noqa: B006
     mask: MaskOption = None,
     masks: MasksOption = None,
     no_follow: NoFollowOption = False,
@@ -113,21 +105,16 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     Without --keep, --hide, --mask and --look-again, list the tracks by number. The last two read the source on this
     machine.
     """
-    if both := set(keep) & set(hide):
-        raise UsageError(
-            f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
-        )
+    edits = parse_decisions(keep, hide)
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
         report = rerender_request.report_of(job)
-        if keep or hide or corrections:
+        if edits or corrections:
             added = _find_tracks(report, corrections, terminal) if corrections else []
-            edits = Edits(
-                decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")}, added=tuple(added)
-            )
+            edits = replace(edits, added=tuple(added))
             started = StartedJob(rerender_request.request_rerender(job, edits), report.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
         elif json_output:

@@ -13,6 +13,7 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage.object_names import ConfirmationName
 from defacer.pipeline.topology import MAX_OTHER_REQUEUES, MAX_TASK_REQUEUES
 
 # Pub/Sub adds attributes with this prefix to a dead letter.
@@ -105,7 +106,7 @@ def requeue(job: _LetterJob, message: Message) -> None:
 
 def _is_late_detection(job: _LetterJob, record: JobRecord) -> bool:
     """Return whether the message is about detection in a job whose segments are being redacted."""
-    return job.step == "detect" and record.redaction_dispatched
+    return job.step == "detect" and record.is_linking_over
 
 
 def _job_of(message: Message) -> _LetterJob | None:
@@ -113,19 +114,37 @@ def _job_of(message: Message) -> _LetterJob | None:
     kind = message.attributes.get(pubsub.TYPE)
     if kind in STAGES:
         return _job_of_segment(message, kind)
+    if kind == pubsub.REVIEW_CHECK:  # the next one comes in a few minutes
+        return None
     if kind is not None:
         raise MalformedMessageError(f"message {message.id} has the type {kind!r}: expected {list(STAGES)}")
     source = pubsub.parse_upload(message)
-    if (
-        source is None
-        or source.bucket != settings().intake_bucket
-        or not object_names.channel_of_input(source.name)
-    ):
+    if source is None or source.bucket != settings().intake_bucket:
+        return None
+    confirmed = object_names.parse_confirmation(source.name)
+    if confirmed is not None:
+        return _job_of_confirmation(confirmed)
+    if not object_names.channel_of_input(source.name):
         return None
     return _LetterJob(
         id=object_names.job_of(source),
         stage="ingest",
         source=source,
+        step=None,
+        topic=settings().uploads_topic,
+        max_requeues=MAX_OTHER_REQUEUES,
+    )
+
+
+def _job_of_confirmation(name: ConfirmationName) -> _LetterJob | None:
+    """Return the job that a person confirmed; None if it is not a job of this channel."""
+    found = job_state.try_read_manifest(name.job)
+    if found is None or found.document.channel != name.channel:
+        return None
+    return _LetterJob(
+        id=name.job,
+        stage="ingest",
+        source=None,
         step=None,
         topic=settings().uploads_topic,
         max_requeues=MAX_OTHER_REQUEUES,

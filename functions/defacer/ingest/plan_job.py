@@ -9,12 +9,11 @@ from defacer.pipeline import channel, log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
-from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import events, failure, job_state
+from defacer.pipeline.lifecycle.segments import publish_tasks
 from defacer.pipeline.media_engine import MediaEngine, VideoHeader
-from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -57,13 +56,7 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
     With `faces` the step "detect" is skipped.
     """
     events.announce_planned(manifest)
-    tasks = [
-        SegmentTask(
-            job=manifest.job, index=index, step="redact" if faces else "detect", manifest=ref, faces=faces
-        )
-        for index in range(len(manifest.segments))
-    ]
-    pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
+    publish_tasks(manifest, ref, faces)
 
 
 def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:

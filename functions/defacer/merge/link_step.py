@@ -1,19 +1,21 @@
-"""After the last segment of the step "detect": link the faces, dispatch the redaction, and delete the embeddings.
+"""After the last segment of the step "detect": link the faces, start the next step, and delete the embeddings.
+
+The next step is the redaction or, with the policy `confirm`, to wait for a person.
 
 Each finished segment sends a message. The message that finds all segment detections acquires the lease. Writing
 `faces.jsonl` commits the linking, and no embedding is needed after it. The lease is deleted last. After a crash it
-still exists, which means that the redaction was not dispatched, and the next delivery continues. Every action can be
+still exists, which means that the next step has not begun, and the next delivery continues. Every action can be
 repeated.
 """
 
 from collections.abc import Iterator
 
-from defacer.pipeline import log
+from defacer.pipeline import awaiting_review, log
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
-from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.documents.segment_messages import SegmentDone
 from defacer.pipeline.error_codes import ErrorCode
-from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import cleanup, failure, job_state, step_marks
 from defacer.pipeline.lifecycle.lease import (
     HeldLease,
@@ -23,9 +25,8 @@ from defacer.pipeline.lifecycle.lease import (
     lease_options_for,
 )
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
-from defacer.pipeline.lifecycle.segments import is_step_complete, list_outputs_if_complete
+from defacer.pipeline.lifecycle.segments import is_step_complete, list_outputs_if_complete, publish_tasks
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
-from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -41,7 +42,7 @@ def link_and_dispatch(done: SegmentDone, message_id: str, engine: MediaEngine) -
         if failure.finish_if_over(done.job):
             return
         is_linked = job_state.is_linked(done.job)
-        if is_linked and not job_state.has_link_lease(done.job):  # the redaction is dispatched
+        if is_linked and not job_state.has_link_lease(done.job):  # the next step has begun
             return
         manifest = load_verified_manifest(done.job, done.index, done.manifest)
         with acquire_lease(
@@ -49,7 +50,7 @@ def link_and_dispatch(done: SegmentDone, message_id: str, engine: MediaEngine) -
         ) as held:
             faces = _find_or_link_faces(manifest, held, engine)
             if faces is not None:
-                dispatch_redaction(manifest, done.manifest, faces)
+                start_next_step(manifest, done.manifest, faces)
 
 
 def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine) -> ObjectRef | None:
@@ -68,7 +69,13 @@ def _find_or_link_faces(manifest: Manifest, held: HeldLease, engine: MediaEngine
         raise
     held.renew()
     try:
-        ref = objects.write_once(settings().work_bucket, name, faces.document, progress=held.renew)
+        ref = objects.write_once(
+            settings().work_bucket,
+            name,
+            faces.document,
+            metadata=awaiting_review.mark_of(manifest),
+            progress=held.renew,
+        )
         # The dashboard subtracts `segments` from the count of "segment detected" lines (infra/observability.tf).
         log.info(
             "linked",
@@ -104,13 +111,18 @@ def _read_detections(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterato
             yield StoredDetections(name.index, objects.read(ref))
 
 
-def dispatch_redaction(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
-    """Publish a task for each segment, then delete all embeddings of the job."""
-    tasks = [
-        SegmentTask(job=manifest.job, index=index, step="redact", manifest=manifest_ref, faces=faces)
-        for index in range(len(manifest.segments))
-    ]
-    pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
+def start_next_step(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
+    """Dispatch the redaction, or let the job wait for a person first. Then delete all embeddings of the job."""
+    if manifest.policy.confirm == "never":
+        publish_tasks(manifest, manifest_ref, faces)
+    else:
+        stored = job_state.find_stored_faces(manifest.job)
+        if stored is None:
+            raise RetryableError("the faces were deleted: the job ended in this moment")
+        if stored.review_end is None:  # a person was quicker than this merge
+            publish_tasks(manifest, manifest_ref, stored.ref)
+        else:
+            awaiting_review.start_waiting(manifest, stored.review_end)
     cleanup.forget_embeddings(manifest.job)
 
 

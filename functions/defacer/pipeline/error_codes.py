@@ -48,6 +48,9 @@ class ErrorCode(StrEnum):
     """A person to keep no longer has a target picture. | Upload the picture again, or hide the person's tracks."""
     PERSON_FORGOTTEN = "person-forgotten"
     """A person to keep was forgotten while the job ran. | Upload the video again."""
+    REVIEW_TIMEOUT = "review-timeout"
+    """No person confirmed the video within the policy's `confirm_hours`. |
+    Upload the video again and confirm it in time, or change the policy."""
     QUARANTINED = "quarantined"
     """A face is still visible after the check masked it. |
     Watch the named times. Cut them out, or set `verify` to `off`."""
@@ -99,6 +102,8 @@ class ErrorCode(StrEnum):
     """A message is not one that De-facer sends. | Check which other program publishes to the topic."""
     NO_JOB = "no-job"
     """No published job has this id. | Look the job up in the list of jobs."""
+    NOT_WAITING = "not-waiting"
+    """The job does not wait for a review, or another person has confirmed it. | Look the job up in the list of jobs."""
     NOT_QUIET = "not-quiet"
     """New uploads arrive while a channel is erased. | Stop the uploads and run the command again."""
     RESULT_GONE = "result-gone"
@@ -126,6 +131,7 @@ CAN_TRY_AGAIN = frozenset(
         ErrorCode.TOO_MANY_TARGETS,
         ErrorCode.TARGET_GONE,
         ErrorCode.PERSON_FORGOTTEN,
+        ErrorCode.REVIEW_TIMEOUT,
         ErrorCode.QUARANTINED,
         ErrorCode.REPORT_GONE,
         ErrorCode.EXHAUSTED,

@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
-from defacer.report.tracks import FacesHead, TrackRecord
+from defacer.report.tracks import FacesHead, Reason, TrackRecord
 
 _HEAD = TypeAdapter(FacesHead)
 
@@ -47,6 +47,21 @@ class Faces(FacesHead):
         """Return the faces of a document. Raise ReportError if it is not complete or of another version."""
         head, lines = split_report(document)
         return cls.from_head(load_head(head), map(load_track, lines))
+
+
+def hide_unconfirmed(document: bytes) -> bytes:
+    """Return a document of faces with everyone hidden, because no person confirmed them.
+
+    Raises ReportError for any other document.
+    """
+    head, lines = split_report(document)
+    return join_report(head, (dump_track(_hide_unconfirmed(load_track(line))) for line in lines))
+
+
+def _hide_unconfirmed(track: TrackRecord) -> TrackRecord:
+    if track.decision == "hide":
+        return track
+    return replace(track, decision="hide", person=None, reason=Reason.NOT_CONFIRMED, rival=None)
 
 
 def dump_head(head: FacesHead) -> bytes:

@@ -22,6 +22,7 @@ REASON_TEXT = {
     Reason.FOUND_BY_SEARCH: "found by looking again, and hidden until you keep it",
     Reason.MANUAL: "manual decision",
     Reason.CONSENT_WITHDRAWN: "consent was withdrawn",
+    Reason.NOT_CONFIRMED: "no person confirmed it in time",
 }
 
 CHECK_OFF = "check: off, the result was not searched for visible faces"

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     MANUAL = "manual"
     FOUND_BY_SEARCH = "found_by_search"
     CONSENT_WITHDRAWN = "consent_withdrawn"
+    NOT_CONFIRMED = "not_confirmed"
 
 
 class Origin(StrEnum):

@@ -1,4 +1,4 @@
-"""Send one signed POST to the channel's receiver for each job that was completed or failed.
+"""Send one signed POST to the channel's receiver for each job that waits for a person, was completed or failed.
 
 The body is the event as it was published. The receiver's status decides about the message:
 
@@ -26,7 +26,7 @@ from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.settings import SettingsError, settings
 
-SENT_EVENTS = {"job.completed", "job.failed"}
+SENT_EVENTS = {"job.waiting", "job.completed", "job.failed"}
 KEY = "Idempotency-Key"
 TIMESTAMP = "Defacer-Timestamp"
 SIGNATURE = "Defacer-Signature"
@@ -43,7 +43,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def deliver_event(message: Message) -> None:
-    """Send the end of a job to the receiver, and ignore any other event of the topic.
+    """Send an event of SENT_EVENTS to the receiver, and ignore any other event of the topic.
 
     Raises RetryableError if the receiver can't be reached or can't process the event now.
     """

@@ -38,13 +38,15 @@ Project = Annotated[
 class Deployment:
     """The pipeline that a command works on. `option` chooses it on a command line.
 
-    An emulator has a folder with logs and a time when it started, and `check` raises an error if it has ended.
+    An emulator has a folder with logs and a time when it started, and can have a console. `check` raises an error if it
+    has ended.
     """
 
     option: str = ""
     check: Callable[[], None] = lambda: None
     logs: Path | None = None
     started_at: datetime | None = None
+    console_url: str | None = None
 
 
 class PipelineCommand(TyperCommand):
@@ -109,6 +111,7 @@ def _use_emulator(path: Path) -> Iterator[Deployment]:
             lambda: folder.require_unchanged(state),
             folder.logs,
             state.started_at,
+            state.console_url,
         )
 
 

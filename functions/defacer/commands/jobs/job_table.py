@@ -10,7 +10,7 @@ from rich.table import Table
 
 from defacer.commands.common.deployment import Deployment
 from defacer.commands.jobs.job_summary import summarize
-from defacer.commands.jobs.waiting import describe_progress
+from defacer.commands.jobs.waiting import describe_progress, describe_wait
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_status import JobStatus
@@ -57,6 +57,7 @@ def describe_job(status: JobStatus, started_at: datetime | None) -> dict[str, An
         "segments": status.segments,
         "done": status.done,
         "share": share,
+        "review_end": status.review_end.isoformat() if status.review_end else None,
         "failed": {"stage": failed.stage, "code": failed.code, "message": failed.message} if failed else None,
     }
 
@@ -71,6 +72,8 @@ def detail_lines(status: JobStatus, deployment: Deployment) -> list[str]:
         f"segments  {_segment_counts(status)}",
         f"done      {_progress(status, started_at)}",
     ]
+    if status.is_waiting_for_review:
+        lines.append(f"review    {describe_wait(status, deployment)}")
     if status.manifest is not None:
         manifest = status.manifest
         lines += [
@@ -117,6 +120,7 @@ def _is_stopped(status: JobStatus, started_at: datetime | None) -> bool:
     return (
         started_at is not None
         and not status.is_over
+        and not status.is_waiting_for_review
         and status.since is not None
         and status.since < started_at
     )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from defacer.commands.common.deployment import Deployment
 from defacer.commands.common.exit_codes import CommandError
@@ -82,14 +83,17 @@ def print_result(
 def wait_for_job(started: StartedJob, deployment: Deployment, terminal: Terminal) -> JobStatus:
     """Return the job when it is published. Raise CommandError if the job fails or the emulator ends."""
     with terminal.show_stages("planning") as progress:
-        changed, hinted = time.monotonic(), False
+        changed, hinted, asked = time.monotonic(), False, False
         while True:
             status = _read_status(started, deployment)
             if status.is_over:
                 break
+            if status.is_waiting_for_review and not asked:
+                asked = True
+                terminal.print_line(describe_wait(status, deployment))
             if progress.update(describe_stage(status), *describe_progress(status)):
                 changed, hinted = time.monotonic(), False
-            if not hinted and time.monotonic() - changed > QUIET_SECONDS:
+            if not hinted and not status.is_waiting_for_review and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
                 terminal.print_line(_quiet_hint(status, deployment))
             time.sleep(POLL_SECONDS)
@@ -124,6 +128,18 @@ def _quiet_hint(status: JobStatus, deployment: Deployment) -> str:
     return f"{hint} Otherwise, see the log of the function {function} in Cloud Logging."
 
 
+def describe_wait(status: JobStatus, deployment: Deployment) -> str:
+    """Return until when the job waits for a person, and where the person can confirm it."""
+    end = f"{status.review_end:%Y-%m-%d %H:%M} UTC" if status.review_end else "its time limit"
+    command = f"{program()} job confirm {status.job}{deployment.option}"
+    channel = quote(status.channel or "", safe="")
+    page = (
+        f"{deployment.console_url}/channels/{channel}/jobs/{status.job}" if deployment.console_url else None
+    )
+    where = f"open {page} or run: {command}" if page else f"open it in the console or run: {command}"
+    return f"The job waits until {end} for a person. To confirm who stays visible, {where}"
+
+
 def describe_stage(status: JobStatus) -> str:
     """Return the current step in words."""
     counts = f"{status.done}/{status.segments}"
@@ -132,6 +148,7 @@ def describe_stage(status: JobStatus) -> str:
         JobState.PLANNED: f"detecting faces {counts}",
         JobState.DETECTED: "linking tracks",
         JobState.LINKED: f"redacting faces {counts}",
+        JobState.WAITING_FOR_REVIEW: "waiting for your review",
         JobState.REDACTING: f"redacting faces {counts}",
     }
     return stages.get(status.state, "joining")

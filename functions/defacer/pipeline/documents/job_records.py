@@ -98,7 +98,9 @@ class JobEventData(Document):
     message: str | None = None
     """`job.failed`: a sentence for the owner of the video. `job.completed`: why `result` is null."""
     segments: int | None = None
-    """`job.planned` and `job.completed`: the number of segments."""
+    """`job.planned`, `job.waiting` and `job.completed`: the number of segments."""
+    review_end: datetime | None = None
+    """`job.waiting`: until when a person can confirm who stays visible."""
 
 
 class JobEvent(Document):
@@ -110,7 +112,7 @@ class JobEvent(Document):
     """The job and the kind of event. A duplicate has the same id."""
     source: str = "/defacer"
     """The sender."""
-    type: Literal["job.planned", "job.completed", "job.failed"]
+    type: Literal["job.planned", "job.waiting", "job.completed", "job.failed"]
     """What happened."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """When the event was made. A duplicate can have another time."""

@@ -15,6 +15,9 @@ from defacer.report.tracks import Decision, TimeBase
 # The same as `max_match_threshold` in defacer.engine.recognition.recognition_levels, which the pipeline does
 # not import.
 MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2": 0.8}
+# The work bucket keeps a job's files for at least 56 days (`keep_work_days` in infra/variables.tf). The rest of a job
+# takes at most 11.9 days if no segment is split (infra/capacity/patience.py).
+MAX_CONFIRM_HOURS = 30 * 24
 
 
 class Policy(Document):
@@ -48,6 +51,13 @@ class Policy(Document):
     """Whether the source is kept or deleted after publishing."""
     keep_intermediates: bool = False
     """Whether segments and boxes are kept after the end of the job. Embeddings are always deleted."""
+    confirm: Literal["never", "before_publish"] = "never"
+    """Whether a job waits for a person who [confirms](#confirm-before-publishing) who stays visible, before the video
+    is rendered."""
+    confirm_hours: float = Field(default=72, gt=0, le=MAX_CONFIRM_HOURS)
+    """How long a job waits for a person. At most 30 days, because its files are deleted after `keep_work_days`."""
+    on_timeout: Literal["fail", "publish_hidden"] = "fail"
+    """If no person confirms in time: fail the job and publish nothing, or publish the video with everyone hidden."""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +91,8 @@ class Policy(Document):
 
     def for_engine(self) -> dict[str, Any]:
         """Return the fields of `defacer.engine.options.Options`, without those that only the pipeline reads."""
-        return self.model_dump(exclude={"source_retention", "keep_intermediates"})
+        own = {"source_retention", "keep_intermediates", "confirm", "confirm_hours", "on_timeout"}
+        return self.model_dump(exclude=own)
 
 
 class TimeRange(Document):
@@ -113,6 +124,19 @@ class RerenderRequest(Document):
 
     version: Literal[2] = 2
     source: ObjectRef
+    edits: Edits
+
+
+class Confirmation(Document):
+    """`channels/NAME/confirmations/JOB.json`: a person confirmed who stays visible in the video of this job.
+
+    `edits` are the person's changes. `token` differs for each person, so that only one of two people who confirm at the
+    same time succeeds.
+    """
+
+    version: Literal[1] = 1
+    job: JobId
+    token: str
     edits: Edits
 
 

@@ -1,4 +1,6 @@
-"""The events that announce that a job was planned, completed or failed."""
+"""The events that announce that a job was planned, waits for a person, was completed or failed."""
+
+from datetime import datetime
 
 from defacer.pipeline import log
 from defacer.pipeline.documents.job_records import Failed, JobEvent, JobEventData, Published
@@ -19,6 +21,17 @@ def announce_planned(manifest: Manifest) -> None:
         segments=len(manifest.segments),
     )
     _publish(JobEvent(id=f"{manifest.job}-planned", type="job.planned", subject=manifest.job, data=data))
+
+
+def announce_waiting(manifest: Manifest, review_end: datetime) -> None:
+    data = JobEventData(
+        job=manifest.job,
+        channel=manifest.channel,
+        source=manifest.source,
+        segments=len(manifest.segments),
+        review_end=review_end,
+    )
+    _publish(JobEvent(id=f"{manifest.job}-waiting", type="job.waiting", subject=manifest.job, data=data))
 
 
 def announce_completed(identity: JobIdentity, published: Published, segments: int | None) -> None:

@@ -13,8 +13,9 @@ read again after every write, after an error, and directly before you publish or
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from google.cloud.storage import Blob
 
@@ -39,6 +40,7 @@ class JobState(StrEnum):
     PLANNED = "planned"
     DETECTED = "detected"
     LINKED = "linked"
+    WAITING_FOR_REVIEW = "waiting_for_review"
     REDACTING = "redacting"
     REDACTED = "redacted"
     COMMITTED = "committed"
@@ -63,12 +65,16 @@ STATE_OF_VERDICT: Mapping[VerdictState, JobState] = {
 
 @dataclass(frozen=True)
 class JobRecord:
-    """The objects that make a job's state, each by the version that was there; None if it was not."""
+    """The objects that make a job's state, each by the version that was there; None if it was not.
+
+    `review_end` is until when a person can confirm the faces; None if nothing waits for that.
+    """
 
     job: str
     manifest: ObjectRef | None = None
     faces: ObjectRef | None = None
     link_lease: ObjectRef | None = None
+    review_end: datetime | None = None
     verdict: ObjectRef | None = None
     verdict_state: VerdictState | None = None
     published: ObjectRef | None = None
@@ -94,6 +100,7 @@ class JobRecord:
             manifest=ref(object_names.manifest(job)),
             faces=ref(object_names.faces(job)),
             link_lease=ref(object_names.link_lease(job)),
+            review_end=parse_review_end(marks(object_names.faces(job))),
             verdict=ref(verdict),
             verdict_state=_parse_verdict_state(marks(verdict).get(object_names.OF_STATE)),
             published=ref(object_names.published(job)),
@@ -126,8 +133,8 @@ class JobRecord:
         return self.faces is not None
 
     @property
-    def redaction_dispatched(self) -> bool:
-        """Whether the tasks of the step "redact" are published, so that no message of "detect" matters any more."""
+    def is_linking_over(self) -> bool:
+        """Whether the next step has begun, or a person has to confirm first. No message of "detect" matters then."""
         return self.is_linked and self.link_lease is None
 
     @property
@@ -144,8 +151,10 @@ class JobRecord:
             return JobState.FINALIZED if self.is_finalized else JobState.PUBLISHED
         if self.verdict_state is not None:
             return STATE_OF_VERDICT[self.verdict_state]
+        if self.is_linked and not self.is_linking_over:
+            return JobState.LINKED
         if self.is_linked:
-            return JobState.REDACTING if self.redaction_dispatched else JobState.LINKED
+            return JobState.REDACTING if self.review_end is None else JobState.WAITING_FOR_REVIEW
         return JobState.UPLOADED if self.manifest is None else JobState.PLANNED
 
 
@@ -153,6 +162,25 @@ def read_job(job: str) -> JobRecord:
     """Return the job's state now, from one listing."""
     blobs = objects.list_blobs(settings().work_bucket, object_names.job_prefix(job), recursive=False)
     return JobRecord.from_blobs(job, blobs)
+
+
+class StoredFaces(NamedTuple):
+    """The faces of a job, and until when a person can confirm them; None if nothing waits for that."""
+
+    ref: ObjectRef
+    review_end: datetime | None
+
+
+def find_stored_faces(job: str) -> StoredFaces | None:
+    """Return the faces of the job; None if it has none."""
+    blob = objects.find_blob(settings().work_bucket, object_names.faces(job))
+    return StoredFaces(objects.reference(blob), parse_review_end(blob.metadata or {})) if blob else None
+
+
+def parse_review_end(metadata: Mapping[str, str]) -> datetime | None:
+    """Return until when a person can confirm the faces with this metadata; None if nothing waits for that."""
+    text = metadata.get(object_names.OF_REVIEW_END)
+    return datetime.fromisoformat(text) if text else None
 
 
 def is_linked(job: str) -> bool:

@@ -36,6 +36,7 @@ STATE_TITLES: Mapping[JobState, str] = {
     JobState.PLANNED: "detecting faces",
     JobState.DETECTED: "linking faces across segments",
     JobState.LINKED: "redacting faces",
+    JobState.WAITING_FOR_REVIEW: "waiting for your review",
     JobState.REDACTING: "redacting faces",
     JobState.REDACTED: "joining segments",
     JobState.COMMITTED: "publishing",
@@ -69,6 +70,7 @@ class JobStatus:
 
     `since` is when the newest of its objects was written, `worked_at` when the newest of its leases was. `detected` and
     `redacted` count the segments that each of the two steps is done with. `spans` are those of the current step.
+    Until `review_end` the job waits for a person.
     """
 
     job: str
@@ -82,6 +84,7 @@ class JobStatus:
     since: datetime | None
     worked_at: datetime | None = None
     spans: tuple[Span, ...] = ()
+    review_end: datetime | None = None
     is_readable: bool = True
 
     @property
@@ -112,6 +115,11 @@ class JobStatus:
     @property
     def is_over(self) -> bool:
         return self.published is not None or self.failed is not None
+
+    @property
+    def is_waiting_for_review(self) -> bool:
+        """Whether the job waits for a person who confirms who stays visible."""
+        return self.state is JobState.WAITING_FOR_REVIEW
 
     @property
     def is_linked(self) -> bool:
@@ -145,7 +153,7 @@ class JobStatus:
         if self.published is not None:
             return JobProgress(1.0)
         share = share_of(self.detected, self.redacted, self.segments, is_rerender=self.is_rerender)
-        if self.is_over or self.done == self.segments:  # the rest is short
+        if self.is_waiting_for_review or self.is_over or self.done == self.segments:  # the rest is short
             return JobProgress(share)
         if self._is_waiting(now):
             return JobProgress(share, note=WAITING)
@@ -235,6 +243,7 @@ def job_status_of(job: str, blobs: Iterable[Blob], source: str | None, read: Rea
         since=max((blob.updated for blob in by_name.values()), default=None),
         worked_at=max(leases, default=None),
         spans=redacted if record.is_linked else detected,
+        review_end=record.review_end if state is JobState.WAITING_FOR_REVIEW else None,
         is_readable=is_readable,
     )
 

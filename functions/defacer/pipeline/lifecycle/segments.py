@@ -8,12 +8,14 @@ subsegments.
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Literal
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
-from defacer.pipeline.documents.segment_messages import SegmentDone
+from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
 from defacer.pipeline.errors import MalformedMessageError
 from defacer.pipeline.lifecycle.step_marks import StepMarks
+from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -54,6 +56,16 @@ class Subsegments:
                 return None
             outputs += refs
         return tuple(outputs)
+
+
+def publish_tasks(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
+    """Publish a task for each segment: of the step "redact" with `faces`, else of the step "detect"."""
+    step: Literal["detect", "redact"] = "redact" if faces else "detect"
+    tasks = [
+        SegmentTask(job=manifest.job, index=index, step=step, manifest=ref, faces=faces)
+        for index in range(len(manifest.segments))
+    ]
+    pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
 
 
 def list_outputs_if_complete(job: str, step: str, segments: int) -> tuple[ObjectRef, ...] | None:

@@ -177,9 +177,16 @@ def _published_by(job: str) -> tuple[ObjectRef, ...]:
 
 
 def _source_of(job: str) -> tuple[ObjectRef, ...]:
+    """Return the video of the job, and the confirmation of it."""
     blobs = objects.list_versions(settings().intake_bucket, _folder_of(job))
-    videos = (blob for blob in blobs if object_names.parse_video(blob.name))
-    return tuple(objects.reference(blob) for blob in videos if _job_started_by(blob) == job)
+    return tuple(objects.reference(blob) for blob in blobs if _is_input_of(blob, job))
+
+
+def _is_input_of(blob: Blob, job: str) -> bool:
+    confirmed = object_names.parse_confirmation(blob.name)
+    if confirmed is not None:
+        return confirmed.job == job
+    return object_names.parse_video(blob.name) is not None and _job_started_by(blob) == job
 
 
 def _folder_of(job: str) -> str:
@@ -193,7 +200,7 @@ def _work_of(job: str, *, with_lease: bool = True) -> tuple[ObjectRef, ...]:
 
     Without `with_lease`, the publish lease that this command holds is left out.
     """
-    found = []
+    found = list(objects.list_all(settings().work_bucket, object_names.waiting_entry(job)))
     for blob in objects.list_versions(settings().work_bucket, object_names.job_prefix(job)):
         is_mark = blob.name == object_names.failed(job) and job_state.ERASED in (blob.metadata or {})
         is_lease = blob.name == object_names.merge_lease(job) and blob.time_deleted is None

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 
 from google.cloud.storage import Blob
 
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.base import Document, ObjectRef
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import job_state, rerender_request, verdict
+from defacer.pipeline.lifecycle.ownership import read_faces_document
 from defacer.pipeline.privacy.job_lookup import all_jobs
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import is_same_name
+from defacer.report.json_lines import load_track, split_report
 from defacer.report.tracks import Reason, TrackRecord
 
 
@@ -62,7 +65,7 @@ class PersonData:
 
 def find_person_data(channel: str, person: str) -> PersonData:
     """Return the data of a person in the three buckets."""
-    requests = tuple(_requests_naming(channel, person))
+    requests = (*_requests_naming(channel, person), *_confirmations_naming(channel, person))
     work, published = _of_jobs(channel, person), _published(channel, person)
     return replace(
         published,
@@ -88,6 +91,15 @@ def _requests_naming(channel: str, person: str) -> Iterator[ObjectRef]:
             edits = rerender_request.parse_request(objects.read(ref), ref).edits
             if _any_is(filter(None, edits.people.values()), person):
                 yield ref
+
+
+def _confirmations_naming(channel: str, person: str) -> Iterator[ObjectRef]:
+    """Yield the confirmations that name the person."""
+    for blob in objects.list_versions(settings().intake_bucket, object_names.confirmations_prefix(channel)):
+        ref = objects.reference(blob)
+        confirmation = awaiting_review.read_confirmation(ref)
+        if confirmation and _any_is(filter(None, confirmation.edits.people.values()), person):
+            yield ref
 
 
 def _of_jobs(channel: str, person: str) -> PersonData:
@@ -125,7 +137,9 @@ def _of_job(job: str, channel: str, person: str) -> PersonData:
     is_published, has_failed = object_names.published(job) in there, object_names.failed(job) in there
     named = [] if is_published else list(_failures_naming(job, channel, person))
     orphaned: list[ObjectRef] = []
-    if found is not None and _any_is(found.document.named_people, person):
+    if found is not None and _any_is(
+        (*found.document.named_people, *_confirmed_people(found.document)), person
+    ):
         if not is_published and not has_failed:
             return PersonData(running_jobs=(job,), documents_naming_person=_dump(named))
         # The policy can keep these intermediates. They name or show the person, and the manifest leads to them.
@@ -133,6 +147,14 @@ def _of_job(job: str, channel: str, person: str) -> PersonData:
         orphaned += [ref for name, ref in there.items() if name.startswith(made)]
         named.append((found.ref, _manifest_without(found.document, person)))
     return PersonData(orphaned_objects=tuple(orphaned), documents_naming_person=_dump(named))
+
+
+def _confirmed_people(manifest: Manifest) -> Iterator[str]:
+    """Yield the people in the faces of a job that a person confirms: they can have got their names after its plan."""
+    stored = job_state.find_stored_faces(manifest.job) if manifest.policy.confirm != "never" else None
+    if stored is not None:
+        document, _ = read_faces_document(manifest.job, stored.ref)
+        yield from (track.person for track in map(load_track, split_report(document)[1]) if track.person)
 
 
 def _dump(documents: Iterable[tuple[ObjectRef, Document]]) -> tuple[tuple[ObjectRef, bytes], ...]:

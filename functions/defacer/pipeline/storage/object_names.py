@@ -5,8 +5,10 @@ intake   channels/NAME/videos/**                      a video; each upload is a 
          channels/NAME/policy.json                    the policy
          channels/NAME/replacement.png                the picture for the mode "image"
          channels/NAME/rerender/JOB.json              a request to re-render the video of that upload
+         channels/NAME/confirmations/JOB.json         a person's confirmation of a job that waits for it
 work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
+         waiting/ID.json                              an entry in the list of the jobs that wait for a person
 output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:  # `make demo` checks names before any package is installed
 
 CHANNELS = "channels/"
 JOBS = "jobs/"
+WAITING = "waiting/"
 JOB_ID_LENGTH = 20
 # Keys of metadata. The first three are on results and reports.
 OF_JOB = "defacer-job"
 OF_SOURCE = "defacer-source"
 OF_SOURCE_GENERATION = "defacer-source-generation"
 OF_STATE = "defacer-state"  # of a verdict
+OF_REVIEW_END = "defacer-review-end"  # until when a job waits for a person, on its faces
 OF_SECONDS = "defacer-seconds"  # the time that a step of a segment took, on its output
 OF_RERENDER = "defacer-rerender"  # the generation of the re-render request
 OF_SEGMENTS = "defacer-segments"  # the number of segments, on the manifest
@@ -44,6 +48,10 @@ _CHANNEL = r"channels/(?P<channel>[^/]+)"
 _VIDEO = re.compile(_CHANNEL + r"/videos/(?P<path>.*[^/])", re.DOTALL)
 _TARGET = re.compile(_CHANNEL + r"/targets/(?P<path>.*[^/])", re.DOTALL)
 _RERENDER = re.compile(_CHANNEL + rf"/rerender/(?P<upload>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL)
+_CONFIRMATION = re.compile(
+    _CHANNEL + rf"/confirmations/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL
+)
+_WAITING = re.compile(rf"waiting/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json")
 _OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
@@ -159,12 +167,34 @@ def parse_rerender(object_name: str) -> RerenderName | None:
     return RerenderName(match["channel"], match["upload"]) if match else None
 
 
+@dataclass(frozen=True)
+class ConfirmationName:
+    """The name of a person's confirmation of a job."""
+
+    channel: str
+    job: str
+
+    @property
+    def object_name(self) -> str:
+        return f"{confirmations_prefix(self.channel)}{self.job}.json"
+
+
+def confirmations_prefix(channel: str) -> str:
+    return f"channels/{channel}/confirmations/"
+
+
+def parse_confirmation(object_name: str) -> ConfirmationName | None:
+    """Parse the name of a confirmation. Return None for any other name."""
+    match = _CONFIRMATION.fullmatch(object_name)
+    return ConfirmationName(match["channel"], match["job"]) if match else None
+
+
 def owner_name(object_name: str) -> str:
     """Return the name of an object for messages to the channel's owner.
 
     For a video it is the path below `videos/`, else the path in the channel: `policy.json`, `targets/Ada/1.png`.
     """
-    if parse_rerender(object_name):
+    if parse_rerender(object_name) or parse_confirmation(object_name):
         return "The video"
     match = _OWN.fullmatch(object_name)
     return match["path"] if match else "A file of this job"
@@ -294,6 +324,17 @@ def published(job: str) -> str:
 
 def failed(job: str) -> str:
     return f"jobs/{job}/failed.json"
+
+
+def waiting_entry(job: str) -> str:
+    """Return the name of a job's entry in the list of the jobs that wait for a person."""
+    return f"{WAITING}{job}.json"
+
+
+def parse_waiting_entry(object_name: str) -> str | None:
+    """Return the job of an entry in the list of waiting jobs. Return None for any other name."""
+    match = _WAITING.fullmatch(object_name)
+    return match["job"] if match else None
 
 
 def link_lease(job: str) -> str:

@@ -41,6 +41,7 @@ REASON_TEXT = {
     Reason.FOUND_BY_SEARCH: "Found by looking again, and hidden until you keep it",
     Reason.MANUAL: "Manual decision",
     Reason.CONSENT_WITHDRAWN: "This person withdrew their consent",
+    Reason.NOT_CONFIRMED: "No person confirmed in time that this face stays visible",
 }
 
 
