@@ -74,7 +74,7 @@ export class Timeline {
     for (const track of this.store.tracks) {
       const lane = LANES.indexOf(track.state);
       for (const [from, to] of track.spans) bar(from, to, laneTop(lane), LANE_HEIGHT, color(track.state));
-      for (const [from, to] of track.unconfirmed ?? []) bar(from, to, laneTop(0), LANE_HEIGHT, color("bad"));
+      for (const [from, to] of track.unconfirmed ?? []) bar(from, to, laneTop(0) + LANE_HEIGHT / 2, LANE_HEIGHT / 2, color("bad"));
     }
     const selected = this.store.track(this.store.selected);
     paint.strokeStyle = color("ink");
