@@ -356,6 +356,8 @@ def test_console_is_usable_with_the_keyboard_alone(window: Window, published: Pu
     page.keyboard.press("Enter")
     expect(card).to_have_class(re.compile("chosen"))
     page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(card.locator(".keep")).to_be_focused()
     page.keyboard.press("Space")
     expect(page.locator("#change-count")).to_have_text("1 change, not applied yet")
     page.keyboard.press("Control+z")

@@ -224,7 +224,8 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".go").setAttribute("aria-label", `${group.name}: show in the video`);
     part(".seconds").textContent = `${group.seconds < 10 ? group.seconds.toFixed(1) : Math.round(group.seconds)} s`;
     part(".from").textContent = `, from ${formatClock(group.start)}`;
-    part(".expand").textContent = count(group.tracks.length, "track");
+    part(".expand .count").textContent = group.tracks.length;
+    part(".expand .noun").textContent = group.tracks.length === 1 ? " track" : " tracks";
     part(".expand").setAttribute("aria-expanded", this.#expanded.has(group.id));
     part(".expand").setAttribute("aria-label", `${count(group.tracks.length, "track")} of ${group.name}`);
     part(".who").hidden = !this.store.editable || group.tracks.every((track) => track.added);
