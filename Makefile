@@ -85,7 +85,8 @@ emulator: $(STAMP)  ## start the emulator and follow its logs; Ctrl-C stops it: 
 		$(if $(BROWSER_STORAGE_PORT),--port "browser-storage=$(BROWSER_STORAGE_PORT)")
 
 # A file's tests stay in one worker, because they share emulators and models. The files run in the order of tests/conftest.py.
-PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+# More workers than cores: many tests wait for a server, a browser or a stream. Four workers take 9 GB.
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: test
 test: $(DEV)  ## the tests, except the slow ones: [TESTS="tests/engine -k blur"]

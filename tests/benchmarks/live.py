@@ -75,31 +75,32 @@ def frames_in_real_time(frames: list[bytes], rate: int, seconds: float) -> Itera
 
 def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: float) -> Measurement:
     ages: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        names = ("no-intake", "no-work", "no-output")
-        with live_service(
-            Path(folder), "http://127.0.0.1:9", names, live_frames_per_second=rate * 1.2
-        ) as service:
-            stream = service.start_stream(
-                targets=[{"person": "target", "data": base64.b64encode(target).decode()}]
-            )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        live_service(
+            Path(folder), "http://127.0.0.1:9", live_channels=False, live_frames_per_second=rate * 1.2
+        ) as service,
+    ):
+        stream = service.start_stream(
+            targets=[{"person": "target", "data": base64.b64encode(target).decode()}]
+        )
 
-            def receive() -> None:
-                with service.open_socket(f"/streams/{stream['id']}/watch") as connection:
-                    for message in connection:
-                        if isinstance(message, bytes):
-                            now = time.monotonic()
-                            ages.append((now, now - struct.unpack_from(">d", message)[0]))
+        def receive() -> None:
+            with service.open_socket(f"/streams/{stream['id']}/watch") as connection:
+                for message in connection:
+                    if isinstance(message, bytes):
+                        now = time.monotonic()
+                        ages.append((now, now - struct.unpack_from(">d", message)[0]))
 
-            listener = threading.Thread(target=receive, daemon=True)
-            listener.start()
-            with service.open_socket(f"/streams/{stream['id']}/camera") as connection:
-                connection.send(stream["key"])
-                started = time.monotonic()
-                for came, jpeg in frames_in_real_time(frames, rate, WARM_UP_SECONDS + seconds):
-                    connection.send(struct.pack(">d", came) + jpeg)
-                stopped = time.monotonic()
-            listener.join(10)
+        listener = threading.Thread(target=receive, daemon=True)
+        listener.start()
+        with service.open_socket(f"/streams/{stream['id']}/camera") as connection:
+            connection.send(stream["key"])
+            started = time.monotonic()
+            for came, jpeg in frames_in_real_time(frames, rate, WARM_UP_SECONDS + seconds):
+                connection.send(struct.pack(">d", came) + jpeg)
+            stopped = time.monotonic()
+        listener.join(10)
     since = started + WARM_UP_SECONDS
     return Measurement(
         "De-facer live", rate, stopped - since, [age for now, age in ages if since <= now <= stopped]

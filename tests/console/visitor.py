@@ -28,7 +28,7 @@ class Visitor:
 
     def open(self, address: str, status: int = 200) -> str:
         """Open a page and return its text."""
-        answer = self.session.get(address, headers=PAGE, timeout=60)
+        answer = self.session.get(address, headers=PAGE, timeout=120)
         assert answer.status_code == status, answer.text
         found = re.search(r'name="csrf" content="([^"]+)"', answer.text)
         self.token = found[1] if found else self.token

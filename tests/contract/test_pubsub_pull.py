@@ -83,7 +83,7 @@ class TestPull:
 
     def test_cancelled_pull_receives_no_message(self, client: Client, pubsub: PubSub) -> None:
         topic = client.topic()
-        subscription = client.subscription(topic)
+        subscription = client.subscription(topic, ack_deadline_seconds=60)
         with grpc.insecure_channel(pubsub.address) as channel:
             transport = SubscriberGrpcTransport(channel=channel)
             waiting = transport.pull.future(  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ class TestPull:
             waiting.cancel()
             transport.get_subscription(GetSubscriptionRequest(subscription=subscription))
             client.publish(topic, b"for the next pull")
-            (message,) = client.pull(subscription, seconds=8)  # less than the ack deadline
+            (message,) = client.pull(subscription, seconds=50)  # less than the ack deadline
         assert message.message.data == b"for the next pull"
 
     def test_each_subscription_receives_its_topic_s_messages(self, client: Client) -> None:

@@ -164,8 +164,9 @@ class TestPush:
             client.publish(topic, b"bad")
             endpoint.wait_for(1)
             good = {client.publish(topic, b"good") for _ in range(5)}
-            received = endpoint.wait_for(6)
-        assert {push.message_id for push in received[1:]} == good
+            wait_until(
+                lambda: good <= {push.message_id for push in endpoint.received()}, "the good messages arrived"
+            )
 
     def test_message_is_a_dead_letter_after_its_last_attempt(self, client: Client, pubsub: PubSub) -> None:
         topic, dead = client.topic(), client.topic()
@@ -233,11 +234,10 @@ class TestPush:
 
 
 class TestFlowControl:
-    @pytest.mark.serial
     def test_busy_worker_is_not_overloaded(self, client: Client, pubsub: PubSub) -> None:
         """40 messages keep a worker that takes one request at a time busy for longer than the ack deadline."""
         topic, dead = client.topic(), client.topic()
-        deadline = pubsub.differences.min_ack_deadline
+        deadline = max(pubsub.differences.min_ack_deadline, 3)  # no push takes that long on a busy machine
         worker = threading.Lock()
 
         def answer(received: Received) -> int:

@@ -24,6 +24,17 @@ from tests.live.pictures import FRAMES_PER_SECOND, Clip, repeat_frames
 from tests.servers import ROOT, free_port, wait_until
 
 START_SECONDS = 180
+BUCKETS = ("live-intake", "live-work", "live-output")
+# The service waits a minute for a camera, a viewer or a frame: on a busy machine a browser takes seconds for a frame.
+PATIENT = """
+import sys
+from defacer.web.live import sessions
+
+sessions.CAMERA_TIMEOUT_SECONDS = sessions.STARTUP_TIMEOUT_SECONDS = sessions.SEND_TIMEOUT_SECONDS = 60.0
+
+from defacer.web.live import __main__ as live
+sys.exit(live.main())
+"""
 
 
 @dataclass
@@ -61,14 +72,17 @@ class Service:
 
 @contextmanager
 def live_service(
-    folder: Path, storage: str, buckets: tuple[str, str, str], **settings: object
+    folder: Path,
+    storage: str,
+    program: tuple[str, ...] = ("-m", "defacer.web.live"),
+    **settings: object,
 ) -> Iterator[Service]:
     """Run the service with these settings."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     values: dict[str, object] = {
         "project": PROJECT,
-        **dict(zip(("intake_bucket", "work_bucket", "output_bucket"), buckets, strict=True)),
+        **dict(zip(("intake_bucket", "work_bucket", "output_bucket"), BUCKETS, strict=True)),
     }
     values |= {
         "live_allow_loopback": True,
@@ -80,7 +94,7 @@ def live_service(
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": storage, "PYTHONUNBUFFERED": "1"}
     environment |= {f"DEFACER_{name.upper()}": str(value) for name, value in values.items()}
     log = folder / "live.log"
-    command = [sys.executable, "-m", "defacer.web.live", "--port", str(port)]
+    command = [sys.executable, *program, "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:

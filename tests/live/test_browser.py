@@ -14,8 +14,7 @@ from playwright.sync_api import Locator, Page, sync_playwright
 from defacer.engine.media.pictures.still_image import decode_picture
 from tests.heif import HeifFile
 from tests.live.pictures import SIZE, Clip, VisibilityCount
-from tests.live.service import live_service
-from tests.live.test_service import BUCKETS
+from tests.live.service import PATIENT, live_service
 from tests.servers import ROOT, wait_until
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -90,11 +89,15 @@ def as_heic(picture: bytes) -> bytes:
     return HeifFile(decode_picture(picture, "me"), columns=2, rows=2).to_bytes()
 
 
+@pytest.mark.usefixtures("intake")
 def test_page_shows_its_redacted_camera(
     storage_address: str, clip: Clip, target: bytes, video: Path, tmp_path: Path
 ) -> None:
     problems: list[str] = []
-    with live_service(tmp_path, storage_address, BUCKETS) as service, page_with_camera(video) as page:
+    with (
+        live_service(tmp_path, storage_address, ("-c", PATIENT)) as service,
+        page_with_camera(video) as page,
+    ):
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(service.url)
@@ -126,6 +129,7 @@ def test_page_shows_its_redacted_camera(
         assert problems == []
 
 
+@pytest.mark.usefixtures("intake")
 def test_page_continues_after_a_frame_that_fails(storage_address: str, video: Path, tmp_path: Path) -> None:
     fail_first_calls = """
         let pictures = 0, blobs = 0;
@@ -135,7 +139,10 @@ def test_page_continues_after_a_frame_that_fails(storage_address: str, video: Pa
             return blobs++ ? encode.call(this, done, ...all) : done(null);
         };
     """
-    with live_service(tmp_path, storage_address, BUCKETS) as service, page_with_camera(video) as page:
+    with (
+        live_service(tmp_path, storage_address, ("-c", PATIENT)) as service,
+        page_with_camera(video) as page,
+    ):
         page.add_init_script(fail_first_calls)
         page.goto(service.url)
         page.locator("#start").click()

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import requests
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -21,7 +19,6 @@ from defacer.web.live.sessions import (
     SEND_TIMEOUT_SECONDS,
     UNWATCHED_TIMEOUT_SECONDS,
 )
-from tests.cloud import PROJECT
 from tests.live.cameras import (
     Handler,
     WebCamera,
@@ -35,25 +32,14 @@ from tests.live.pictures import FRAMES_PER_SECOND, Clip, VisibilityCount
 from tests.live.service import Service, camera, live_service, read_mjpeg, retry_while_full, watch_stream
 from tests.servers import wait_until
 
-BUCKETS = ("live-intake", "live-work", "live-output")
 ENOUGH_HIDDEN = 5
-
-
-@pytest.fixture(scope="module")
-def intake(storage_address: str) -> storage.Bucket:
-    client = storage.Client(
-        PROJECT, AnonymousCredentials(), client_options=ClientOptions(api_endpoint=storage_address)
-    )
-    for name in BUCKETS:
-        client.create_bucket(name)
-    return client.bucket(BUCKETS[0])
 
 
 @pytest.fixture(scope="module")
 def service(
     storage_address: str, intake: storage.Bucket, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    with live_service(tmp_path_factory.mktemp("live"), storage_address, BUCKETS) as running:
+    with live_service(tmp_path_factory.mktemp("live"), storage_address) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """A stream with the real models never shows a hidden face, however slow detection is and whatever fails."""
 
+import asyncio
 import random
 import threading
 import time
@@ -22,6 +23,7 @@ from defacer.engine.tracking.detection_pass import Targets
 from defacer.engine.tracking.identity import limits_of
 from defacer.report.faces import Faces
 from defacer.web.live.jpeg import Decoder
+from defacer.web.live.sessions import SessionRegistry
 from defacer.web.live.stream import (
     FAILED,
     MAX_OVERDUE_SECONDS,
@@ -30,6 +32,7 @@ from defacer.web.live.stream import (
     StreamPlan,
     TooManyViewersError,
 )
+from tests.cloud import Environment
 from tests.live.pictures import FRAMES_PER_SECOND, Clip, VisibilityCount, repeat_frames
 from tests.servers import wait_until
 
@@ -211,6 +214,32 @@ def test_exception_in_redaction_ends_the_stream_in_black(
 
     monkeypatch.setattr("defacer.web.live.stream.redact_boxes", fail_at_last)
     require_black_end(Stream(engine, make_plan(gallery), clock), clip)
+
+
+def test_service_stops_only_after_the_threads_of_its_streams(
+    engine: Engine, gallery: Gallery, clip: Clip, environment: Environment
+) -> None:
+    """A thread that still detected faces when the interpreter ended would abort the process."""
+    streams: list[Stream] = []
+    detecting = threading.Event()
+
+    def wait_for_end() -> None:
+        detecting.set()
+        wait_until(lambda: streams[0].ended is not None, "the service stops")
+
+    def create_stream(plan: StreamPlan) -> Stream:
+        streams.append(Stream(InstrumentedEngine(engine, wait_for_end), plan))  # type: ignore[arg-type]
+        return streams[0]
+
+    async def run_service() -> None:
+        registry = SessionRegistry(create_stream)
+        async with registry.run_reaper():
+            registry.start(make_plan(gallery), None)
+            streams[0].add_frame(Decoder().decode(clip.jpegs[0]))
+            assert await asyncio.to_thread(detecting.wait, 60)
+
+    asyncio.run(run_service())
+    assert streams[0].join(0)
 
 
 def test_frame_waits_for_the_sample_that_might_still_mask_it() -> None:

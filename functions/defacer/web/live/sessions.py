@@ -23,6 +23,7 @@ UNWATCHED_TIMEOUT_SECONDS = 1.5  # without a viewer of an address
 STARTUP_TIMEOUT_SECONDS = 10.0
 SEND_TIMEOUT_SECONDS = 3.0  # to send a frame, and for the answer to a ping (`__main__.py`)
 REAP_INTERVAL_SECONDS = 0.25
+STOP_SECONDS = 5.0  # for the threads of a stream to end when the service stops
 RETENTION_SECONDS = 20.0  # an ended session is kept this long, so that its pages can ask why it ended
 CAMERA_GONE = "The camera's page was closed."
 NO_VIEWERS = "The stream ended because it had no viewers."
@@ -126,8 +127,12 @@ class SessionRegistry:
             yield
         finally:
             reaper.cancel()
-            for session in self._sessions.values():
+            sessions = list(self._sessions.values())
+            for session in sessions:
                 session.end("The service is stopping. Start again in a minute.")
+            # A thread that still runs native code when the interpreter ends aborts the process.
+            for session in sessions:
+                await asyncio.to_thread(session.stream.join, STOP_SECONDS)
 
     async def _reap_idle(self) -> None:
         while True:
