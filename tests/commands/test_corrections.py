@@ -109,3 +109,46 @@ def test_wrong_masks_are_refused_with_one_sentence(
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_tracks_travel_to_a_file_and_back(missed: Path, tmp_path: Path, defacer: Run) -> None:
+    video, report, file = missed / "in.mp4", missed / "whole.jsonl", tmp_path / "tracks.csv"
+    command = ["render", video, report, tmp_path / "out.mp4", "--verify", "off", "--force", "--tracks", file]
+    file.write_text(defacer("tracks", report, "--format", "mot").out)
+    assert file.read_text() == defacer("tracks", report, "--format", "mot", "--video", video).out
+    head, *lines = file.read_text().splitlines()
+    assert len(lines) == CLIP.frames
+
+    file.write_text("\n".join([head, *lines[:10]]))  # without the last frames
+    done = defacer(*command)
+    assert (done.code, done.out) == (2, "")
+    assert "shrinks boxes of hidden tracks:\ntrack 0 is hidden and shrinks between 0.40s and 0.5" in done.err
+    done = defacer(*command, "--allow-uncover")
+    assert done.code == 0
+    assert done.err.startswith("track 0 is hidden and shrinks between")
+
+    new = [f"{frame},2,5,5,40,50" for frame in range(1, 16)]
+    file.write_text("\n".join([head, *new]))  # without track 0, which stays hidden
+    done = defacer(*command)
+    assert (done.code, is_hidden(missed, tmp_path / "out.mp4")) == (0, [True] * CLIP.frames)
+    assert "2 tracks: 0 kept (no one), 2 hidden" in done.out
+    assert "track 1, imported: 0.00s to 0.5" in done.err
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text('{"0": "keep", "1": "keep"}')
+    done = defacer(*command, "--decisions", decisions)
+    assert "2 tracks: 2 kept (unnamed), 0 hidden" in done.out
+    assert is_hidden(missed, tmp_path / "out.mp4") == [False] * CLIP.frames
+
+
+def test_unusable_files_of_tracks_and_decisions_are_refused(
+    missed: Path, tmp_path: Path, defacer: Run
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("1,1,2,3,4,5\n")
+    command = ["render", missed / "in.mp4", missed / "whole.jsonl", tmp_path / "out.mp4"]
+    done = defacer(*command, "--tracks", file)
+    assert (done.code, "can't be imported: it does not name the video" in done.err) == (2, True)
+    done = defacer(*command, "--decisions", file)
+    assert (done.code, "is not an object of decisions" in done.err) == (2, True)
+    done = defacer("tracks", missed / "whole.jsonl", "--format", "mot", "--json")
+    assert (done.code, "Remove one option" in done.err) == (2, True)

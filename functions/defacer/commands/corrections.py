@@ -5,8 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defacer.commands.common.exit_codes import UsageError
+
 if TYPE_CHECKING:
-    from defacer.engine.manual_corrections import Corrections
+    from defacer.commands.common.terminal import Terminal
+    from defacer.engine.file_report import Report
+    from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
+    from defacer.report.edits import Edits
 
 MaskOption = Annotated[
     list[str] | None,
@@ -32,6 +37,74 @@ LookAgainOption = Annotated[
         help="Search this time span again, and hide the faces that were missed. Repeatable.",
     ),
 ]
+
+
+TracksOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tracks",
+        metavar="FILE",
+        help="Import the tracks of a MOT, CVAT or COCO file that `defacer tracks --format` exported. New tracks are "
+        "hidden, and a track that is missing in FILE stays.",
+    ),
+]
+DecisionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions", metavar="FILE", help='A JSON file with decisions by track: {"4": "keep", "7": "hide"}.'
+    ),
+]
+AllowUncoverOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-uncover", help="Let --tracks shrink the boxes of hidden tracks. They are listed first."
+    ),
+]
+
+
+def read_decisions(file: Path | None) -> "Edits":
+    """Return the decisions of a JSON file. Raise UsageError for any other file."""
+    from defacer.report.edits import Edits
+
+    if file is None:
+        return Edits()
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist. Name an existing file.")
+    try:
+        return Edits.from_bytes(b'{"decisions":' + file.read_bytes() + b"}")
+    except ValueError as error:
+        raise UsageError(
+            f'{file} is not an object of decisions, such as {{"4": "keep"}}. Correct it.'
+        ) from error
+
+
+def import_file(
+    file: Path, video: Path, report: "Report", terminal: "Terminal", *, allow_uncover: bool
+) -> "Edits":
+    """Return the edits of a file of tracks. List the hidden tracks that shrink, and refuse them unless allowed."""
+    from dataclasses import replace
+
+    from defacer.commands.track_table import uncovered_lines
+    from defacer.engine.corrections.track_exchange import import_tracks, read_frame_times
+    from defacer.engine.errors import ArgumentError
+    from defacer.report.exchange.formats import parse_track_file
+    from defacer.report.exchange.track_file import TrackFileError
+
+    try:
+        found = parse_track_file(file.read_bytes())
+        times = read_frame_times(str(video.absolute()), report.faces)
+        imported = import_tracks(found, report.faces, report.fingerprint, times)
+    except (TrackFileError, ArgumentError) as error:
+        raise UsageError(f"{file} can't be imported: {error}") from error
+    lines = list(uncovered_lines(imported.uncovered, report.faces))
+    if lines and not allow_uncover:
+        listed = "\n".join(lines)
+        raise UsageError(
+            f"{file} removes or shrinks boxes of hidden tracks:\n{listed}\nCorrect the file, or add --allow-uncover."
+        )
+    for line in lines:
+        terminal.print_line(line)
+    return replace(imported.edits, uncovered=frozenset(imported.uncovered))
 
 
 def read_corrections(

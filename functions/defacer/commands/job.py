@@ -36,7 +36,7 @@ from defacer.program import program
 from defacer.report.edits import AddedTrack
 
 if TYPE_CHECKING:
-    from defacer.engine.manual_corrections import Corrections
+    from defacer.commands.corrections import Corrections
 
 STATUS_EXAMPLES = """\
 defacer job status --emulator                      list the jobs of the emulator on this machine

@@ -1,6 +1,6 @@
 """Print tracks as a table for a terminal, and tracks and results as JSON for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any, Protocol
@@ -55,6 +55,14 @@ def _unconfirmed(track: TrackRecord | AddedTrack, first: int, base: Fraction) ->
     """Return the spans of a drawn mask to check, as the end of a line. `first` is the time of the first frame."""
     spans = [" to ".join(f"{float((pts - first) * base):.2f}s" for pts in span) for span in track.unconfirmed]
     return f" (check this: {', '.join(spans)})" if spans else ""
+
+
+def uncovered_lines(uncovered: Mapping[int, tuple[int, int]], faces: FacesHead) -> Iterator[str]:
+    """Yield a line for each hidden track whose boxes shrink, with the first and the last time."""
+    base, first = Fraction(faces.time_base), faces.start or 0
+    for number, span in sorted(uncovered.items()):
+        start, end = (float((pts - first) * base) for pts in span)
+        yield f"track {number} is hidden and shrinks between {start:.2f}s and {end:.2f}s"
 
 
 def added_lines(tracks: Sequence[AddedTrack], first_id: int, faces: FacesHead) -> Iterator[str]:

@@ -153,7 +153,7 @@ def find_tracks(
 
     Raises CheckError if the report is about another video, and the errors of `Corrections.find_tracks`.
     """
-    _require_own_report(video, report)
+    require_own_report(video, report)
     return corrections.find_tracks(_path_of(video), report.faces, report.options, progress)
 
 
@@ -192,7 +192,8 @@ def _named_in_errors(video: Path) -> Iterator[None]:
         raise type(error)(f"{printable(str(video))}: {error}") from error
 
 
-def _require_own_report(video: Path, report: Report) -> None:
+def require_own_report(video: Path, report: Report) -> None:
+    """Raise CheckError if the report is about another video."""
     if fingerprint_of(_path_of(video)) != report.fingerprint:
         raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
 

@@ -1,5 +1,6 @@
 """`defacer render`: write a local file again with other decisions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,11 +8,16 @@ import typer
 
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
 from defacer.commands.corrections import (
+    AllowUncoverOption,
+    DecisionsOption,
     LookAgainOption,
     MaskOption,
     MasksOption,
     NoFollowOption,
+    TracksOption,
+    import_file,
     read_corrections,
+    read_decisions,
 )
 from defacer.commands.files import engine_options as chosen
 
@@ -20,6 +26,7 @@ defacer render vlog.mp4 safe.report.jsonl again.mp4 --hide 4 --keep 7
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --mode pixelate
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --mask 0:12-0:14.5@600,80,90,120
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --look-again 0:12-0:20
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --tracks corrected.xml
 """
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,6 +51,9 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     masks: MasksOption = None,
     no_follow: NoFollowOption = False,
     look_again: LookAgainOption = None,
+    tracks: TracksOption = None,
+    decisions: DecisionsOption = None,
+    allow_uncover: AllowUncoverOption = False,
     mode: chosen.ModeOption = None,
     strength: chosen.StrengthOption = None,
     color: chosen.ColorOption = None,
@@ -70,8 +80,9 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     from defacer.engine.redact_file import render as render_again
     from defacer.report.edits import Edits
 
-    reads = [video, report, *filter(None, (replacement, masks))]
+    reads = [video, report, *filter(None, (replacement, masks, tracks))]
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
+    decided = read_decisions(decisions)
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
@@ -79,19 +90,21 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     )
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
+    imported = import_file(tracks, video, old, terminal, allow_uncover=allow_uncover) if tracks else Edits()
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
 
         def show(stage: str, done: int, total: int | None) -> None:
             progress.show(video.name, stage, done, total)
 
-        added = find_tracks(video, old, corrections, show) if corrections else []
+        drawn = find_tracks(video, old, corrections, show) if corrections else []
+        edits = imported.merge(replace(decided, added=tuple(drawn)))
         new = render_again(
             video,
             old,
             out,
             keep=keep or [],
             hide=hide or [],
-            edits=Edits(added=tuple(added)),
+            edits=edits,
             options=options,
             replacement=replacement,
             force=force,
@@ -100,5 +113,5 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         if write_report:
             new.write(write_report)
     results.print_result(file, new, json_output=json_output)
-    for line in added_lines(added, len(old.tracks), old.faces):
+    for line in added_lines(edits.added, len(old.tracks), old.faces):
         terminal.print_line(line)

@@ -30,16 +30,20 @@ def require_boxes_in_video(boxes: CompactBoxes, head: FacesHead) -> None:
         )
 
 
-def covers_all(new: CompactBoxes, old: CompactBoxes, head: FacesHead) -> bool:
-    """Return whether the new boxes contain the old ones at all times of the old ones, inside the frame."""
-    if new[0].pts > old[0].pts or new[-1].pts < old[-1].pts:
-        return False
-    times = {sample.pts for boxes in (new, old) for sample in boxes}
-    return all(
-        _contains(_clip(new.box_at(pts), head), _clip(old.box_at(pts), head))
+def find_uncovered(new: CompactBoxes, old: CompactBoxes, head: FacesHead) -> tuple[int, int] | None:
+    """Return the first and the last time where the new boxes do not contain the old ones, or None.
+
+    Only the part of the boxes inside the frame counts.
+    """
+    first, last = old[0].pts, old[-1].pts
+    times = {sample.pts for boxes in (new, old) for sample in boxes if first <= sample.pts <= last}
+    uncovered = [
+        pts
         for pts in times
-        if old[0].pts <= pts <= old[-1].pts
-    )
+        if not new[0].pts <= pts <= new[-1].pts
+        or not _contains(_clip(new.box_at(pts), head), _clip(old.box_at(pts), head))
+    ]
+    return (min(uncovered), max(uncovered)) if uncovered else None
 
 
 def _clip(box: Box, head: FacesHead) -> Box:

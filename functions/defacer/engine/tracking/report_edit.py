@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from defacer.engine.errors import EngineError
-from defacer.engine.tracking.box_checks import covers_all, require_boxes_in_video
+from defacer.engine.tracking.box_checks import find_uncovered, require_boxes_in_video
 from defacer.engine.tracking.face_report import require_known_recognizer
 from defacer.plurals import pluralize
 from defacer.report.edits import AddedTrack, Edits
@@ -117,7 +117,7 @@ class _Editor:
         boxes = self._edits.moved[number]
         require_boxes_in_video(boxes, self._head)
         is_allowed = track.decision == "keep" or number in self._edits.uncovered
-        if not is_allowed and not covers_all(boxes, track.detections, self._head):
+        if not is_allowed and find_uncovered(boxes, track.detections, self._head):
             raise EngineError(
                 f"the new boxes of track {number} do not cover its old ones, and it is hidden. Allow this on purpose, "
                 "or make the boxes larger."

@@ -1,0 +1,123 @@
+"""Export the tracks of a report for annotation tools, and import corrected ones.
+
+An import adds tracks, or moves and extends boxes. A track that is missing in the file stays as it is.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from defacer.engine.errors import ArgumentError
+from defacer.engine.media.reader import Source, open_video, read_frames
+from defacer.engine.tracking.box_checks import find_uncovered
+from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.edits import AddedTrack, Edits
+from defacer.report.exchange.formats import DUMP, EVERY_FRAME, FormatName
+from defacer.report.exchange.track_file import FileTrack, TrackFile
+from defacer.report.faces import Faces
+from defacer.report.tracks import Origin, TrackRecord
+
+MAX_DEVIATION = 0.1  # of the time of a frame, between a sampled frame and its time at a constant rate
+SAME_BOX = 0.25  # pixels: boxes are stored in tenths, and other programs round them
+
+
+@dataclass(frozen=True)
+class TrackImport:
+    """The edits of an imported file. `uncovered` are hidden tracks whose boxes shrink, and the first and last time."""
+
+    edits: Edits
+    uncovered: dict[int, tuple[int, int]]
+
+
+def export_tracks(faces: Faces, fingerprint: str, form: FormatName, times: Sequence[int]) -> str:
+    """Return the tracks as a file of this format. `times` are those of all frames."""
+    tracks = []
+    for track in faces.tracks:
+        frames = _frames_of(track, times, every_frame=form in EVERY_FRAME)
+        boxes = {frame: _clip(track.detections.box_at(times[frame]), faces) for frame in frames}
+        shown = {frame: box for frame, box in boxes.items() if box[0] < box[2] and box[1] < box[3]}
+        if shown:
+            tracks.append(FileTrack(track.id, shown))
+    return DUMP[form](TrackFile(fingerprint, len(times), faces.width, faces.height, tuple(tracks)))
+
+
+def import_tracks(file: TrackFile, faces: Faces, fingerprint: str, times: Sequence[int]) -> TrackImport:
+    """Return the edits that the file makes to a report. New tracks are hidden.
+
+    Raises ArgumentError for the file of another video.
+    """
+    if file.fingerprint != fingerprint or file.frames != len(times):
+        raise ArgumentError("the tracks are of another video. Export the tracks of this video's report.")
+    known = {track.id: track for track in faces.tracks}
+    moved: dict[int, CompactBoxes] = {}
+    added: list[AddedTrack] = []
+    uncovered: dict[int, tuple[int, int]] = {}
+    for found in file.tracks:
+        boxes = CompactBoxes((times[frame], box) for frame, box in sorted(found.boxes.items()))
+        track = None if found.number is None else known.get(found.number)
+        if track is None:
+            added.append(AddedTrack(boxes, Origin.IMPORTED))
+        elif not _is_same(boxes, track, faces, times):
+            moved[track.id] = boxes
+            spans = find_uncovered(boxes, track.detections, faces) if track.decision == "hide" else None
+            if spans is not None:
+                uncovered[track.id] = spans
+    first_id = max(known, default=-1) + 1
+    edits = Edits(first_id=first_id if added else None, added=tuple(added), moved=moved)
+    return TrackImport(edits, uncovered)
+
+
+def read_frame_times(source: Source, faces: Faces) -> list[int]:
+    """Return the times of all displayed frames. Decodes the video only if its packets do not have these times."""
+    with open_video(source) as (container, stream):
+        packets = container.demux(stream)
+        times = sorted({packet.pts for packet in packets if packet.pts is not None and not packet.is_discard})
+    if len(times) == faces.frames and (times[0], times[-1]) == (faces.start, faces.end):
+        return times
+    return [frame.pts or 0 for frame in read_frames(source)]
+
+
+def compute_frame_times(faces: Faces) -> list[int]:
+    """Return the times of all frames at a constant rate. Raise ArgumentError if the sampled frames do not fit it."""
+    start, end = faces.start, faces.end
+    if start is None or end is None or faces.frames < 2:
+        raise ArgumentError(
+            "the report does not have the times of the frames. Name the video too: --video IN."
+        )
+    step = Fraction(end - start, faces.frames - 1)
+    for track in faces.tracks:
+        for sample in () if track.is_manual_mask else track.detections:
+            place = (sample.pts - start) / step
+            if abs(place - round(place)) > MAX_DEVIATION:
+                raise ArgumentError(
+                    "the frames of the video do not have a constant rate, so the report alone does not tell their "
+                    "numbers. Name the video too: --video IN."
+                )
+    return [start + round(number * step) for number in range(faces.frames)]
+
+
+def _frames_of(track: TrackRecord, times: Sequence[int], *, every_frame: bool) -> list[int]:
+    """Return the frames whose boxes define the track. A corrected moment can be between two frames."""
+    first = min(bisect_left(times, track.start), len(times) - 1)
+    last = max(bisect_right(times, track.end) - 1, first)
+    if every_frame:
+        return list(range(first, last + 1))
+    places = [(bisect_right(times, item.pts) - 1, bisect_left(times, item.pts)) for item in track.detections]
+    return sorted({first, last} | {frame for pair in places for frame in pair if first <= frame <= last})
+
+
+def _is_same(boxes: CompactBoxes, track: TrackRecord, faces: Faces, times: Sequence[int]) -> bool:
+    """Return whether the boxes are those of the track, as far as the frames show it."""
+    frames = _frames_of(track, times, every_frame=False)
+    if (boxes[0].pts, boxes[-1].pts) != (times[frames[0]], times[frames[-1]]):
+        return False
+    checked = {*(times[frame] for frame in frames), *(sample.pts for sample in boxes)}
+    pairs = ((_clip(boxes.box_at(pts), faces), _clip(track.detections.box_at(pts), faces)) for pts in checked)
+    return all(abs(a - b) <= SAME_BOX for one, other in pairs for a, b in zip(one, other, strict=True))
+
+
+def _clip(box: Box, faces: Faces) -> Box:
+    """Return the part of the box inside the frame, because annotation tools refuse others."""
+    x1, y1, x2, y2 = box
+    return (max(x1, 0.0), max(y1, 0.0), min(x2, float(faces.width)), min(y2, float(faces.height)))

@@ -1,0 +1,1 @@
+"""Tracks in the files of annotation tools: MOT, CVAT and COCO."""
