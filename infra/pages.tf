@@ -43,7 +43,9 @@ locals {
   # Overwriting needs the delete permission: the console replaces policies, pictures and, on request, a video.
   page_permissions = {
     console_keeps = ["storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"]
-    console_lists = ["storage.objects.list"]
+    # To erase a video and to forget a person. In the work bucket this role reads nothing: the console reads documents only.
+    console_erases   = ["storage.objects.create", "storage.objects.delete", "storage.objects.list", "storage.objects.update"]
+    console_replaces = ["storage.objects.create", "storage.objects.delete"]
   }
 
   # The role of each page in a bucket, either Google's or a custom one from above, and the suffix of the objects it covers.
@@ -51,10 +53,11 @@ locals {
   page_roles = {
     console = {
       keeps      = { bucket = "intake", ours = "console_keeps", role = null, suffix = null }
-      lists_jobs = { bucket = "work", ours = "console_lists", role = null, suffix = null }
+      erases     = { bucket = "work", ours = "console_erases", role = null, suffix = null }
       reads_jobs = { bucket = "work", ours = null, role = "roles/storage.objectViewer", suffix = ".json" }
       # Tracks of a job that waits for a person. They have boxes and distances, and no embedding.
       reads_faces = { bucket = "work", ours = null, role = "roles/storage.objectViewer", suffix = "/faces.jsonl" }
+      replaces    = { bucket = "output", ours = "console_replaces", role = null, suffix = null }
       results     = { bucket = "output", ours = null, role = "roles/storage.objectViewer", suffix = null }
     }
     live = {

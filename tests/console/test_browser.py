@@ -364,6 +364,32 @@ def test_console_is_usable_with_the_keyboard_alone(window: Window, published: Pu
     expect(page.locator("#changes")).to_contain_text("No changes")
 
 
+def test_person_is_forgotten_and_video_erased_on_the_page(window: Window, published: PublishedVideo) -> None:
+    """The last test with the published video."""
+    page = window.page
+    base = published.review.partition("/jobs/")[0]
+    page.goto(f"{base}/people")
+    page.get_by_role("button", name=f"Forget {PERSON}").click()
+    expect(page.get_by_text("visible in 1 result")).to_be_visible()
+    window.check_page("people-forget")
+    page.get_by_role("button", name="Forget", exact=True).click()
+    expect(page.get_by_text("is forgotten in channel")).to_be_visible(timeout=PIPELINE_TIMEOUT_MS)
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_text("No targets yet")).to_be_visible()
+    page.goto(f"{base}/jobs")
+    expect(page.get_by_text(re.compile("Tracks: 0 kept, [1-9] hidden"))).to_be_visible()
+    ready = page.locator(".job", has_text="Ready.")
+    ready.get_by_role("button", name="Erase").click()
+    expect(page.get_by_text(re.compile(r"objects of \d jobs?:"))).to_be_visible()
+    window.check_page("jobs-erase")
+    page.get_by_role("button", name="Erase", exact=True).click()
+    expect(page.get_by_text("Erased. Copies that people saved elsewhere stay.")).to_be_visible(
+        timeout=PIPELINE_TIMEOUT_MS
+    )
+    page.get_by_role("button", name="Close").click()
+    expect(ready).to_have_count(0)
+
+
 def test_logs_name_no_channel_person_or_video(emulator: Emulator, published: PublishedVideo) -> None:
     for process in ("console", "browser-storage"):
         log = emulator.folder.log(process).read_text()

@@ -16,7 +16,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
-from defacer.web.console import channels, job_facts, jobs, people, policy, signed_urls, upload
+from defacer.web.console import channels, job_facts, jobs, people, policy, privacy, signed_urls, upload
 from defacer.web.console.rendering import HERE, render_console_page
 from defacer.web.console.review import face_crops, review_changes, review_data, review_page, source_search
 
@@ -49,6 +49,8 @@ def build_console() -> Starlette:
             _post_route(CHANNEL + "/people/check", people.check),
             _post_route(CHANNEL + "/people/rename", people.rename),
             _post_route(CHANNEL + "/people/remove", people.remove),
+            _post_route(CHANNEL + "/people/stored", privacy.describe_person),
+            _post_route(CHANNEL + "/people/forget", privacy.forget),
             Route(CHANNEL + "/policy", policy.show_policy),
             _post_route(CHANNEL + "/policy/save", policy.save),
             _post_route(CHANNEL + "/policy/replacement", policy.replace_picture),
@@ -56,6 +58,8 @@ def build_console() -> Starlette:
             Route(CHANNEL + "/jobs", jobs.show_jobs),
             Route(CHANNEL + "/jobs/live", jobs.stream_changes),
             _post_route(JOB + "/retry", jobs.retry),
+            Route(JOB + "/stored", privacy.describe_erasure),
+            _post_route(JOB + "/erase", privacy.erase_job),
             Route(JOB + "/counts", job_facts.count_tracks),
             Route(JOB + "/thumbnail", job_facts.show_thumbnail),
             Route(JOB, review_page.show_job),

@@ -1,4 +1,6 @@
 // The page Jobs: replace each card that the server reports as changed, keep the keyboard focus, and tell when a job ends.
+import { askAndRun } from "./privacy.js";
+
 const list = document.getElementById("jobs");
 const connection = document.getElementById("connection");
 const notify = document.getElementById("notify");
@@ -94,6 +96,23 @@ function connect() {
 
 localizeTimes(list);
 watchCounts(list);
+list.addEventListener("click", async (event) => {
+  const button = event.target.closest(".erase");
+  if (!button) return;
+  const ran = await askAndRun({
+    title: `Erase ${button.closest(".job").dataset.name}?`,
+    action: "Erase",
+    url: `${button.dataset.url}/erase`,
+    fields: {},
+    describe: async () => {
+      const response = await fetch(`${button.dataset.url}/stored`, { headers: { Accept: "application/json" } });
+      const { found, error } = await response.json();
+      if (error) throw new Error(error);
+      return { found: `This removes the video, its result and its report for ever: ${found}.`, choices: [] };
+    },
+  });
+  if (ran) location.reload();
+});
 notify.onclick = async () => {
   await Notification.requestPermission();
   offerNotifications();

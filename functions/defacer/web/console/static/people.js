@@ -1,5 +1,6 @@
 // The page People: the engine checks each picture on upload, and each stored picture once.
 import { encodeForm, post } from "./api.js";
+import { askAndRun } from "./privacy.js";
 
 const people = document.getElementById("people");
 const { base, most } = people.dataset;
@@ -72,6 +73,17 @@ async function postAndReload(path, values) {
   } catch (error) { showError(error); }
 }
 
+async function describePerson(person) {
+  const { found, shown } = await (await post(`${base}/stored`, encodeForm({ person }))).json();
+  const videos = (list) => list.map(({ video }) => video).join(", ");
+  const renderable = shown.filter(({ obstacle }) => !obstacle);
+  const gone = shown.filter(({ obstacle }) => obstacle);
+  const choices = [];
+  if (renderable.length) choices.push({ name: "rerender", checked: true, text: `Hide ${person} in published videos: ${videos(renderable)}` });
+  if (gone.length) choices.push({ name: "delete", checked: false, text: `Delete the results that can't be rendered again: ${videos(gone)}` });
+  return { found: `${found}.`, choices };
+}
+
 for (const section of people.querySelectorAll(".person")) {
   const { person } = section.dataset;
   section.querySelector(".add").onchange = (event) => uploadPictures(person, [...event.target.files], section.querySelector(".answers"));
@@ -81,6 +93,16 @@ for (const section of people.querySelectorAll(".person")) {
   };
   section.querySelector(".remove").onclick = async () => {
     if (await askUser(`Remove ${person} and all of their pictures?`, "Remove")) postAndReload("remove", { person });
+  };
+  section.querySelector(".forget").onclick = async () => {
+    const ran = await askAndRun({
+      title: `Forget ${person}?`,
+      action: "Forget",
+      url: `${base}/forget`,
+      fields: { person },
+      describe: () => describePerson(person),
+    });
+    if (ran) location.reload();
   };
   for (const item of section.querySelectorAll("[data-picture]")) {
     item.querySelector("button").onclick = async () => {
