@@ -13,6 +13,7 @@ from defacer.ingest.plan_job import describe_video
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentReport, SegmentTask
+from defacer.pipeline.lifecycle import step_marks
 from defacer.pipeline.media_engine import LinkedFaces, VideoHeader
 from defacer.pipeline.segmentation import plan_segments
 from defacer.pipeline.storage import object_names
@@ -181,7 +182,9 @@ def find_all_segments(buckets: Buckets, planned: Planned) -> None:
 def link_job(buckets: Buckets, planned: Planned, faces: Faces | None = None) -> Planned:
     """Store the face report (by default without tracks), and return the linked job."""
     data = (faces or faces_of(planned)).to_bytes()
-    return replace(planned, faces=buckets.put(buckets.work, object_names.faces(planned.job), data))
+    ref = buckets.put(buckets.work, object_names.faces(planned.job), data)
+    step_marks.mark_steps_over(planned.job, "detect")
+    return replace(planned, faces=ref)
 
 
 def do_segment(buckets: Buckets, planned: Planned, index: int, **changes: object) -> SegmentReport:

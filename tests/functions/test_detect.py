@@ -94,7 +94,7 @@ def test_segment_linked_just_before_the_lease_leaves_no_detections(
     linked: list[Planned] = []
 
     def link_concurrently(method: str, path: str) -> bool:
-        if "lease" in path and not linked:
+        if "segment-detections" in path and not linked:  # before the lease is written
             linked.append(link_job(buckets, planned))
         return False
 

@@ -34,7 +34,8 @@ def read_step_marks(message: SegmentTask | SegmentDone) -> StepMarks:
     ref = require_job_object(message.job, message.manifest, object_names.manifest(message.job))
     blob = objects.find_blob(ref.bucket, ref.name, ref.generation)
     if blob is None:
-        return StepMarks(is_over=job_state.is_over(message.job))
+        is_over = job_state.is_detection_over if message.step == "detect" else job_state.is_over
+        return StepMarks(is_over(message.job))
     marks = blob.metadata or {}
     segments = marks.get(object_names.OF_SEGMENTS)
     return StepMarks(
