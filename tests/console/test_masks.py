@@ -106,6 +106,8 @@ def test_mask_is_placed_corrected_and_undone_with_the_keyboard_alone(
         page.keyboard.press("Control+z")
     expect(page.locator("#mask-title")).to_have_text("Cover what was missed")
     page.keyboard.press("Control+Shift+z")
+    box.press("Escape")
+    expect(page.get_by_role("button", name="Draw a mask")).to_be_focused()
     (mask,) = apply_masks(page, planned)
     proposed = [160 - 22.5, 90 - 22.5, 160 + 22.5, 90 + 22.5]
     placed = [round(side + change) for side, change in zip(proposed, (2, 2, 4, 0), strict=True)]

@@ -8,7 +8,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 const limit = (value, low, high) => Math.max(low, Math.min(value, high));
 
-// Fires "draw" when the person changes `box` ([x1, y1, x2, y2] in pixels of the frame), and "accept" on Enter.
+// Fires "draw" when the person changes `box` ([x1, y1, x2, y2] in pixels of the frame), "accept" on Enter and "cancel" on Escape.
 export class DrawnBox extends EventTarget {
   box = null;
   #elements = [];
@@ -108,9 +108,10 @@ export class DrawnBox extends EventTarget {
   }
 
   #pressKey(event) {
-    if (event.key === "Enter") {
+    const decision = { Enter: "accept", Escape: "cancel" }[event.key];
+    if (decision) {
       event.preventDefault();
-      return this.dispatchEvent(new Event("accept"));
+      return this.dispatchEvent(new Event(decision));
     }
     const arrow = ARROWS[event.key];
     if (!arrow || !this.box) return undefined;

@@ -58,6 +58,7 @@ class MaskEditor {
     this.drawn = new DrawnBox([...player.element.querySelectorAll(".picture")], store.video);
     this.drawn.addEventListener("draw", () => this.#placeAnchor(this.drawn.box));
     this.drawn.addEventListener("accept", () => this.save());
+    this.drawn.addEventListener("cancel", () => this.close());
     const actions = {
       "draw-mask": () => this.toggle(),
       "mask-from": () => this.#setRange(this.#now, Math.max(this.#to, this.#now)),
