@@ -73,7 +73,7 @@ async def add(request: Request, _: dict[str, str]) -> Response:
     """Check the picture in the body, and store it for the person in the query if it is usable."""
     channel = require_channel(request)
     CHECK_LIMIT.enforce(request)
-    person = require_name(channel, request.query_params.get("person", ""))
+    person = require_person_name(channel, request.query_params.get("person", ""))
     data = await read_limited_body(request, settings().max_picture_bytes)
     check = await HOST.run(lambda: engine_adapter.check_picture(data))
     if check.usable:
@@ -103,7 +103,7 @@ async def check(request: Request, fields: dict[str, str]) -> Response:
 async def rename(request: Request, fields: dict[str, str]) -> Response:
     """Rename a person: move each picture to the folder of the new name."""
     channel = require_channel(request)
-    name = require_name(channel, fields.get("name", ""))
+    name = require_person_name(channel, fields.get("name", ""))
     moved = await run_in_threadpool(_rename_person, channel, fields.get("person", ""), name)
     return JSONResponse({"moved": moved})
 
@@ -123,7 +123,7 @@ def _list_people(channel: str) -> dict[str, list[PictureCard]]:
     return dict(sorted(people.items()))
 
 
-def require_name(channel: str, name: str) -> str:
+def require_person_name(channel: str, name: str) -> str:
     """Return the name without surrounding space. Raise 422 if a folder of target pictures can't have it."""
     name = name.strip()
     problem = VideoName(channel, name).problem if name else "it is empty"

@@ -12,7 +12,9 @@ from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
-from defacer.engine.rendering.contact_sheet import FaceView, cut_faces, render_contact_sheet
+from defacer.engine.rendering.contact_sheet import FaceView as FaceView
+from defacer.engine.rendering.contact_sheet import choose_views as choose_views
+from defacer.engine.rendering.contact_sheet import cut_faces, render_contact_sheet
 from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST, read_pictures

@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from defacer.engine.rendering.contact_sheet import FaceView, choose_views
 from defacer.engine_host import HOST
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.settings import settings
@@ -17,6 +16,7 @@ from defacer.web.common.security import is_same_origin, read_limited_body
 from defacer.web.console import people
 from defacer.web.console.engine_adapter import PictureCheck
 from defacer.web.console.review import engine_adapter
+from defacer.web.console.review.engine_adapter import FaceView, choose_views
 from defacer.web.console.review.published_review import Review, load_review
 
 CROP_LIMIT = RateLimiter(600)
@@ -57,7 +57,7 @@ async def save_target(request: Request, _: dict[str, str]) -> Response:
         views = _choose_compared(review, int(sent["track"]), float(sent["second"]), tracks)
     except (ValueError, KeyError, TypeError) as error:
         raise HTTPException(422, "The face can't be read. Load the page again.") from error
-    person = people.require_name(review.channel, person)
+    person = people.require_person_name(review.channel, person)
     await HOST.run(lambda: _save(review, person, views))
     return JSONResponse({"person": person})
 

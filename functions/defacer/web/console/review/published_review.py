@@ -84,7 +84,7 @@ def load_review(request: Request) -> Review:
 
 def build_review(channel: str, job: str, manifest: Manifest) -> Review:
     """Read the published report. Raise PermanentError if it is missing, too large, or of another upload."""
-    report = read_report(find_report(job, manifest))
+    report = read_published_report(find_report(job, manifest))
     if report.source != manifest.source:
         raise PermanentError(
             ErrorCode.RESULT_CHANGED,
@@ -113,7 +113,7 @@ def is_stored(ref: ObjectRef) -> bool:
     return objects.find_blob(ref.bucket, ref.name, ref.generation) is not None
 
 
-def read_report(ref: ObjectRef) -> JobReport:
+def read_published_report(ref: ObjectRef) -> JobReport:
     """Return the report, which has no picture of a face. One thread reads it, and others wait for the cached one."""
     with _reading:
         return _read_report(ref)

@@ -20,7 +20,7 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import require_job
 from defacer.web.console.rendering import render_console_page
-from defacer.web.console.review.published_review import find_report, is_stored, read_report
+from defacer.web.console.review.published_review import find_report, is_stored, read_published_report
 
 
 async def show_job(request: Request) -> Response:
@@ -59,7 +59,7 @@ def _render_review(request: Request, channel: str, status: JobStatus, manifest: 
         name=manifest.source.name.removeprefix(object_names.videos_prefix(channel)),
         has_source=is_stored(manifest.source),
     )
-    response.background = BackgroundTask(read_report, report)
+    response.background = BackgroundTask(read_published_report, report)
     return response
 
 
