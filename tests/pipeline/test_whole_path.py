@@ -268,7 +268,7 @@ def test_rerender_changes_decisions_without_another_detection(
         relay.wait_until_idle()
 
     assert ended.code == 0, ended.errors
-    assert f"manual decisions, based on the result of job {uploaded.job}: " in ended.out
+    assert f"manual changes, based on the result of job {uploaded.job}: " in ended.out
     assert min(face_differences(clip, out, "astronaut")) > MIN_HIDDEN_DIFFERENCE
     kept_differences = sorted(face_differences(clip, out, "admiral"))
     assert kept_differences[len(kept_differences) * 8 // 10] < MAX_KEPT_DIFFERENCE
