@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import requests
 
-from defacer.engine.rendering.contact_sheet import FACE_SIDE, choose_views
+from defacer.engine.rendering.contact_sheet import FACE_SIDE
 from defacer.pipeline.channel import list_kept_people
 from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.report.face_views import choose_views
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.published_job import make_track, publish

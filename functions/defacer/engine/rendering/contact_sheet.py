@@ -1,8 +1,6 @@
 """Cut the faces of some tracks out of a video, so that a person can recognize them: in a strip, or one alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice, pairwise
 
 import av
 import cv2
@@ -13,39 +11,13 @@ from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import Source, open_video
 from defacer.engine.models.arrays import Image
 from defacer.engine.rendering.preview import display_frame, encode_jpeg
-from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
+from defacer.report.compact_boxes import Box
+from defacer.report.face_views import FaceView
 
 MAX_DECODED_SIDE = 1920  # pixels; larger frames are reduced before a face is cut out
 FACE_SIDE = 128  # pixels, of a face in the strip
 STRIP_MARGIN = 0.25  # around the box, as a share of its longer side
 MAX_FRAMES_WITHOUT_SEEK = 60  # decoding a few frames is faster than a seek and the frames after its key frame
-
-
-@dataclass(frozen=True)
-class FaceView:
-    """A detection of a track that stands for it."""
-
-    track: int
-    pts: int
-    box: Box
-
-
-def choose_views(tracks: Sequence[tuple[int, CompactBoxes]], count: int) -> list[FaceView]:
-    """Return at most `count` large detections, in the order of time, spread over the tracks and over their time.
-
-    `tracks` are ids and detections. Each view is the largest box of its part of a track.
-    """
-    parts = dict.fromkeys(range(len(tracks)), 0)
-    for number in islice(cycle(range(len(tracks))), count if tracks else 0):
-        parts[number] += 1
-    views = []
-    for number, wanted in parts.items():
-        track, detections = tracks[number]
-        edges = np.linspace(0, len(detections), min(wanted, len(detections)) + 1).astype(int)
-        for first, last in pairwise(edges):
-            largest = max(detections[int(first) : int(last)], key=_area)
-            views.append(FaceView(track, largest.pts, largest.box))
-    return sorted(views, key=lambda view: (view.pts, view.track))
 
 
 def render_contact_sheet(source: Source, rows: Sequence[Sequence[FaceView]]) -> bytes:
@@ -69,11 +41,6 @@ def cut_faces(source: Source, views: Sequence[FaceView], margin: float) -> list[
     ordered = sorted(set(views), key=lambda view: view.pts)
     faces = {view: _square(*found, margin) for view, found in _read_views(source, ordered)}
     return [faces[view] for view in views]
-
-
-def _area(detection: BoxAt) -> float:
-    x1, y1, x2, y2 = detection.box
-    return (x2 - x1) * (y2 - y1)
 
 
 def _read_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[FaceView, tuple[Image, Box]]]:

@@ -12,8 +12,6 @@ from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
-from defacer.engine.rendering.contact_sheet import FaceView as FaceView
-from defacer.engine.rendering.contact_sheet import choose_views as choose_views
 from defacer.engine.rendering.contact_sheet import cut_faces, render_contact_sheet
 from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
@@ -27,6 +25,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.compact_boxes import BoxAt
 from defacer.report.edits import AddedTrack, Edits
+from defacer.report.face_views import FaceView
 from defacer.report.faces import Faces
 
 Found = TypeVar("Found")

@@ -11,12 +11,12 @@ from defacer.engine_host import HOST
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.settings import settings
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.face_views import FaceView, choose_views
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import is_same_origin, read_limited_body
 from defacer.web.console import people
 from defacer.web.console.engine_adapter import PictureCheck
 from defacer.web.console.review import engine_adapter
-from defacer.web.console.review.engine_adapter import FaceView, choose_views
 from defacer.web.console.review.published_review import Review, load_review
 
 CROP_LIMIT = RateLimiter(600)

@@ -6,7 +6,7 @@ const MAX_KEPT = 300; // pictures in memory
 const WAIT = 120; // milliseconds without a new wish before the first request, so that scrolling past a card requests nothing
 const RETRY = 1500; // milliseconds
 
-// Calls back with a row: { url, row, rows, views: [[track, second]] }, or null if there is no picture.
+// Calls back with a row: { url, row, rows, columns, views: [[track, second]] }, or null after an error.
 export class FaceCrops {
   #rows = new Map(); // key -> row, or null after an error
   #wanted = new Map(); // key -> { ids, callbacks }

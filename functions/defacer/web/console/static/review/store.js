@@ -172,7 +172,7 @@ export class ReviewStore extends EventTarget {
   undo() { if (this.canUndo) this.#move(this.#done, this.#undone); }
   redo() { if (this.canRedo) this.#move(this.#undone, this.#done); }
 
-  // Return the changes as a value for JSON, and take them again after the page was loaded anew.
+  // Return the changes as a value for JSON, and apply them after a reload.
   save() { return this.#done.map((change) => ({ ...change, patches: [...change.patches] })); }
   restore(saved) {
     this.#done = saved.map((change) => ({ ...change, patches: new Map(change.patches) }));
