@@ -18,7 +18,7 @@ from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.tracks import Origin, Reason
-from tests.clips import frame_seconds
+from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
 from tests.commands.conftest import RESULT_FIELDS
 from tests.functions.merging import REPORT, RESULT
@@ -287,6 +287,16 @@ def test_forget_removes_a_name_that_a_person_gave(cloud: Cloud, first: Planned) 
     for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
         for name in cloud.buckets.names(bucket):
             assert b"Eileen" not in cloud.buckets.get(bucket, name)
+
+
+def test_drawn_mask_stays_when_a_person_is_forgotten(cloud: Cloud, first: Planned) -> None:
+    times = frame_times(first.clip)
+    mask = AddedTrack(CompactBoxes((pts, BOXES[1]) for pts in (times[0], times[-1])))
+    cloud.run(cloud.write_request(first.job, Edits(decisions={1: "keep"}, added=(mask,))))
+    assert cloud.hidden() == [False, True, True]
+    assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert cloud.hidden() == [True, True, True]
+    assert [track.origin for track in cloud.report().tracks][3] == Origin.MANUAL
 
 
 @pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])

@@ -26,6 +26,8 @@ from defacer.pipeline.messaging.pubsub import Message
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 from defacer.plurals import JOINERS, printable
+from defacer.report.exchange.formats import DUMP, parse_track_file
+from defacer.report.exchange.track_file import TrackFileError
 from defacer.report.json_lines import ReportError, join_report
 
 Harness = Callable[[bytes], None]
@@ -121,6 +123,18 @@ def report(data: bytes) -> None:
         JobReport.from_bytes(data)
     except ReportError:
         return
+
+
+def tracks(data: bytes) -> None:
+    """Read a file of tracks, and write its tracks in each format. The written file has the same tracks."""
+    try:
+        found = parse_track_file(data)
+    except TrackFileError as error:
+        _require_short_message(error)
+        return
+    assert all(0 <= frame < found.frames for track in found.tracks for frame in track.boxes)
+    for dump in DUMP.values():
+        parse_track_file(dump(found).encode())
 
 
 def _require_round_trip(document: Document) -> None:
@@ -221,5 +235,17 @@ def video(data: bytes) -> None:
 
 HARNESSES: Mapping[str, Harness] = {
     harness.__name__: harness
-    for harness in (push, message, notification, document, report, policy, name, picture, claims, video)
+    for harness in (
+        push,
+        message,
+        notification,
+        document,
+        report,
+        tracks,
+        policy,
+        name,
+        picture,
+        claims,
+        video,
+    )
 }

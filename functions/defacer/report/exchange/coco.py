@@ -58,7 +58,7 @@ def parse_coco(text: str) -> TrackFile:
         width, height = (int(info.get(side, 0)) for side in ("width", "height"))
     except TrackFileError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TrackFileError(
             f"it is not a COCO file with tracks ({type(error).__name__}). Export it with `defacer tracks`."
         ) from error

@@ -90,7 +90,7 @@ def parse_cvat(text: str) -> TrackFile:
         width, height = (int(root.findtext(f".//original_size/{side}") or 0) for side in ("width", "height"))
     except TrackFileError:
         raise
-    except (ET.ParseError, ValueError, KeyError, RecursionError) as error:
+    except (ET.ParseError, ValueError, KeyError, RecursionError, OverflowError) as error:
         raise TrackFileError(
             f"it is not a file of CVAT for video 1.1 ({type(error).__name__}). Export it as that."
         ) from error

@@ -68,5 +68,5 @@ def _parse_row(line: str, number: int) -> tuple[int, int, Box]:
         )
     except TrackFileError:
         raise
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TrackFileError(f"line {number} is not frame,id,left,top,width,height. Correct it.") from error

@@ -1,10 +1,14 @@
 """The tracks of one file of an annotation tool, and the video that they belong to."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import isfinite
 
 from defacer.report.compact_boxes import Box
+
+FINGERPRINT = re.compile("[0-9a-f]{16,128}", re.ASCII)
+MAX_SIDE = 1_000_000  # pixels from the frame's corner
+MIN_SIZE = 0.02  # pixels: files have two decimals
 
 
 class TrackFileError(ValueError):
@@ -35,7 +39,7 @@ class TrackFile:
 
 def require_video(fingerprint: object, frames: object) -> tuple[str, int]:
     """Return the fingerprint and the number of frames. Raise TrackFileError if the file does not have both."""
-    if not isinstance(fingerprint, str) or not fingerprint:
+    if not isinstance(fingerprint, str) or not FINGERPRINT.fullmatch(fingerprint):
         raise TrackFileError(
             "it does not name the video that it is about. Export it with `defacer tracks --format`."
         )
@@ -47,7 +51,8 @@ def require_video(fingerprint: object, frames: object) -> tuple[str, int]:
 def box_of(sides: Iterable[float], where: str) -> Box:
     """Return a box of `x1, y1, x2, y2`. Raise TrackFileError for a box without an area."""
     x1, y1, x2, y2 = sides
-    if not all(map(isfinite, (x1, y1, x2, y2))) or x1 >= x2 or y1 >= y2:
+    is_near = all(abs(side) <= MAX_SIDE for side in (x1, y1, x2, y2))  # not for NaN
+    if not is_near or x2 - x1 < MIN_SIZE or y2 - y1 < MIN_SIZE:
         raise TrackFileError(f"{where} has a box without an area. Correct or remove it.")
     return (x1, y1, x2, y2)
 
