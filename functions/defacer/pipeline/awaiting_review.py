@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
@@ -30,6 +31,7 @@ from defacer.report.tracks import FacesHead, TrackRecord
 
 # Ingest ends a wait this long after its limit. A confirmation that was accepted before the limit is stored by then.
 GRACE = timedelta(minutes=2)
+MAX_CACHED = 4  # documents of faces
 MAX_BYTES = 16 * 1024 * 1024  # of a confirmation, as of a re-render request
 
 
@@ -82,9 +84,14 @@ def read_waiting_job(job: str) -> WaitingJob:
             ErrorCode.NOT_WAITING,
             f"Job {job} does not wait for a review. Look for its state in the list of jobs.",
         )
-    document, head = read_faces_document(job, stored.ref)
-    tracks = tuple(map(load_track, split_report(document)[1]))
-    return WaitingJob(found.document, head, tracks, stored.review_end)
+    return WaitingJob(found.document, *_read_tracks(job, stored.ref), stored.review_end)
+
+
+@lru_cache(maxsize=MAX_CACHED)
+def _read_tracks(job: str, ref: ObjectRef) -> tuple[FacesHead, tuple[TrackRecord, ...]]:
+    # A version of an object never changes, and the console's page requests its parts one by one.
+    document, head = read_faces_document(job, ref)
+    return head, tuple(map(load_track, split_report(document)[1]))
 
 
 def confirm(job: str, edits: Edits) -> None:

@@ -14,7 +14,7 @@ from defacer.engine_host import HOST
 from defacer.picture_formats import content_type_of
 from defacer.pipeline.channel import describe_problems, find_replacement, read_policy
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import MAX_MATCH_THRESHOLDS, Policy
+from defacer.pipeline.documents.manifest import MAX_CONFIRM_HOURS, MAX_MATCH_THRESHOLDS, Policy
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.settings import settings
@@ -157,6 +157,7 @@ def _render_form(
         policy=policy,
         recognition=policy.recognition or OWN,
         largest=MAX_MATCH_THRESHOLDS,
+        max_confirm_hours=MAX_CONFIRM_HOURS,
         generation=int(blob.generation) if blob else 0,
         problem=problem,
         saved=problem is None and "saved" in request.query_params,

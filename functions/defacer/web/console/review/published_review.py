@@ -1,8 +1,9 @@
-"""Load a published job with its report and its pending edits."""
+"""Load a published job with its report and its pending edits, or a job that waits for a person."""
 
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from functools import lru_cache
 from threading import Lock
@@ -10,6 +11,7 @@ from threading import Lock
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
@@ -18,7 +20,7 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.settings import settings
-from defacer.pipeline.storage import objects
+from defacer.pipeline.storage import object_names, objects
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import Edits
 from defacer.web.console.jobs import require_job
@@ -30,7 +32,10 @@ _reading = Lock()
 
 @dataclass(frozen=True)
 class Review:
-    """A published job with its current report. `pending` are requested edits that are not published yet."""
+    """A published job with its current report. `pending` are requested edits that are not published yet.
+
+    A job that waits for a person until `review_end` has no result, and its report is the proposal.
+    """
 
     channel: str
     job: str
@@ -38,11 +43,19 @@ class Review:
     report: JobReport
     has_source: bool
     pending: Edits = field(default_factory=Edits)
+    review_end: datetime | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a person has to confirm who stays visible, before anything is rendered."""
+        return self.review_end is not None
 
     @property
     def version(self) -> str:
         """Identifies the state that a page shows, so that an outdated request can be refused."""
         requested = hashlib.sha256(self.pending.to_bytes()).hexdigest()[:16]
+        if self.is_waiting:
+            return f"{self.report.job}-proposal"
         return f"{self.report.job}-{requested}" if self.pending else self.report.job
 
     @property
@@ -74,9 +87,14 @@ class Review:
 
 
 def load_review(request: Request) -> Review:
-    """Return the review of the job in the request's path. Raise HTTPException 409 unless it is published."""
+    """Return the review of the job in the request's path.
+
+    Raises HTTPException 409 unless it is published or waits for a person.
+    """
     channel, job = require_job(request)
     status = read_job_status(job, None)
+    if status.is_waiting_for_review:
+        return build_waiting_review(channel, job)
     if not status.has_result or status.manifest is None:
         raise HTTPException(409, "This job is not published. Review it when it is.")
     return build_review(channel, job, status.manifest)
@@ -92,6 +110,33 @@ def build_review(channel: str, job: str, manifest: Manifest) -> Review:
         )
     has_source = is_stored(manifest.source)
     return Review(channel, job, manifest, report, has_source, rerender_request.pending(manifest.source))
+
+
+def build_waiting_review(channel: str, job: str) -> Review:
+    """Read the proposal of a waiting job. Raise PermanentError if the job does not wait, or has too many tracks."""
+    blob = objects.find_blob(settings().work_bucket, object_names.faces(job))
+    if blob is not None and blob.size > MAX_REPORT_BYTES:
+        raise PermanentError(
+            ErrorCode.REPORT_TOO_LARGE,
+            f"This video has more tracks than a page can show. Run defacer job confirm {job} to list and confirm them.",
+        )
+    waiting = awaiting_review.read_waiting_job(job)
+    manifest = waiting.manifest
+    proposal = JobReport(
+        job=job,
+        source=manifest.source,
+        result=manifest.result,
+        policy=manifest.policy,
+        targets=manifest.targets,
+        frames=waiting.faces.frames,
+        audio_packets=0,
+        fingerprint="",
+        dropped=(),
+        segments=(),
+        faces=waiting.faces,
+        tracks=waiting.tracks,
+    )
+    return Review(channel, job, manifest, proposal, is_stored(manifest.source), review_end=waiting.review_end)
 
 
 def find_report(job: str, manifest: Manifest) -> ObjectRef:

@@ -1,4 +1,4 @@
-"""Request the re-render of a reviewed video with a person's changes."""
+"""Request the re-render of a reviewed video with a person's changes, or confirm a job that waits for the person."""
 
 import json
 from typing import Any
@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from defacer.pipeline import awaiting_review
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.lifecycle import rerender_request
 from defacer.report.edits import Edits
@@ -21,7 +22,7 @@ RERENDER_LIMIT = RateLimiter(10)
 
 
 async def request_edits(request: Request, _: dict[str, str]) -> Response:
-    """Request a re-render with the edits in the body. Return the page that shows its progress."""
+    """Request a re-render with the edits in the body, or confirm. Return the page that shows the progress."""
     RERENDER_LIMIT.enforce(request)
     body = await read_limited_body(request, rerender_request.MAX_BYTES)
     review = await run_in_threadpool(load_review, request)
@@ -36,6 +37,9 @@ def _request(review: Review, body: bytes) -> None:
     except ValueError as error:
         raise _outdated() from error
     engine_adapter.require_valid_edits(review.report, merged, list_kept_people(review.channel))
+    if review.is_waiting:
+        awaiting_review.confirm(review.job, edits)
+        return
     rerender_request.request_rerender(review.job, edits)
 
 
@@ -49,7 +53,7 @@ def _parse_edits(review: Review, body: bytes) -> Edits:
         raise _outdated()
     if not review.has_source:
         raise HTTPException(422, "The source was deleted. Upload the video again to change it.")
-    if not edits:
+    if not edits and not review.is_waiting:
         raise HTTPException(422, "Nothing was changed. Change a decision to re-render the video.")
     return edits
 
@@ -57,5 +61,6 @@ def _parse_edits(review: Review, body: bytes) -> Edits:
 def _outdated() -> HTTPException:
     return HTTPException(
         409,
-        "This video was re-rendered, or a re-render was requested, since the page was opened. Load it again.",
+        "This video was published or re-rendered, or a re-render was requested, since the page was opened. Load it "
+        "again.",
     )

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from defacer.pipeline.channel import list_kept_people
-from defacer.pipeline.documents.report import JobReport
 from defacer.plurals import pluralize, resemblance
 from defacer.report.texts import ADVICE
 from defacer.report.tracks import Origin, Reason, TrackRecord
@@ -94,7 +93,8 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
     faces, duration = review.report.faces, review.duration
     return {
         "version": review.version,
-        "summary": _summarize(review.report),
+        "summary": _summarize(review),
+        "waiting_until": review.review_end.isoformat() if review.review_end else None,
         "warnings": [f"{item.message} {ADVICE.get(item.code, '')}" for item in faces.warnings],
         "pending": len(review.pending.track_ids) + len(review.pending.added),
         "video": {
@@ -115,8 +115,9 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _summarize(report: JobReport) -> str:
-    """Return the facts about the result in a few sentences."""
+def _summarize(review: Review) -> str:
+    """Return the facts about the result or the proposal in a few sentences."""
+    report = review.report
     cards = len({track.group for track in report.tracks})
     sentences = [
         f"{pluralize(report.frames, 'frame')}, {pluralize(len(report.tracks), 'track')} on {pluralize(cards, 'card')}.",
@@ -124,7 +125,9 @@ def _summarize(report: JobReport) -> str:
     ]
     if report.black_frames:
         sentences.append(f"Damaged frames are black: {report.black_frames}.")
-    if report.checked is None:
+    if review.is_waiting:
+        sentences.append("Nothing is rendered yet. The result is checked before it is published.")
+    elif report.checked is None:
         sentences.append("The result was not checked.")
     else:
         hidden = len(report.checked.tracks)

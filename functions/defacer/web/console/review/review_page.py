@@ -24,9 +24,11 @@ from defacer.web.console.review.published_review import find_report, is_stored, 
 
 
 async def show_job(request: Request) -> Response:
-    """Render the review of a published job, or the status of any other job."""
+    """Render the review of a published or waiting job, or the status of any other job."""
     channel, job = await run_in_threadpool(require_job, request)
     status = await run_in_threadpool(read_job_status, job, None)
+    if status.is_waiting_for_review and status.manifest is not None:
+        return await run_in_threadpool(_render_page, request, channel, status, status.manifest)
     if not status.has_result or status.manifest is None:
         return render_console_page(request, "not_ready.html", channel=channel, tab="jobs", job_status=status)
     return await run_in_threadpool(_render_review, request, channel, status, status.manifest)
@@ -50,7 +52,13 @@ async def redirect_to_report(request: Request) -> Response:
 def _render_review(request: Request, channel: str, status: JobStatus, manifest: Manifest) -> Response:
     """Return the page without its report, which the scripts request: a large one takes a second to read."""
     report = find_report(status.job, manifest)
-    response = render_console_page(
+    response = _render_page(request, channel, status, manifest)
+    response.background = BackgroundTask(read_published_report, report)
+    return response
+
+
+def _render_page(request: Request, channel: str, status: JobStatus, manifest: Manifest) -> Response:
+    return render_console_page(
         request,
         "review.html",
         channel=channel,
@@ -58,15 +66,15 @@ def _render_review(request: Request, channel: str, status: JobStatus, manifest: 
         job=status.job,
         name=manifest.source.name.removeprefix(object_names.videos_prefix(channel)),
         has_source=is_stored(manifest.source),
+        review_end=status.review_end,
     )
-    response.background = BackgroundTask(read_published_report, report)
-    return response
 
 
 def _redirect_to_media(request: Request, kind: str) -> Response:
     _, job = require_job(request)
     status = read_job_status(job, None)
-    if status.manifest is None or not status.has_result:
+    has_media = status.has_result or (kind == "source" and status.is_waiting_for_review)
+    if status.manifest is None or not has_media:
         raise HTTPException(404, "This job is not published. Review it when it is.")
     manifest = status.manifest
     if kind == "source":

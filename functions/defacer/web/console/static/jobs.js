@@ -46,13 +46,13 @@ function watchCounts(root) {
 
 const hasRunningJob = () => list.querySelector("[data-running]") !== null;
 
-// Tell in the tab's title, and in a notification if the user allowed it, that a job ended while the page was hidden.
-function announceEnd(card) {
+// Tell in the tab's title, and in a notification if the user allowed it, that a job ended or waits while the page was hidden.
+function announce(card, what) {
   if (!document.hidden) return;
   ended += 1;
   document.title = `(${ended}) ${title}`;
   if (window.Notification?.permission !== "granted") return;
-  const notification = new Notification("De-facer", { body: `${card.dataset.name} is done.`, tag: card.id });
+  const notification = new Notification("De-facer", { body: `${card.dataset.name} ${what}.`, tag: card.id });
   notification.onclick = () => { window.focus(); notification.close(); };
 }
 
@@ -68,7 +68,8 @@ function applyChanges({ order, changed }) {
     watchCounts(card);
     if (!old) list.append(card);
     else {
-      if ("running" in old.dataset && !("running" in card.dataset)) announceEnd(card);
+      if ("running" in old.dataset && !("running" in card.dataset)) announce(card, "is done");
+      else if ("waiting" in card.dataset && !("waiting" in old.dataset)) announce(card, "waits for you: choose who stays visible");
       const hadFocus = old.contains(document.activeElement);
       old.replaceWith(card);
       if (hadFocus) (card.querySelector("a, button") ?? list).focus();

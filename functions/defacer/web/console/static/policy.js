@@ -9,6 +9,7 @@ const STRENGTHS = [[1.2, "normal"], [1.8, "stronger"], [2.6, "strong"], [9, "str
 function arrange() {
   const mode = new FormData(policy).get("mode");
   for (const field of policy.querySelectorAll("[data-for]")) field.hidden = !field.dataset.for.split(" ").includes(mode);
+  for (const field of policy.querySelectorAll("[data-confirm]")) field.hidden = new FormData(policy).get("confirm") === "never";
   const threshold = byId("own_threshold");
   threshold.required = byId("own").checked;
   threshold.max = threshold.required ? JSON.parse(threshold.dataset.largest)[new FormData(policy).get("recognizer")] : "";

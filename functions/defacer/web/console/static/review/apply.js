@@ -1,4 +1,4 @@
-// "Apply": list each face that becomes visible, with its picture, then request the re-render.
+// "Apply" or "Publish": list each face that becomes visible, with its picture, then request the re-render, or confirm.
 import { post } from "../api.js";
 import { showFaces } from "./crops.js";
 import { count, formatClock } from "./store.js";
@@ -18,8 +18,9 @@ export class ApplyDialog {
 
   open() {
     const tracks = this.store.tracksToShow;
-    byId("apply-title").textContent = tracks.length ? `${count(tracks.length, "hidden track")} will become visible` : "No face becomes visible";
-    byId("apply-text").textContent = tracks.length ? "Check each face. Everyone who watches the result sees it." : `${count(this.store.changes.length, "change")} will be applied, and the video is rendered again.`;
+    const { waiting } = this.store;
+    byId("apply-title").textContent = tracks.length ? `${count(tracks.length, waiting ? "track" : "hidden track")} will become visible` : "No face becomes visible";
+    byId("apply-text").textContent = tracks.length ? "Check each face. Everyone who watches the result sees it." : waiting ? "Everyone is hidden in the video that is published." : `${count(this.store.changes.length, "change")} will be applied, and the video is rendered again.`;
     byId("apply-list").replaceChildren(...tracks.map((track) => this.#makeItem(track)));
     byId("apply-problem").hidden = true;
     byId("apply-dialog").showModal();

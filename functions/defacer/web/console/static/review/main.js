@@ -64,11 +64,11 @@ function connectChanges(store, crops) {
   const dialog = new ApplyDialog(store, crops, jobUrl);
   const update = () => {
     const { changes } = store;
-    byId("changes").hidden = !changes.length && !store.canRedo;
-    byId("change-count").textContent = changes.length ? `${count(changes.length, "change")}, not applied yet` : "No changes";
+    byId("changes").hidden = !changes.length && !store.canRedo && !store.waiting;
+    byId("change-count").textContent = changes.length ? `${count(changes.length, "change")}, not ${store.waiting ? "published" : "applied"} yet` : "No changes";
     byId("undo").disabled = !store.canUndo;
     byId("redo").disabled = !store.canRedo;
-    byId("open-apply").disabled = !changes.length;
+    byId("open-apply").disabled = !changes.length && !store.waiting;
     byId("change-list").replaceChildren(...changes.map((change) => {
       const item = document.createElement("li");
       const text = document.createElement("span");

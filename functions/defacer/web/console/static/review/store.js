@@ -71,6 +71,7 @@ export class ReviewStore extends EventTarget {
     this.video = review.video;
     this.version = review.version;
     this.editable = review.editable;
+    this.waiting = review.waiting_until !== null; // nothing is rendered before a person confirms
     this.people = [...review.people]; // the channel's targets
     this.selected = null; // the id of the chosen track
     for (const track of review.tracks) this.#base.set(track.id, this.#prepare({ ...track, published: track.decision, decision: track.requested }));
@@ -85,7 +86,7 @@ export class ReviewStore extends EventTarget {
     this.#time = seconds;
     this.dispatchEvent(new Event("time"));
   }
-  get tracksToShow() { return this.tracks.filter((track) => track.published === "hide" && track.decision === "keep"); }
+  get tracksToShow() { return this.tracks.filter((track) => (this.waiting || track.published === "hide") && track.decision === "keep"); }
 
   track(id) { return this.#byId.get(id); }
   group(id) { return this.#groupsById.get(id); }
