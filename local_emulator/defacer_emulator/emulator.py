@@ -282,6 +282,7 @@ class Emulator:
             **self.environment,
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
             "DEFACER_CONSOLE_ORIGIN": f"http://{HOST}:{port}",
+            "DEFACER_CONSOLE_SAMPLE": "defacer_emulator.demo",
             **({"DEFACER_LIVE_LINK": self.state.live_url} if self.state.live_url else {}),
             "TMPDIR": str(self._empty_folder("tmp", CONSOLE)),
         }

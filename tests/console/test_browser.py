@@ -79,6 +79,7 @@ def published(
 
     page.goto(f"{emulator.state.console_url}")
     expect(page.get_by_text("No channels yet")).to_be_visible()
+    expect(page.get_by_role("button", name="Try it with a sample video")).to_be_visible()
     window.check_page("channels-empty")
     page.get_by_label("Name").fill(CHANNEL)
     page.get_by_role("button", name="Open").click()

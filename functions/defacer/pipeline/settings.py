@@ -169,6 +169,8 @@ class ConsoleSettings(SettingsGroup):
     console_signer: str | None = None
     """The account that signs the console's URLs of media. Without it, a random key signs them, which only the emulator
     accepts."""
+    console_sample: str | None = None
+    """The Python module that writes a sample video and a target picture. Without it, the console offers no sample."""
     live_link: str | None = None
     """The address of the live page, for a link in the console."""
     console_iap_audience: str | None = None

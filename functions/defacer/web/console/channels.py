@@ -20,12 +20,7 @@ def require_channel(request: Request) -> str:
 
 async def show_channels(request: Request) -> Response:
     """Render the start page."""
-    return render_console_page(
-        request,
-        "channels.html",
-        channels=await run_in_threadpool(list_channels, settings().intake_bucket),
-        problem=None,
-    )
+    return await _render(request, 200, None)
 
 
 async def open_channel(request: Request, fields: dict[str, str]) -> Response:
@@ -33,10 +28,18 @@ async def open_channel(request: Request, fields: dict[str, str]) -> Response:
     name = fields.get("name", "").strip()
     problem = find_name_problem(name)
     if problem:
-        existing = await _read_channels()
-        return render_console_page(request, "channels.html", 422, channels=existing, problem=problem)
+        return await _render(request, 422, problem)
     return RedirectResponse(channel_url(name, "upload"), 303)
 
 
-async def _read_channels() -> list[str]:
-    return await run_in_threadpool(list_channels, settings().intake_bucket)
+async def _render(request: Request, status: int, problem: str | None) -> Response:
+    config = settings()
+    names = await run_in_threadpool(list_channels, config.intake_bucket)
+    return render_console_page(
+        request,
+        "channels.html",
+        status,
+        channels=names,
+        has_sample=config.console_sample is not None,
+        problem=problem,
+    )

@@ -16,7 +16,17 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
-from defacer.web.console import channels, job_facts, jobs, people, policy, privacy, signed_urls, upload
+from defacer.web.console import (
+    channels,
+    job_facts,
+    jobs,
+    people,
+    policy,
+    privacy,
+    sample,
+    signed_urls,
+    upload,
+)
 from defacer.web.console.rendering import HERE, render_console_page
 from defacer.web.console.review import face_crops, review_changes, review_data, review_page, source_search
 
@@ -41,6 +51,7 @@ def build_console() -> Starlette:
             Route("/health", lambda _: PlainTextResponse("ready")),
             Route("/", channels.show_channels),
             _post_route("/channels", channels.open_channel),
+            _post_route("/sample", sample.upload_sample),
             Route(CHANNEL + "/upload", upload.show_upload_page),
             _post_route(CHANNEL + "/uploads", upload.start),
             Route(CHANNEL + "/people", people.show_people),
