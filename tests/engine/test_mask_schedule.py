@@ -6,6 +6,8 @@ from defacer.engine.rendering import masks
 from defacer.engine.rendering.box_motion import BoxMotion
 from defacer.engine.rendering.masks import LEAD_SECONDS, TAIL_SECONDS, MaskSchedule
 from defacer.engine.rendering.redaction import Openings
+from defacer.engine.tracking.sampling import SAME_PLACE
+from defacer.engine.verification.visible_faces import MASKED_SHARE, covered_share
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.faces import Faces
 from defacer.report.tracks import Decision, Reason, TrackRecord
@@ -44,6 +46,15 @@ def test_moving_face_is_masked_along_its_way_before_and_after_samples() -> None:
         (x1, _, x2, _), expected = hidden[pts][0], 200 + 2 * (pts - 100)
         assert x1 < expected < expected + 60 < x2
     assert hidden[120 + TAIL][0][2] < 240 + 60 + 2 * TAIL + 20
+
+
+def test_face_that_jumps_between_agreeing_samples_stays_masked() -> None:
+    """The samples 100 and 120 agree, so no frame between them is sampled, and the face can jump at any time."""
+    shift = 60 * (1 - SAME_PLACE) / (1 + SAME_PLACE)
+    hidden = boxes(track(0, (100, 200), (120, 200 + shift)))
+    for pts in range(101, 120):
+        for x in (200, 200 + shift):
+            assert covered_share((x, 100, x + 60, 180), hidden[pts], 1000, 500) > MASKED_SHARE + 0.2
 
 
 def test_jitter_of_a_box_does_not_move_the_mask() -> None:

@@ -147,6 +147,12 @@ def test_brief_appearance_of_an_object_adds_one_sample() -> None:
     assert len(set(times(sampled_frames(given))) - {*range(0, 40, 6), 39}) == 1
 
 
+def test_face_that_moves_slowly_in_a_pan_adds_no_samples() -> None:
+    """It moves by 40 % of its width between two samples of the grid."""
+    positions = [8 * pts // 3 for pts in range(40)]
+    assert times(sampled_frames(frames(list(positions)))) == [*range(0, 40, 6), 39]
+
+
 def test_fast_face_is_sampled_densely() -> None:
     seen = sampled_frames(frames([5 * pts for pts in range(40)]))
     assert max(np.diff(times(seen))) * 5 <= 20  # pixels between samples: half the face
