@@ -247,6 +247,26 @@ def test_forget_fails_a_waiting_job(confirmed: bool, waiting: Waiting, ingest: P
     assert_failed(waiting, "person-forgotten", "forget")
 
 
+@pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
+def test_forget_finds_a_name_that_the_confirmation_gave(
+    applied: bool, waiting: Waiting, ingest: Post
+) -> None:
+    """The manifest does not have this name: its picture was saved during the review."""
+    buckets = waiting.buckets
+    buckets.put(buckets.intake, "channels/street/targets/Bo.png", b"a picture")
+    awaiting_review.confirm(waiting.job, Edits(decisions={1: "keep"}, people={1: "Bo"}))
+    if applied:
+        assert ingest(waiting.confirmation_message()) == 200
+        assert waiting.faces().tracks[1].person == "Bo"
+    message = waiting.confirmation_message()
+    assert main(["person", "forget", "Bo", "--channel", "street", "--yes"]) == 0
+    assert waiting.confirmation not in buckets.names(buckets.intake)
+    assert ingest(message) == 200
+    failed = failure_of(buckets, waiting.job)
+    assert failed.code == ("person-forgotten" if applied else "bad-request")
+    assert object_names.faces(waiting.job) not in buckets.names(buckets.work)
+
+
 def test_newer_upload_does_not_end_the_wait(waiting: Waiting, ingest: Post) -> None:
     """The older job ends at its limit, or publishes nothing if the newer one is published first."""
     waiting.buckets.put(waiting.buckets.intake, VIDEO, b"a newer upload")

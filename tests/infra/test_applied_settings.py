@@ -93,9 +93,8 @@ def test_console_reads_only_documents_in_the_work_bucket(
     }
     member = f"serviceAccount:defacer-console@{PROJECT}.iam.gserviceaccount.com"
     grants = [body for body in project.resources("storage_bucket_iam_member") if body["member"] == member]
-    assert sorted(body["bucket"] for body in grants) == sorted(
-        [*RESOURCES.buckets, RESOURCES.work, RESOURCES.work]
-    )
+    twice = (RESOURCES.work, RESOURCES.output)  # one grant reads, and the other one erases
+    assert sorted(body["bucket"] for body in grants) == sorted([*RESOURCES.buckets, *twice, RESOURCES.work])
     for body in grants:
         assert body["role"] in {*custom_roles, "roles/storage.objectViewer"}
         if body["bucket"] == RESOURCES.work and body["role"] not in custom_roles:

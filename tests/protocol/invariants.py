@@ -121,7 +121,8 @@ def _of_failure(
     failed = json.loads(storage.get(WORK, object_names.failed(upload.job)).data)
     actions = scenario.all_actions
     foreign = "a foreign report" in actions and failed["code"] == "result-exists"
-    is_rolled_back = foreign or scenario.slow_copies  # then it can have been published for a moment
+    # Then it can have been published for a moment: a bug after the copy of the result rolls it back.
+    is_rolled_back = foreign or scenario.slow_copies or failed["code"] == "internal-error"
     if out := _live(storage, written) if is_rolled_back else [stored.name for stored in written]:
         yield f"job {number}: failed, and published {out}"
     manifest = storage.objects.get((WORK, object_names.manifest(upload.job)))
