@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
 
@@ -63,6 +66,20 @@ def planned(buckets: Buckets, clip: Path) -> Planned:
     return publish(buckets, clip, placed)
 
 
+def write_frames(path: Path, numbers: list[int]) -> Path:
+    """Write gray frames that begin at these multiples of 1/RATE s."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        stream.time_base = Fraction(1, RATE)
+        for number in numbers:
+            frame = av.VideoFrame.from_ndarray(np.full((180, 320, 3), 5 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 Open = Callable[..., Page]
 DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
 
@@ -73,7 +90,9 @@ def open_review(browser: Browser, visitor: Visitor, planned: Planned) -> Iterato
     contexts: list[BrowserContext] = []
     windows: list[Window] = []
 
-    def opened(phone: bool = False, route: Callable[[Route], None] | None = None) -> Page:
+    def opened(
+        phone: bool = False, route: Callable[[Route], None] | None = None, planned: Planned = planned
+    ) -> Page:
         size = PHONE if phone else DESKTOP
         contexts.append(browser.new_context(viewport=size, has_touch=phone, is_mobile=phone))
         windows.append(Window(contexts[-1].new_page()))
@@ -81,7 +100,7 @@ def open_review(browser: Browser, visitor: Visitor, planned: Planned) -> Iterato
         if route:
             page.route("**/source", route)
         page.goto(visitor.url("street", "jobs", planned.job))
-        expect(page.locator(".person").first).to_be_visible()
+        expect(page.locator("#time")).to_contain_text("/")
         return page
 
     yield opened
@@ -120,6 +139,20 @@ def test_source_and_result_show_the_same_frame_after_each_step(open_review: Open
     wait_for_frame(page, CLIP.frames - 1)
     page.keyboard.press("Home")
     wait_for_frame(page, 0)
+
+
+def test_step_shows_the_next_frame_where_the_frame_rate_varies(
+    open_review: Open, buckets: Buckets, tmp_path: Path
+) -> None:
+    numbers = [0, 1, 2, 6, 7, 8, 30]
+    planned = publish(buckets, write_frames(tmp_path / "varying.mp4", [*numbers, 40]), [], targets=())
+    page = open_review(planned=planned)
+    for number in numbers[1:]:
+        page.keyboard.press(".")
+        wait_for_frame(page, number)
+    for number in reversed(numbers[:-1]):
+        page.keyboard.press(",")
+        wait_for_frame(page, number)
 
 
 def test_result_waits_and_is_dimmed_until_the_source_can_play(open_review: Open) -> None:

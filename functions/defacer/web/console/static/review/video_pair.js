@@ -7,6 +7,9 @@ const MAX_CORRECTABLE_DRIFT = 0.12; // seconds; a larger drift stops both videos
 const INSIDE_FRAME = 0.002; // seconds; seek into a frame, because times in files are rounded
 const UNCHANGED_FRAME_MS = 250; // after a seek, some browsers do not report a frame that was shown already
 const MAX_QUEUED_STEPS = 3; // while a key is held down
+const MIN_SEARCH_STEPS = 4; // frames of the average rate, before a step forward takes larger steps
+const MIN_USUAL_GAPS = 4; // after this many gaps of the mean length, and none of another length, all gaps are equal
+const MAX_GAP_DIFFERENCE = 0.1;
 const POLL_MS = 30;
 const HAS_NEXT_FRAME = 3; // HTMLMediaElement.HAVE_FUTURE_DATA
 
@@ -53,6 +56,7 @@ export class VideoPair extends EventTarget {
   #wanted = null; // the time of the next seek
   #seeking = null; // the seek in progress
   #holding = false;
+  #usualGaps = 0; // gaps between frames that had the mean length; negative if the frame rate varies
   #queuedSteps = 0;
   #lastStep = Promise.resolve();
   #reverse = 0; // identifies the current run backward, or 0
@@ -137,14 +141,37 @@ export class VideoPair extends EventTarget {
     if (this.playing || this.isReversing) await this.pause();
     await this.#seeking?.done;
     const { shown } = this.#leader;
-    await this.#seekTo(direction > 0 ? shown + this.frameSeconds + INSIDE_FRAME : shown - INSIDE_FRAME);
+    if (direction < 0) return this.#seekTo(shown - INSIDE_FRAME);
+    const next = await this.#findNext(shown);
+    if (Math.abs(this.#leader.shown - next) > INSIDE_FRAME) await this.#seekTo(next + INSIDE_FRAME);
+    const isUsual = Math.abs(next - shown - this.frameSeconds) < MAX_GAP_DIFFERENCE * this.frameSeconds;
+    if (next > shown) this.#usualGaps = isUsual ? this.#usualGaps + 1 : Number.NEGATIVE_INFINITY;
+    return undefined;
+  }
+
+  // Return the time of the next frame, or of this one at the end. The frame rate can vary, so it takes several seeks.
+  async #findNext(shown) {
+    const leader = this.#leader;
+    const isLater = () => leader.shown > shown + INSIDE_FRAME;
+    let step = this.frameSeconds;
+    for (let time = shown + step; !isLater(); time += step) {
+      await this.#seekTo(time + INSIDE_FRAME);
+      if (time >= this.duration || leader.frame === null) break;
+      if (time > shown + MIN_SEARCH_STEPS * this.frameSeconds) step *= 2;
+    }
+    let found = leader.shown;
+    while (isLater() && this.#usualGaps < MIN_USUAL_GAPS) { // a frame between the two could have been missed
+      found = leader.shown;
+      await this.#seekTo(found - INSIDE_FRAME);
+    }
+    return found;
   }
 
   // Show the frame of this time in both videos. A later seek replaces one that has not begun.
   seek(seconds) { return this.#seekTo(seconds + INSIDE_FRAME); }
 
   #seekTo(seconds) {
-    this.#wanted = Math.max(0, Math.min(seconds, this.duration ? this.duration - this.frameSeconds / 2 : seconds));
+    this.#wanted = Math.max(0, Math.min(seconds, this.duration ? this.duration - INSIDE_FRAME : seconds));
     if (!this.#seeking) {
       this.#seeking = { time: this.#wanted, done: this.#seekUntilInStep().finally(() => this.#endSeek()) };
     }
