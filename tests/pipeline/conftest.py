@@ -17,7 +17,7 @@ from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
 
 # `upload` accepts it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8
-CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 30
+CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 15
 # The clip has a key frame every 2 s, so it has two segments.
 VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
 
@@ -42,12 +42,15 @@ class Pipeline:
     emulator: Emulator
     capture: pytest.CaptureFixture[str]
 
-    def upload(self, video: Path, *arguments: str | Path) -> CommandResult:
+    def run(self, *arguments: str | Path) -> CommandResult:
+        """Run a command of `defacer` in this process."""
         self.capture.readouterr()
-        state = ("--dir", str(self.emulator.folder.path))
-        code = main(["emulator", "upload", str(video), *map(str, arguments), *state])
+        code = main([*map(str, arguments), "--dir", str(self.emulator.folder.path)])
         output = self.capture.readouterr()
         return CommandResult(code, output.out, output.err)
+
+    def upload(self, video: Path, *arguments: str | Path) -> CommandResult:
+        return self.run("emulator", "upload", video, *arguments)
 
     def put(self, name: str, data: bytes) -> None:
         """Write into the intake bucket without the checks of `upload`."""

@@ -75,19 +75,19 @@ def test_erased_job_or_channel_leaves_only_its_mark(kind: str, pipeline: Pipelin
     subject = ended.job if kind == "job" else "channels/erased"
 
     asked = run_command(pipeline, "job", "erase", subject)
-    done = run_command(pipeline, "job", "erase", subject, "--yes")
-    again = run_command(pipeline, "job", "erase", subject, "--yes")
+    done = pipeline.run("job", "erase", subject, "--yes")
+    again = pipeline.run("job", "erase", subject, "--yes")
 
-    assert (asked.returncode, done.returncode, again.returncode) == (2, 0, 0), asked.stderr + done.stderr
+    assert (asked.returncode, done.code, again.code) == (2, 0, 0), asked.stderr + done.errors
     assert "Erase all of it?" in asked.stderr
     assert "The standard input has no answer" in asked.stderr
-    assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.stdout
-    assert again.stdout == f"Nothing of {subject} is stored.\n"
+    assert f"removed gs://{pipeline.emulator.output}/channels/erased/walk.mp4#" in done.out
+    assert again.out == f"Nothing of {subject} is stored.\n"
     assert list_left(pipeline, "erased") == (["channels/erased/policy.json"] if kind == "job" else [])
     mark = object_names.failed(ended.job)
     assert pipeline.list_names(pipeline.emulator.work, object_names.job_prefix(ended.job)) == [mark]
-    status = run_command(pipeline, "job", "status", ended.job)
-    assert "erased on request" in status.stdout
+    status = pipeline.run("job", "status", ended.job)
+    assert "erased on request" in status.out
 
 
 def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_job_erased_while_it_runs_leaves_only_its_mark(pipeline: Pipeline, tmp_p
         300,
     )
 
-    done = run_command(pipeline, "job", "erase", "channels/hasty", "--yes")
+    done = pipeline.run("job", "erase", "channels/hasty", "--yes")
 
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     wait_until_quiet(pipeline, tmp_path)
     assert pipeline.list_names(work, object_names.job_prefix(uploaded.job)) == [mark]
     assert list_left(pipeline, "hasty") == []
@@ -118,18 +118,18 @@ def test_forgotten_person_is_hidden_in_published_results(
     assert ended.code == 0, ended.errors
     assert "kept:   astronaut" in ended.out
 
-    listed = run_command(pipeline, "person", "forget", "astronaut", "--channel", "vlog", "--yes")
-    done = run_command(pipeline, "person", "forget", "astronaut", "--channel", "vlog", "--yes", "--rerender")
+    listed = pipeline.run("person", "forget", "astronaut", "--channel", "vlog", "--yes")
+    done = pipeline.run("person", "forget", "astronaut", "--channel", "vlog", "--yes", "--rerender")
 
-    assert (listed.returncode, done.returncode) == (1, 0), listed.stderr + done.stderr
-    assert f"(job {ended.job}): it can be re-rendered" in listed.stdout
-    assert "re-rendered" in done.stdout
+    assert (listed.code, done.code) == (1, 0), listed.errors + done.errors
+    assert f"(job {ended.job}): it can be re-rendered" in listed.out
+    assert "re-rendered" in done.out
     report = JobReport.from_bytes(
         pipeline.get_blob(pipeline.emulator.output, "channels/vlog/clip.report.jsonl").download_as_bytes()
     )
     assert {track.decision for track in report.tracks} == {"hide"}
-    status = run_command(pipeline, "job", "status", ended.job)
-    assert "keeps     no one" in status.stdout
+    status = pipeline.run("job", "status", ended.job)
+    assert "keeps     no one" in status.out
 
 
 def wait_until_quiet(pipeline: Pipeline, folder: Path) -> None:
