@@ -29,7 +29,7 @@ def main() -> None:
                 (f"{object_names.videos_prefix(CHANNEL)}street.mp4", "street.mp4"),
             ):
                 intake.blob(name).upload_from_filename(str(folder / file))
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page = browser.new_page(viewport={"width": 1280, "height": 720})
             page.goto(f"{emulator.state.console_url}/channels/{CHANNEL}/jobs")
             page.get_by_role("link", name="Review").click(timeout=PIPELINE_TIMEOUT_MS)
             page.wait_for_function(f"() => {VIDEOS}.every((video) => video.readyState >= 2)")
@@ -37,6 +37,7 @@ def main() -> None:
             page.locator(".person.hidden").first.locator(".go").click()
             expect(page.locator(".box.selected")).to_have_count(2)
             page.locator("#position").fill("2.2")
+            expect(page.locator(".person .face").last).to_be_visible()
             page.mouse.move(0, 0)
             page.evaluate("() => scrollTo(0, 0)")
             page.wait_for_function(

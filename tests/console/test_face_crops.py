@@ -80,11 +80,13 @@ def test_contact_sheet_has_a_row_of_faces_for_each_list(visitor: Visitor, portra
     assert face[6:10, 6:10, 0].mean() > face[6:10, 6:10, 2].mean() + 20  # skin is more red than blue
 
 
-def test_box_that_only_the_page_has_is_cut_out(visitor: Visitor, portrait: Planned) -> None:
+def test_one_face_of_a_track_or_of_a_box_is_cut_out(visitor: Visitor, portrait: Planned) -> None:
     box = ",".join(map(str, FACE))
     answer = get_crops(visitor, portrait, f"tracks=@0.5,{box}")
     assert answer.status_code == 200
     assert json.loads(answer.headers["X-Views"]) == [[[-1, pytest.approx(0.5, abs=0.05)]]]
+    one = get_crops(visitor, portrait, "tracks=0:1")
+    assert [len(row) for row in json.loads(one.headers["X-Views"])] == [1]
 
 
 @pytest.mark.parametrize(

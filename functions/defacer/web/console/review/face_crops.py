@@ -31,7 +31,7 @@ VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
 async def show_crops(request: Request) -> Response:
     """Return a JPEG with a row of up to six faces for each list of tracks in the query: `tracks=3,5&tracks=8`.
 
-    A list can also be one box: `tracks=@SECOND,X1,Y1,X2,Y2`.
+    A list that ends with `:1` has one face. A list can also be one box: `tracks=@SECOND,X1,Y1,X2,Y2`.
     """
     if not is_same_origin(request.headers):
         raise HTTPException(403, "This request was not sent by a page of the console. Open the page again.")
@@ -94,9 +94,10 @@ def _parse_row(review: Review, text: str) -> list[FaceView]:
     """Return the views of a list of tracks, or the one view of a box: `@SECOND,X1,Y1,X2,Y2`."""
     if text.startswith("@"):
         return [_parse_box(review, text)]
-    wanted = {int(number) for number in text.split(",")[:MAX_FACES] if number.isdecimal()}
+    listed, _, count = text.partition(":")
+    wanted = {int(number) for number in listed.split(",")[:MAX_FACES] if number.isdecimal()}
     longest = sorted(_require_tracks(review, wanted).items(), key=lambda item: -len(item[1]))
-    return choose_views(longest, MAX_FACES)
+    return choose_views(longest, 1 if count == "1" else MAX_FACES)
 
 
 def _parse_box(review: Review, text: str) -> FaceView:

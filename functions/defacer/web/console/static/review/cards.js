@@ -252,7 +252,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".split").hidden = !this.store.editable || group.tracks.length < 2;
     part(".split").setAttribute("aria-label", `Split track ${track.id} off`);
     element.classList.toggle("chosen", track.id === this.store.selected);
-    this.#showCrops(element, chooseFaces([track]));
+    this.#showCrops(element, track.id < 0 ? chooseFaces([track]) : `${track.id}:1`);
   }
 
   // Show the state of a card or track, and what a click on Keep or Hide has changed.
