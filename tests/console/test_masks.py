@@ -1,13 +1,19 @@
 """Drawing masks on the page Review in a real browser, with a mouse, a finger and the keyboard."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.tracks import Origin
 from tests.clips import frame_times
+from tests.cloud import Buckets
 from tests.console.browser import SERIOUS_IMPACTS, run_axe
+from tests.console.published_job import make_track, publish
 from tests.console.test_player import (
     CLIP,
     RATE,
@@ -131,6 +137,29 @@ def test_mask_is_drawn_with_a_finger_on_an_enlarged_picture(open_review: Open, p
     (mask,) = apply_masks(page, planned)
     assert mask[0][1] == pytest.approx([200, 50, 240, 90], abs=1)
     expect(page.locator(".screens")).to_have_attribute("data-view", "side")  # no swipe
+
+
+def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
+    open_review: Open, buckets: Buckets, clip: Path
+) -> None:
+    times, first = frame_times(clip), (20, 20, 60, 60)
+    boxes = CompactBoxes((times[number], first) for number in (0, 10, 20, 30))
+    values = {"origin": Origin.MANUAL, "detections": boxes, "end": times[30]}
+    planned = publish(buckets, clip, [replace(make_track(0, "hide", None), **values)], targets=())
+    page = open_review(planned=planned)
+    page.locator("[data-key=person0] .go").click()
+    page.get_by_role("button", name="Correct the mask").click()
+    expect(page.locator("#mask-title")).to_contain_text("Correct")
+    page.keyboard.press("Home")
+    for _ in range(2):
+        page.keyboard.press(".")
+    wait_for_frame(page, 2)
+    drag(page, (100, 100), (120, 120), (140, 140))
+    page.get_by_role("button", name="Change the mask").click()
+    (mask,) = apply_masks(page, planned)
+    corrected = [100, 100, 140, 140]
+    assert mask[:3] == [(0, [*first]), (2, corrected), (10, [*first])]
+    assert mask[-1] == (30.25, [*first])
 
 
 def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review: Open) -> None:

@@ -19,6 +19,8 @@ export function interpolate(anchors, from, to) {
   return [at(from), ...anchors.filter(([time]) => time > from && time < to), at(to)];
 }
 
+const nearest = (boxes, time) => boxes.reduce((a, b) => (Math.abs(b[0] - time) < Math.abs(a[0] - time) ? b : a));
+
 // Send a request whose answer has one JSON object per line: first {"progress": 0 to 1}, and at last the result.
 async function requestWork(url, body, signal, onProgress) {
   const headers = { "x-csrf-token": token, "Content-Type": "application/json", Accept: "application/json" };
@@ -45,10 +47,11 @@ export function startMasks(store, player, jobUrl) { return new MaskEditor(store,
 class MaskEditor {
   #id = null; // the track that is corrected, or null for a new mask
   #anchors = []; // where a person placed the box: [second, x1, y1, x2, y2], sorted
-  #boxes = null; // the boxes of the saved mask, which followed what is inside
+  #boxes = null; // the boxes of the saved mask
+  #base = null; // the boxes of a mask that is rendered already: corrections change only their moments
   #from = 0;
   #to = 0;
-  #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, from, to, follow }, so that undo restores them
+  #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, base, from, to, follow }, so that undo restores them
   #work = null; // cancels the request in progress
 
   constructor(store, player, jobUrl) {
@@ -116,15 +119,16 @@ class MaskEditor {
 
   // Add the mask, or change the one that is corrected.
   async save() {
-    if (!this.#anchors.length || this.#work) return;
-    const [follow, anchors] = [byId("mask-follow").checked, this.#anchors];
+    if (!this.#canSave || this.#work) return;
+    const [follow, points, base] = [byId("mask-follow").checked, this.#listPoints(), this.#base];
+    const anchors = this.#anchors.length || !base ? this.#anchors : [nearest(base, this.#now)];
     const [from, to] = this.#outerRange();
-    let result = { detections: interpolate(anchors, from, to), unconfirmed: [] };
+    let result = { detections: interpolate(points, from, to), unconfirmed: [] };
     if (follow) {
       result = await this.#request("follow", { anchors, start: from, end: to }, "Following the face in the box");
       if (!result) return;
     }
-    this.#plans.set(result.detections, { anchors, from: this.#from, to: this.#to, follow });
+    this.#plans.set(result.detections, { anchors: this.#anchors, base, from: this.#from, to: this.#to, follow });
     this.#store(result);
     const { length } = result.unconfirmed;
     this.#say(`The mask is in the list of changes. ${length ? `${length === 1 ? "One part needs" : `${length} parts need`} your check: choose Next to check.` : "Play it to check it."}`);
@@ -181,7 +185,7 @@ class MaskEditor {
     const now = this.#now;
     this.#id = null;
     this.#anchors = [];
-    this.#boxes = null;
+    this.#boxes = this.#base = null;
     byId("mask-follow").checked = true;
     const shotStart = cuts.findLast((cut) => cut <= now) ?? 0;
     const shotEnd = (cuts.find((cut) => cut > now) ?? duration + this.player.frameSeconds) - this.player.frameSeconds;
@@ -192,9 +196,10 @@ class MaskEditor {
   async #edit(track) {
     this.#id = track.id;
     const detections = await this.player.boxes.read(track);
-    const plan = this.#plans.get(detections) ?? { anchors: detections, from: track.start, to: track.end, follow: false };
+    const plan = this.#plans.get(detections) ?? { anchors: [], base: detections, from: track.start, to: track.end, follow: false };
     this.#anchors = [...plan.anchors];
     this.#boxes = detections;
+    this.#base = plan.base;
     byId("mask-follow").checked = plan.follow;
     this.#setRange(plan.from, plan.to);
     this.#say("Go to any moment and correct the box there.");
@@ -213,6 +218,15 @@ class MaskEditor {
     this.#show();
   }
 
+  get #canSave() { return this.#anchors.length > 0 || this.#base !== null; }
+
+  // Return the corners of the mask's path without following: the corrections, and the rendered boxes of other moments.
+  #listPoints() {
+    const half = this.player.frameSeconds / 2;
+    const rendered = (this.#base ?? []).filter(([time]) => !this.#anchors.some(([moment]) => Math.abs(moment - time) <= half));
+    return [...rendered, ...this.#anchors].sort((a, b) => a[0] - b[0]);
+  }
+
   #outerRange() {
     const margin = TO_FRAME * this.player.frameSeconds;
     return [Math.max(0, this.#from - margin), this.#to + margin];
@@ -229,7 +243,7 @@ class MaskEditor {
   }
 
   #showBox() {
-    if (this.#anchors.length) return this.drawn.show(this.#boxNow());
+    if (this.#canSave) return this.drawn.show(this.#boxNow());
     const { width, height } = this.store.video;
     const side = PROPOSED_HEIGHT * height;
     return this.drawn.show([(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2], true);
@@ -243,7 +257,7 @@ class MaskEditor {
     byId("mask-title").textContent = track ? `Correct ${this.store.group(track.group).name}` : "Cover what was missed";
     byId("mask-range").textContent = `${formatTenths(this.#from)} to ${formatTenths(this.#to)}`;
     byId("mask-save").textContent = track ? "Change the mask" : "Add the mask";
-    byId("mask-save").disabled = isWorking || !this.#anchors.length;
+    byId("mask-save").disabled = isWorking || !this.#canSave;
     byId("mask-look").disabled = isWorking;
     byId("mask-delete").hidden = !track;
     byId("mask-cancel").hidden = byId("mask-progress").hidden = !isWorking;
