@@ -390,7 +390,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
     ),
     "state is not read before a re-render is planned": (
         skip_read(plan_rerender, "failure", "finish_if_over", 1),
-        None,
+        "",
     ),
     "state is not read after a re-render was planned": (
         skip_read(plan_rerender, "failure", "finish_if_over", 2),
