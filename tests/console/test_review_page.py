@@ -172,6 +172,7 @@ def test_tracks_are_split_merged_and_named_in_one_request(
     page = open_review(window, visitor, publish(buckets, clip, tracks))
     page.get_by_role("button", name="2 people visible for less than").click()
     card(page, "Ada <i>").get_by_role("button", name="2 tracks of Ada <i>").click()
+    window.check_page("review-tracks")
     page.get_by_role("button", name="Split track 1 off").click()
     expect(card(page, "Person 4").locator(".tag")).to_have_text("will be hidden")
     for name in ("Person 2", "Person 3"):
