@@ -29,7 +29,8 @@ from defacer.pipeline.lifecycle.ownership import JobIdentity
 from defacer.pipeline.media_engine import EditedFaces
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
-from defacer.report.edits import Edits
+from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.edits import AddedTrack, Edits
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.merging import REPORT, RESULT, expire_lease
 from tests.functions.rendering import EILEEN, Cloud
@@ -435,6 +436,17 @@ def test_only_hide_decisions_of_an_unfinished_request_are_merged(
         monkeypatch.setattr(rerender_request, "utc_now", lambda: later)
     cloud.run(cloud.write_request(first.job, {2: "keep"}))
     assert cloud.hidden() == [True, not kept, False]
+
+
+def test_added_tracks_of_two_reports_are_not_mixed(cloud: Cloud, first: Planned) -> None:
+    """The report has one track more than at the first request, whose job is not over yet."""
+    mask = AddedTrack(CompactBoxes([(0, (1.0, 2.0, 30.0, 40.0))]))
+    cloud.write_request(first.job, Edits(added=(mask,)))
+    report = cloud.report()
+    more = replace(report.tracks[-1], id=len(report.tracks))
+    cloud.rewrite_report(report.model_copy(update={"tracks": (*report.tracks, more)}))
+    with pytest.raises(RetryableError, match="replaced in this moment"):
+        rerender_request.request_rerender(first.job, Edits(added=(mask,)))
 
 
 def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned) -> None:

@@ -180,14 +180,14 @@ def _pending_edits(before: Blob | None) -> Edits:
 
 
 def _merge(before: Edits, edits: Edits, report: ObjectRef) -> Edits:
+    """Return both edits. Raise RetryableError if the report was replaced between them, and has other tracks."""
+    if edits.added and edits.first_id is None:
+        _, lines = objects.split_stored_report(objects.read(report), report)
+        edits = replace(edits, first_id=sum(1 for _ in lines))
     try:
-        merged = before.merge(edits)
+        return before.merge(edits)
     except ValueError as error:
         raise RetryableError("the report was replaced in this moment") from error
-    if merged.added and merged.first_id is None:
-        _, lines = objects.split_stored_report(objects.read(report), report)
-        merged = replace(merged, first_id=sum(1 for _ in lines))
-    return merged
 
 
 def _request(source: ObjectRef, edits: Edits) -> RerenderRequest:
