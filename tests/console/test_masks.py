@@ -144,8 +144,8 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
 ) -> None:
     times, first = frame_times(clip), (20, 20, 60, 60)
     boxes = CompactBoxes((times[number], first) for number in (0, 10, 20, 30))
-    mask = replace(make_track(0, "hide", None), origin=Origin.MANUAL, detections=boxes, end=times[30])
-    planned = publish(buckets, clip, [mask], targets=())
+    drawn = replace(make_track(0, "hide", None), origin=Origin.MANUAL, detections=boxes, end=times[30])
+    planned = publish(buckets, clip, [drawn], targets=())
     page = open_review(planned=planned)
     page.locator("[data-key=person0] .go").click()
     page.get_by_role("button", name="Correct the mask").click()
