@@ -56,6 +56,7 @@ def window(browser: Browser) -> Iterator[Window]:
 
 def open_review(page: Page, visitor: Visitor, planned: Planned) -> None:
     page.goto(visitor.url("street", "jobs", planned.job))
+    expect(page.locator("#time")).to_contain_text("/")  # the scripts have the review
     page.wait_for_function(
         "() => [...document.querySelectorAll('video')].every((video) => video.readyState >= 3)"
     )
