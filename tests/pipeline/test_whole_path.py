@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from defacer.commands.app import main
+from defacer.commands.common.deployment import Deployment
+from defacer.commands.jobs import waiting
 from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.storage import object_names
 from defacer.report.edits import Edits
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
@@ -87,25 +90,29 @@ def test_target_stays_other_person_is_hidden_and_rest_is_unchanged(
 
 
 def test_waiting_job_is_published_as_a_person_confirms(
-    pipeline: Pipeline, clip: Path, tmp_path: Path
+    pipeline: Pipeline, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The channel has no target picture, and a person decides that everyone stays visible."""
     policy = tmp_path / "policy.json"
     policy.write_text('{"confirm": "before_publish", "confirm_hours": 1}')
     out = tmp_path / "out.mp4"
 
-    def confirm() -> bool:
-        listed = pipeline.list_names(pipeline.emulator.work, object_names.WAITING)
-        job = object_names.parse_waiting_entry(listed[0]) if listed else None
-        if job is None:
-            return False
+    asked: Future[str] = Future()
+    describe = waiting.describe_wait
+
+    def ask(status: JobStatus, deployment: Deployment) -> str:
+        asked.set_result(status.job)
+        return describe(status, deployment)
+
+    def confirm() -> None:
+        job = asked.result(SECONDS)
         tracks = awaiting_review.read_waiting_job(job).tracks
         assert {track.decision for track in tracks} == {"hide"}
         awaiting_review.confirm(job, Edits({track.id: "keep" for track in tracks}))
-        return True
 
+    monkeypatch.setattr(waiting, "describe_wait", ask)
     with ThreadPoolExecutor() as pool:
-        person = pool.submit(wait_until, confirm, "the job waits for a person", SECONDS)
+        person = pool.submit(confirm)
         ended = pipeline.upload(clip, "--channel", "asked", "--policy", policy, "-o", out)
         person.result()
 

@@ -153,8 +153,11 @@ def _with_confirmation(scenario: Scenario, length: int, aim: str | None) -> Scen
     if rng.random() < 2 / 3 and aim not in (FACES, WAITING_LIST):
         return scenario
     steps = {rng.randrange(length): rng.choice(("confirm", "clock")) for _ in range(rng.choice((0, 2, 6)))}
+    # A merge finds no faces twice, writes them, and finds them. A person can confirm just before.
+    at_once = Before("find faces.jsonl", 3, "confirm")
     return replace(
         scenario,
+        actions_before=(*scenario.actions_before, *((at_once,) if rng.random() < 0.2 else ())),
         confirm_seconds=rng.choice((5, 60, 600, 3600)),
         publish_hidden=rng.random() < 0.5,
         actions={**steps, **scenario.actions},
