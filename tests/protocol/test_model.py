@@ -27,11 +27,14 @@ SLOW = {
     "equal bytes count as the own write",
     "erasure lists published objects only once",
     "late copy stays published",
+    "faces are overwritten",
     "manifest is overwritten",
+    "merge dispatches the faces that it wrote",
     "published json ignores a changed verdict",
     "publishing errors are ignored",
     "rollback keeps the made result",
     "state is not read before detection",
+    "steps are marked after the cleanup",
     "verdict is overwritten",
 }
 
