@@ -71,11 +71,15 @@ class Cloud:
         """Write the request as the console does."""
         edits = changes if isinstance(changes, Edits) else Edits(decisions=dict(changes))
         asked = rerender_request.request_rerender(job, edits)
+        request = self.request()
+        assert asked == object_names.job_of(request)
+        return request
+
+    def request(self) -> ObjectRef:
+        """Return the stored request."""
         (name,) = self.buckets.names(self.buckets.intake, "channels/street/rerender/")
         blob = self.buckets.blob(self.buckets.intake, name)
-        ref = ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
-        assert asked == object_names.job_of(ref)
-        return ref
+        return ObjectRef(bucket=self.buckets.intake, name=name, generation=int(blob.generation))
 
     def run(self, request: ObjectRef, times: int = 1) -> str:
         """Run a request to its end, deliver each message `times` times, and return the job."""

@@ -166,14 +166,47 @@ def test_command_covers_a_kept_face_with_a_drawn_mask(
     assert defacer(["job", "rerender", first.job, *mask, "--hide", "1"]) == 0
     shown = capsys.readouterr()
     assert "track 3, a drawn mask: 0.00s to " in shown.err
-    (name,) = cloud.buckets.names(cloud.buckets.intake, "channels/street/rerender/")
-    blob = cloud.buckets.blob(cloud.buckets.intake, name)
-    request = ObjectRef(bucket=cloud.buckets.intake, name=name, generation=int(blob.generation))
-    assert cloud.run(request) == shown.out.strip()
+    assert cloud.run(cloud.request()) == shown.out.strip()
     assert cloud.hidden() == [True, True, True]
     assert cloud.report().tracks[3].origin == Origin.MANUAL
     cloud.run(cloud.write_request(first.job, {3: "keep"}))
     assert cloud.hidden() == [False, True, True]
+
+
+def test_command_imports_tracks_and_decisions(
+    cloud: Cloud, first: Planned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, file, decisions = tmp_path / "report.jsonl", tmp_path / "tracks.csv", tmp_path / "decisions.json"
+    report.write_bytes(cloud.buckets.get(cloud.buckets.output, REPORT))
+    assert defacer(["tracks", str(report), "--format", "mot"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    # Track 1 ends earlier. Track 2 is missing, and stays hidden. A new track covers Eileen.
+    new = [f"{line.split(',')[0]},9,10,40,60,70" for line in lines if line.split(",")[1] == "1"]
+    shorter = [line for line in lines if line.split(",")[1] == "2"][:-10]
+    file.write_text("\n".join([head, *shorter, *new]))
+    decisions.write_text('{"1": "keep"}')
+    command = ["job", "rerender", first.job, "--tracks", str(file), "--decisions", str(decisions)]
+
+    assert defacer(command) == 2
+    assert "shrinks boxes of hidden tracks:\ntrack 1 is hidden and shrinks" in capsys.readouterr().err
+    assert cloud.buckets.names(cloud.buckets.intake, "channels/street/rerender/") == []
+
+    cloud.write_request(first.job, Edits(added=(AddedTrack(CompactBoxes([(0, BOXES[0])])),)))  # gets number 3
+    assert defacer([*command, "--allow-uncover"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("track 1 is hidden and shrinks between ")
+    assert "track 4, imported: 0.00s to " in shown.err
+    assert cloud.run(cloud.request()) == shown.out.strip()
+    assert cloud.hidden() == [True, False, True]
+    assert cloud.report().tracks[4].origin == Origin.IMPORTED
+
+
+def test_command_refuses_missing_files_before_a_request(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--tracks", "--decisions", "--masks"):
+        assert defacer(["job", "rerender", first.job, option, "missing.file"]) == 2
+        assert "missing.file does not exist. Name an existing file." in capsys.readouterr().err
 
 
 def test_later_request_includes_decisions_of_a_pending_one(cloud: Cloud, first: Planned) -> None:

@@ -9,9 +9,10 @@ from defacer.commands.common.exit_codes import UsageError
 
 if TYPE_CHECKING:
     from defacer.commands.common.terminal import Terminal
-    from defacer.engine.file_report import Report
     from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
+    from defacer.engine.media.reader import Source
     from defacer.report.edits import Edits
+    from defacer.report.faces import Faces
 
 MaskOption = Annotated[
     list[str] | None,
@@ -68,8 +69,7 @@ def read_decisions(file: Path | None) -> "Edits":
 
     if file is None:
         return Edits()
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist. Name an existing file.")
+    _require_file(file)
     try:
         return Edits.from_bytes(b'{"decisions":' + file.read_bytes() + b"}")
     except ValueError as error:
@@ -79,9 +79,18 @@ def read_decisions(file: Path | None) -> "Edits":
 
 
 def import_file(
-    file: Path, video: Path, report: "Report", terminal: "Terminal", *, allow_uncover: bool
+    file: Path,
+    source: "Source",
+    faces: "Faces",
+    fingerprint: str,
+    terminal: "Terminal",
+    *,
+    allow_uncover: bool,
 ) -> "Edits":
-    """Return the edits of a file of tracks. List the hidden tracks that shrink, and refuse them unless allowed."""
+    """Return the edits that a file of tracks makes to a report, whose faces and fingerprint these are.
+
+    List the hidden tracks that shrink, and refuse them unless allowed. `source` is the video of the report.
+    """
     from dataclasses import replace
 
     from defacer.commands.track_table import uncovered_lines
@@ -90,13 +99,13 @@ def import_file(
     from defacer.report.exchange.formats import parse_track_file
     from defacer.report.exchange.track_file import TrackFileError
 
+    _require_file(file)
     try:
         found = parse_track_file(file.read_bytes())
-        times = read_frame_times(str(video.absolute()), report.faces)
-        imported = import_tracks(found, report.faces, report.fingerprint, times)
+        imported = import_tracks(found, faces, fingerprint, read_frame_times(source, faces))
     except (TrackFileError, ArgumentError) as error:
         raise UsageError(f"{file} can't be imported: {error}") from error
-    lines = list(uncovered_lines(imported.uncovered, report.faces))
+    lines = list(uncovered_lines(imported.uncovered, faces))
     if lines and not allow_uncover:
         listed = "\n".join(lines)
         raise UsageError(
@@ -105,6 +114,11 @@ def import_file(
     for line in lines:
         terminal.print_line(line)
     return replace(imported.edits, uncovered=frozenset(imported.uncovered))
+
+
+def _require_file(file: Path) -> None:
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist. Name an existing file.")
 
 
 def read_corrections(

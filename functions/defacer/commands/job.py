@@ -15,11 +15,15 @@ from defacer.commands.common.result_files import check_result
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.corrections import (
+    AllowUncoverOption,
+    DecisionsOption,
     LookAgainOption,
     MaskOption,
     MasksOption,
     NoFollowOption,
+    TracksOption,
     read_corrections,
+    read_decisions,
 )
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_confirmation import CONFIRM_EXAMPLES, confirm_tracks
@@ -46,6 +50,7 @@ RERENDER_EXAMPLES = """\
 defacer job rerender JOB --emulator                list the tracks of a published video by number
 defacer job rerender JOB --emulator --hide 4 -o safe.mp4
 defacer job rerender JOB --emulator --mask 0:12-0:14.5@600,80,90,120
+defacer job rerender JOB --emulator --tracks corrected.xml
 """
 ERASE_EXAMPLES = """\
 defacer job erase JOB --project my-project         remove a job from every bucket
@@ -95,6 +100,9 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     masks: MasksOption = None,
     no_follow: NoFollowOption = False,
     look_again: LookAgainOption = None,
+    tracks: TracksOption = None,
+    decisions: DecisionsOption = None,
+    allow_uncover: AllowUncoverOption = False,
     wait: Wait = False,
     out: Out = None,
     force: Force = False,
@@ -102,19 +110,27 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
 ) -> None:
     """Render a published video again with other decisions and with masks that you draw, and print the new job.
 
-    Without --keep, --hide, --mask and --look-again, list the tracks by number. The last two read the source on this
+    Without any change, list the tracks by number. --mask, --masks, --look-again and --tracks read the source on this
     machine.
     """
-    edits = parse_decisions(keep, hide)
+    edits = read_decisions(decisions).merge(parse_decisions(keep, hide))
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
         report = rerender_request.report_of(job)
-        if edits or corrections:
-            added = _find_tracks(report, corrections, terminal) if corrections else []
-            edits = replace(edits, added=tuple(added))
+        if edits or corrections or tracks:
+            if tracks:
+                from defacer.commands.jobs.engine_adapter import import_tracks
+
+                edits = import_tracks(report, tracks, terminal, allow_uncover=allow_uncover).merge(edits)
+            if corrections:
+                drawn = _find_tracks(report, corrections, terminal)
+                edits = replace(edits, added=(*edits.added, *drawn))
+            pending = rerender_request.pending(report.source)
+            for line in added_lines(edits.added, len(report.tracks) + len(pending.added), report.faces):
+                terminal.print_line(line)
             started = StartedJob(rerender_request.request_rerender(job, edits), report.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
         elif json_output:
@@ -127,17 +143,14 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
 
 
 def _find_tracks(report: JobReport, corrections: "Corrections", terminal: Terminal) -> list[AddedTrack]:
-    """Search the source, and print each track that the re-render adds."""
+    """Search the source for the tracks that the corrections add."""
     from defacer.commands.jobs.engine_adapter import find_tracks
 
     name = report.source.name.rpartition("/")[2]
     with terminal.show_files(1) as progress:
-        found = find_tracks(
+        return find_tracks(
             report, corrections, lambda stage, done, total: progress.show(name, stage, done, total)
         )
-    for line in added_lines(found, len(report.tracks), report.faces):
-        terminal.print_line(line)
-    return found
 
 
 @app.command("erase", cls=PipelineCommand, epilog=example_text(ERASE_EXAMPLES))

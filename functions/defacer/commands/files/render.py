@@ -90,7 +90,10 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     )
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
-    imported = import_file(tracks, video, old, terminal, allow_uncover=allow_uncover) if tracks else Edits()
+    imported = Edits()
+    if tracks:
+        source, faces = str(video.absolute()), old.faces
+        imported = import_file(tracks, source, faces, old.fingerprint, terminal, allow_uncover=allow_uncover)
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
 
         def show(stage: str, done: int, total: int | None) -> None:

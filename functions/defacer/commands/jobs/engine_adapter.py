@@ -1,11 +1,15 @@
-"""The engine of `defacer job rerender`: it searches the source of a published video on this machine."""
+"""The engine of `defacer job rerender`: it reads the source of a published video on this machine."""
 
+from pathlib import Path
+
+from defacer.commands.common.terminal import Terminal
+from defacer.commands.corrections import import_file
 from defacer.engine.manual_corrections import Corrections
 from defacer.engine.options import Options
 from defacer.engine.render_file import StageCallback
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage.ranged_reader import open_ranged
-from defacer.report.edits import AddedTrack
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
 
 
@@ -14,3 +18,10 @@ def find_tracks(report: JobReport, corrections: Corrections, progress: StageCall
     faces = Faces.from_head(report.faces, report.tracks)
     with open_ranged(report.source) as source:
         return corrections.find_tracks(source, faces, Options(**report.policy.for_engine()), progress)
+
+
+def import_tracks(report: JobReport, file: Path, terminal: Terminal, *, allow_uncover: bool) -> Edits:
+    """Return the edits that a file of tracks makes to a job's report. The source is read in ranged requests."""
+    faces = Faces.from_head(report.faces, report.tracks)
+    with open_ranged(report.source) as source:
+        return import_file(file, source, faces, report.fingerprint, terminal, allow_uncover=allow_uncover)
