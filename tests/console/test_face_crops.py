@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import requests
 
+from defacer.commands.app import main
 from defacer.engine.rendering.contact_sheet import FACE_SIDE
 from defacer.pipeline.channel import list_kept_people
 from defacer.report.compact_boxes import Box, CompactBoxes
@@ -140,6 +141,17 @@ def test_saved_face_is_a_target_picture_of_a_new_person(
     assert picture is not None
     assert picture.shape[0] > 120
     assert "Eileen" in visitor.open(visitor.url("street", "people"))
+
+
+def test_forget_deletes_a_saved_face(
+    visitor: Visitor, buckets: Buckets, portrait: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    buckets.put(buckets.intake, f"{TARGETS}Grace/1.png", b"a picture")
+    assert save(visitor, portrait, "Zoe\u0308", 0).status_code == 200  # a letter and its accent
+    (name,) = set(buckets.names(buckets.intake, TARGETS)) - {f"{TARGETS}Grace/1.png"}
+    assert main(["person", "forget", "Zo\u00eb", "--channel", "street", "--yes"]) == 0  # one letter
+    assert name in capsys.readouterr().out
+    assert buckets.names(buckets.intake, TARGETS) == [f"{TARGETS}Grace/1.png"]
 
 
 def test_face_unlike_the_pictures_of_the_person_is_not_saved(
