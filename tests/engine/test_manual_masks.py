@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -160,3 +161,18 @@ def test_every_pixel_of_the_box_is_redacted(style: Style, pixel_format: str) -> 
     outside = np.ones(after.shape, bool)
     outside[36:126, 57:165] = False
     assert (before[outside] == after[outside]).all()
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "nv12", "yuv420p10le"])
+def test_whole_replacement_picture_is_in_the_box(pixel_format: str) -> None:
+    picture = np.full((50, 50, 4), 255, np.uint8)
+    picture[5:45, 5:45, :3] = 40  # a white frame around a dark square
+    box: Box = (60.0, 40.0, 160.0, 120.0)
+    frame = av.VideoFrame.from_ndarray(np.full((200, 240, 3), 90, np.uint8), format="rgb24")
+    frame = frame.reformat(format=pixel_format)
+    redact_rectangles(frame, [box], Style("image", picture=picture), Orientation())
+    after = frame.reformat(format="rgb24").to_ndarray().astype(int)[40:120, 60:160]
+    expected = cv2.resize(picture[..., :3], (100, 80), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(after - expected).mean() < 10
+    for edge in (after[2, 2:-2], after[-3, 2:-2], after[2:-2, 2], after[2:-2, -3]):
+        assert edge.min() > 200

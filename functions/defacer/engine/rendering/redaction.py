@@ -198,7 +198,7 @@ def _redact_plane(view: _PlaneView, box: Box, style: Style, *, is_rectangle: boo
         else:
             hidden = _blur(region, style)
         if style.mode == "image":
-            hidden = _paste_picture(hidden, under, style, view.form)
+            hidden = _paste_picture(hidden, under, style, view.form, is_rectangle=is_rectangle)
     _blend(region, hidden, mask, rest)
 
 
@@ -261,7 +261,7 @@ def _mask_of_size(width: int, height: int, dtype: str, is_rectangle: bool) -> tu
 def _opaque_part(size: int) -> slice:
     """Return the part of a side of a rectangle's region that the box takes, with a pixel for rounding at both ends."""
     margin = size * (1 - 1 / (OPAQUE_SCALE * SOFT_SCALE)) / 2
-    return slice(max(math.floor(margin) - 1, 0), math.ceil(size - margin) + 1)
+    return slice(max(math.floor(margin) - 1, 0), min(math.ceil(size - margin) + 1, size))
 
 
 @lru_cache(maxsize=2)
@@ -319,11 +319,23 @@ def _enlarge(small: Plane, region: Plane, how: int) -> Plane:
     return cv2.resize(small, (columns, rows), interpolation=how).reshape(region.shape)
 
 
-def _paste_picture(underlay: Plane, under: _Region, style: Style, form: _SampleFormat) -> Plane:
-    """Return the picture over the blurred `underlay`, which shows where the picture is transparent."""
+def _paste_picture(
+    underlay: Plane, under: _Region, style: Style, form: _SampleFormat, *, is_rectangle: bool
+) -> Plane:
+    """Return the picture over the blurred `underlay`, which shows where the picture is transparent.
+
+    The picture fills the whole ellipse, or exactly the rectangle.
+    """
     size = next((size for size in PICTURE_SIZES if size >= max(under.width, under.height)), PICTURE_SIZES[-1])
+    rows, columns = (
+        _opaque_part(side) if is_rectangle else slice(0, side) for side in (under.height, under.width)
+    )
+    borders = (rows.start, under.height - rows.stop, columns.start, under.width - columns.stop)
+    sides = (columns.stop - columns.start, rows.stop - rows.start)
     colors, opacity = (
-        cv2.resize(plane, (under.width, under.height), interpolation=cv2.INTER_LINEAR)[under.part]
+        cv2.copyMakeBorder(
+            cv2.resize(plane, sides, interpolation=cv2.INTER_LINEAR), *borders, cv2.BORDER_REPLICATE
+        )[under.part]
         for plane in _convert_picture(style, form, size, underlay.dtype.str)
     )
     result = underlay.copy()
