@@ -166,6 +166,10 @@ def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review
     """The clip shows no face, so the box cannot follow any."""
     page = open_review()
     page.get_by_role("button", name="Draw a mask").click()
+    follow = page.get_by_role("checkbox", name="Follow the face in the box")
+    expect(follow).to_have_accessible_description(
+        "A box around several faces stays in its place, and is marked to check."
+    )
     drag(page, (200, 40), (220, 60), (240, 80))
     page.get_by_role("button", name="Add the mask").click()
     expect(page.locator("#mask-status")).to_contain_text("One part needs your check")

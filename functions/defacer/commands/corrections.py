@@ -19,8 +19,9 @@ MaskOption = Annotated[
     typer.Option(
         "--mask",
         metavar="FROM-TO@X,Y,W,H",
-        help="Hide a box from FROM to TO, such as 0:12-0:14.5@100,50,80,90. It follows the face inside it. Add "
-        ";TIME@X,Y,W,H to correct it at a time. Without FROM-TO@, hide it in the whole video. Repeatable.",
+        help="Hide a box from FROM to TO, such as 0:12-0:14.5@100,50,80,90. It follows the face inside it. "
+        "Around several faces, it stays in its place and is marked to check. Add ;TIME@X,Y,W,H to correct it at a "
+        "time. Without FROM-TO@, hide it in the whole video. Repeatable.",
     ),
 ]
 MasksOption = Annotated[
