@@ -82,8 +82,20 @@ def test_a_decision_removes_the_rival_that_the_reason_named(faces: Faces) -> Non
 def test_a_track_whose_consent_was_withdrawn_is_never_kept_again(faces: Faces) -> None:
     forgotten = replace(faces.tracks[3], reason=Reason.CONSENT_WITHDRAWN)
     document = replace(faces, tracks=(forgotten,)).to_bytes()
-    made = with_edits(document, Edits(decisions={3: "keep"}), PEOPLE)
+    hidden = with_edits(document, Edits(decisions={3: "hide"}), PEOPLE)
+    assert (hidden.unconsented_tracks, hidden.document) == ((), document)
+    made = with_edits(hidden.document, Edits(decisions={3: "keep"}), PEOPLE)
     assert (made.unconsented_tracks, made.document) == ((3,), document)
+
+
+def test_a_track_whose_consent_was_withdrawn_never_shrinks(faces: Faces) -> None:
+    forgotten = replace(faces, tracks=(replace(faces.tracks[3], reason=Reason.CONSENT_WITHDRAWN),))
+    shrunk = Edits(moved={3: boxes(3, 13)}, uncovered=frozenset({3}))
+    for decisions in ({}, {3: "keep"}, {3: "hide"}):
+        with pytest.raises(EngineError, match="consent was withdrawn"):
+            edited(forgotten, replace(shrunk, decisions=decisions))
+    large = boxes(3, 13, box=(1.0, 1.0, 31.0, 41.0))
+    assert edited(forgotten, Edits(moved={3: large})).tracks[0].detections == large
 
 
 def test_unconsented_tracks_are_listed_and_hidden_ones_lose_the_name(faces: Faces) -> None:

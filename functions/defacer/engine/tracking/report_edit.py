@@ -104,10 +104,10 @@ class _Editor:
         if number in edits.people:
             track = replace(track, person=edits.people[number])
         decision = edits.decisions.get(number)
-        if self._known is not None and track.reason == Reason.CONSENT_WITHDRAWN and decision == "keep":
-            self.unconsented.append(track.id)
-            return self._finish(track)
-        if decision is not None:
+        if self._is_withdrawn(track):  # the reason stays, so that no later edit can keep the track
+            if decision == "keep":
+                self.unconsented.append(track.id)
+        elif decision is not None:
             track = replace(
                 track, decision=decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None
             )
@@ -116,13 +116,23 @@ class _Editor:
     def _move(self, track: TrackRecord, number: int) -> TrackRecord:
         boxes = self._edits.moved[number]
         require_boxes_in_video(boxes, self._head)
-        is_allowed = track.decision == "keep" or number in self._edits.uncovered
+        is_withdrawn = self._is_withdrawn(track)
+        is_allowed = track.decision == "keep" or (number in self._edits.uncovered and not is_withdrawn)
         if not is_allowed and find_uncovered(boxes, track.detections, self._head):
+            if is_withdrawn:
+                raise EngineError(
+                    f"the new boxes of track {number} do not cover its old ones, and it shows a person whose consent "
+                    "was withdrawn. Make the boxes larger."
+                )
             raise EngineError(
                 f"the new boxes of track {number} do not cover its old ones, and it is hidden. Allow this on purpose, "
                 "or make the boxes larger."
             )
         return replace(track, detections=boxes, start=boxes[0].pts, end=boxes[-1].pts, unconfirmed=())
+
+    def _is_withdrawn(self, track: TrackRecord) -> bool:
+        """Return whether the track must stay hidden, because the person withdrew their consent."""
+        return self._known is not None and track.reason == Reason.CONSENT_WITHDRAWN
 
     def _finish(self, track: TrackRecord) -> TrackRecord:
         """Record the person of a track. Return a hidden track without an unknown name."""
