@@ -31,11 +31,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def waiting(buckets: Buckets, tmp_path: Path) -> Planned:
-    """A job that waits for a person, with Eileen proposed to stay visible and two other people hidden."""
+def waiting(buckets: Buckets, tmp_path: Path, request: pytest.FixtureRequest) -> Planned:
+    """A job that waits for a person, with Eileen proposed to stay visible and two other people hidden.
+
+    The parameter changes its policy.
+    """
+    policy = waiting_policy().model_copy(update=getattr(request, "param", {}))
     buckets.put(buckets.intake, EILEEN, b"a picture")
     clip = write_clip(tmp_path / "walk.mp4")
-    planned = plan_job(buckets, clip, policy=waiting_policy(), targets=("Eileen",))
+    planned = plan_job(buckets, clip, policy=policy, targets=("Eileen",))
     tracks = [replace(track, group=track.id) for track in tracks_of(planned, "Eileen", None, None)]
     faces = faces_of(planned, *tracks)
     blob = buckets.client.bucket(buckets.work).blob(object_names.faces(planned.job))
@@ -55,13 +59,26 @@ def test_waiting_job_is_reviewed_before_anything_is_rendered(visitor: Visitor, w
     address = visitor.url("street", "jobs", waiting.job)
     page = visitor.open(address)
     assert "Publish…" in page
+    assert "UTC. After that, the job fails and nothing is published." in page
     assert f"{waiting.job}/result" not in page
     found = json.loads(visitor.open(f"{address}/review.json"))
     assert [track["decision"] for track in found["tracks"]] == ["keep", "hide", "hide"]
     assert (found["editable"], found["people"], bool(found["waiting_until"])) == (True, ["Eileen"], True)
-    assert "Nothing is rendered yet." in found["summary"]
+    assert found["summary"].endswith("Nothing is rendered yet. The result is checked before it is published.")
     assert len(json.loads(visitor.open(f"{address}/tracks/1"))["detections"]) > 1
     visitor.open(f"{address}/result", 404)
+
+
+@LIMITED
+@pytest.mark.parametrize("waiting", [{"verify": "off", "on_timeout": "publish_hidden"}], indirect=True)
+def test_waiting_job_without_a_check_says_so(visitor: Visitor, waiting: Planned) -> None:
+    address = visitor.url("street", "jobs", waiting.job)
+    found = json.loads(visitor.open(f"{address}/review.json"))
+    assert found["summary"].endswith(
+        "Nothing is rendered yet. The result is not checked before it is published."
+    )
+    for page in (address, visitor.url("street", "jobs")):
+        assert "After that, the video is published with everyone hidden." in visitor.open(page)
 
 
 @LIMITED
@@ -73,6 +90,10 @@ def test_second_person_on_the_page_is_refused(visitor: Visitor, waiting: Planned
     assert [answer.status_code for answer in answers] == [200, 422]
     assert "Another person has already confirmed walk.mp4" in answers[1].text
     assert confirmation_of(visitor.buckets, waiting).edits.decisions == {1: "keep"}
+    # As ingest does: without the end of the wait.
+    visitor.buckets.put(visitor.buckets.work, object_names.faces(waiting.job), faces_of(waiting).to_bytes())
+    late = visitor.post(f"{address}/edits", body, {"Content-Type": "application/json"})
+    assert (late.status_code, "another person has confirmed it" in late.text) == (409, True)
 
 
 @LIMITED

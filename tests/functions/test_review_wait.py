@@ -298,10 +298,15 @@ def test_commands_list_the_proposal_and_confirm_it(
     assert (status["state"], status["outcome"]) == ("waiting_for_review", None)
     assert status["review_end"]
     assert main(["job", "status", waiting.job]) == 0
-    assert f"job confirm {waiting.job}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"job confirm {waiting.job}" in shown
+    assert "UTC. After that, the job fails and nothing is published. To confirm" in shown
+    assert main(["job", "rerender", waiting.job]) == 1
+    assert "its job waits until a person confirms who stays visible" in capsys.readouterr().err
     assert main(["job", "confirm", waiting.job]) == 0
     listed = capsys.readouterr()
     assert len(listed.out.splitlines()) == 4
+    assert "UTC. After that, the job fails and nothing is published." in listed.err
     assert "--yes" in listed.err
     assert main(["job", "confirm", waiting.job, "--json"]) == 0
     tracks = json.loads(capsys.readouterr().out)["tracks"]

@@ -22,6 +22,7 @@ from defacer.report.edits import Edits
 
 CONFIRM_EXAMPLES = """\
 defacer job confirm JOB --emulator                 list the proposed tracks of a job that waits for you
+defacer job confirm JOB --emulator --yes           publish the video as proposed, without a question
 defacer job confirm JOB --emulator --keep 2 --hide 4
 """
 
@@ -37,9 +38,10 @@ def confirm_tracks(
     force: Force = False,
     json_output: Json = False,
 ) -> int:
-    """Confirm who stays visible in the video of a job that waits for you, and publish it.
+    """Confirm who stays visible in the video of a job that waits for you. Then the job renders and publishes it.
 
-    Without --keep, --hide and --yes, list the proposed tracks by number.
+    Without --keep, --hide and --yes, list the proposed tracks by number. With --keep or --hide, all other tracks stay
+    as proposed. --yes alone publishes the proposal. Only the first confirmation counts.
     """
     edits = parse_decisions(keep, hide)
     if out is not None:
@@ -60,6 +62,8 @@ def confirm_tracks(
             print("\n".join(track_lines(waiting)))
             command = f"{program()} job confirm {job}"
             terminal.print_line(
+                f"The job waits for you until {waiting.review_end:%Y-%m-%d %H:%M} UTC. "
+                f"{waiting.manifest.policy.timeout_outcome}\n"
                 f"To publish it like this: {command} --yes{deployment.option}\n"
                 f"To change decisions first: {command} --keep TRACK --hide TRACK{deployment.option}"
             )

@@ -137,7 +137,8 @@ def describe_wait(status: JobStatus, deployment: Deployment) -> str:
         f"{deployment.console_url}/channels/{channel}/jobs/{status.job}" if deployment.console_url else None
     )
     where = f"open {page} or run: {command}" if page else f"open it in the console or run: {command}"
-    return f"The job waits until {end} for a person. To confirm who stays visible, {where}"
+    outcome = f" {status.manifest.policy.timeout_outcome}" if status.manifest else ""
+    return f"The job waits for you until {end}.{outcome} To confirm who stays visible, {where}"
 
 
 def describe_stage(status: JobStatus) -> str:

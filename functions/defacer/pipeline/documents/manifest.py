@@ -89,6 +89,13 @@ class Policy(Document):
             )
         return self
 
+    @property
+    def timeout_outcome(self) -> str:
+        """What happens if no person confirms a waiting job in time, as a sentence."""
+        if self.on_timeout == "publish_hidden":
+            return "After that, the video is published with everyone hidden."
+        return "After that, the job fails and nothing is published."
+
     def for_engine(self) -> dict[str, Any]:
         """Return the fields of `defacer.engine.options.Options`, without those that only the pipeline reads."""
         own = {"source_retention", "keep_intermediates", "confirm", "confirm_hours", "on_timeout"}

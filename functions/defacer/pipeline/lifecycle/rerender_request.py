@@ -103,6 +103,12 @@ def published_report(source: ObjectRef) -> ObjectRef:
     """
     video = object_names.parse_video(source.name)
     blob = objects.find_blob(settings().output_bucket, video.report) if video else None
+    if blob is None and _waits_for_review(source):
+        raise PermanentError(
+            ErrorCode.NOT_PUBLISHED,
+            f"{object_names.owner_name(source.name)} is not published yet: its job waits until a person confirms who "
+            f"stays visible. Open its page in the console, or run defacer job confirm {object_names.job_of(source)}.",
+        )
     if blob is None:
         raise PermanentError(
             ErrorCode.NOT_PUBLISHED,
@@ -119,6 +125,12 @@ def published_report(source: ObjectRef) -> ObjectRef:
             "Change that one's decisions.",
         )
     return objects.reference(blob)
+
+
+def _waits_for_review(source: ObjectRef) -> bool:
+    job = object_names.job_of(source)
+    stored = job_state.find_stored_faces(job)
+    return stored is not None and stored.review_end is not None and not job_state.is_over(job)
 
 
 def source_gone(source: ObjectRef) -> PermanentError:

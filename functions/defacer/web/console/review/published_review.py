@@ -96,7 +96,11 @@ def load_review(request: Request) -> Review:
     if status.is_waiting_for_review:
         return build_waiting_review(channel, job)
     if not status.has_result or status.manifest is None:
-        raise HTTPException(409, "This job is not published. Review it when it is.")
+        raise HTTPException(
+            409,
+            "This job can't be reviewed now: it is not published yet, it failed, or another person has confirmed it. "
+            "See its state in the list of jobs.",
+        )
     return build_review(channel, job, status.manifest)
 
 

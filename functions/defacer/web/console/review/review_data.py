@@ -126,7 +126,9 @@ def _summarize(review: Review) -> str:
     if report.black_frames:
         sentences.append(f"Damaged frames are black: {report.black_frames}.")
     if review.is_waiting:
-        sentences.append("Nothing is rendered yet. The result is checked before it is published.")
+        is_checked = report.policy.verify != "off"
+        sentences.append("Nothing is rendered yet.")
+        sentences.append(f"The result is {'' if is_checked else 'not '}checked before it is published.")
     elif report.checked is None:
         sentences.append("The result was not checked.")
     else:

@@ -67,6 +67,7 @@ def _render_page(request: Request, channel: str, status: JobStatus, manifest: Ma
         name=manifest.source.name.removeprefix(object_names.videos_prefix(channel)),
         has_source=is_stored(manifest.source),
         review_end=status.review_end,
+        timeout_outcome=manifest.policy.timeout_outcome,
     )
 
 
@@ -75,7 +76,9 @@ def _redirect_to_media(request: Request, kind: str) -> Response:
     status = read_job_status(job, None)
     has_media = status.has_result or (kind == "source" and status.is_waiting_for_review)
     if status.manifest is None or not has_media:
-        raise HTTPException(404, "This job is not published. Review it when it is.")
+        raise HTTPException(
+            404, f"This job is not published, so it has no {kind} here. Open it again when it is."
+        )
     manifest = status.manifest
     if kind == "source":
         ref: ObjectRef | None = manifest.source
