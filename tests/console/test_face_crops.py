@@ -14,6 +14,7 @@ from defacer.engine.rendering.contact_sheet import FACE_SIDE
 from defacer.pipeline.channel import list_kept_people
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.face_views import choose_views
+from defacer.report.tracks import Reason
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.published_job import make_track, publish
@@ -33,7 +34,7 @@ def portrait(buckets: Buckets, tmp_path: Path) -> Planned:
     return publish_boxes(buckets, clip, FACE, NO_FACE)
 
 
-def publish_boxes(buckets: Buckets, clip: Path, *boxes: Box) -> Planned:
+def publish_boxes(buckets: Buckets, clip: Path, *boxes: Box, **more: object) -> Planned:
     """Publish the clip with a track of a hidden person in each of these places."""
     times = frame_times(clip)
     tracks = [
@@ -41,10 +42,12 @@ def publish_boxes(buckets: Buckets, clip: Path, *boxes: Box) -> Planned:
             number,
             "hide",
             -0.5,
-            start=times[0],
-            end=times[-1],
-            group=number,
-            detections=CompactBoxes((pts, box) for pts in times[::5]),
+            **{  # type: ignore[arg-type]
+                "start": times[0],
+                "end": times[-1],
+                "detections": CompactBoxes((pts, box) for pts in times[::5]),
+                **more,
+            },
         )
         for number, box in enumerate(boxes)
     ]
@@ -180,6 +183,15 @@ def test_face_unlike_the_other_tracks_of_its_card_is_not_saved(
     assert answer.status_code == 422
     assert "does not look enough like the other faces of this card" in answer.json()["error"]
     assert save(visitor, planned, "Eileen", 0, (0, 2)).status_code == 200
+
+
+def test_face_of_a_forgotten_person_is_not_saved(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "walk.mp4", Clip(size=(640, 360), portrait=astronaut()))
+    planned = publish_boxes(buckets, clip, FACE, reason=Reason.CONSENT_WITHDRAWN)
+    answer = save(visitor, planned, "Eileen", 0)
+    assert answer.status_code == 422
+    assert "withdrew their consent" in answer.json()["error"]
+    assert buckets.names(buckets.intake, TARGETS) == []
 
 
 def test_blurred_face_is_not_saved(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.tracks import Reason
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import Window, launch_browser
@@ -212,6 +213,26 @@ def test_new_person_is_named_with_a_saved_picture(
     page.get_by_role("button", name="Apply and re-render").click()
     page.wait_for_url("**/street/jobs")
     assert requested(buckets)["edits"]["people"] == {"0": "Eileen"}
+
+
+def test_forgotten_person_can_not_be_kept_or_named(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    times = frame_times(clip)
+    tracks = [
+        make_track(0, "hide", -0.5, times[0], times[20], reason=Reason.CONSENT_WITHDRAWN),
+        make_track(1, "hide", -0.5, times[0], times[20]),
+    ]
+    page = open_review(window, visitor, publish(buckets, clip, tracks))
+    forgotten = card(page, "Person 1")
+    expect(forgotten.get_by_role("button", name="Keep")).to_be_disabled()
+    expect(forgotten.get_by_role("button", name="This is…")).to_be_hidden()
+    for name in ("Person 1", "Person 2"):
+        card(page, name).get_by_role("checkbox").check()
+    page.locator("#selection").get_by_role("button", name="Keep").click()
+    expect(page.locator("#change-list li")).to_contain_text("Keep Person 2")
+    expect(forgotten.locator(".tag")).to_have_text("hidden")
 
 
 def test_store_numbers_added_tracks_and_their_groups(page: Page) -> None:

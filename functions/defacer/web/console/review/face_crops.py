@@ -76,6 +76,8 @@ def _choose_compared(review: Review, track: int, second: float, tracks: set[int]
 
     A track alone is compared with its own other views.
     """
+    if review.has_withdrawn(tracks | {track}):
+        raise HTTPException(422, "This person withdrew their consent, so no picture of them can be saved.")
     boxes = _require_tracks(review, tracks | {track})
     nearest = min(boxes[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
     wanted = FaceView(track, nearest.pts, nearest.box)

@@ -23,6 +23,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import Edits
+from defacer.report.tracks import Reason
 from defacer.web.console.jobs import require_job
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024  # the whole report is in memory
@@ -77,6 +78,14 @@ class Review:
         """The ids of all tracks, also of those that a pending request adds."""
         first = self.pending.first_id or 0
         return {track.id for track in self.report.tracks} | set(range(first, first + len(self.pending.added)))
+
+    def has_withdrawn(self, tracks: Collection[int]) -> bool:
+        """Return whether one of these tracks, or of the other tracks of their groups, shows a forgotten person."""
+        groups = {track.group for track in self.report.tracks if track.id in tracks}
+        return any(
+            track.reason == Reason.CONSENT_WITHDRAWN and (track.id in tracks or track.group in groups)
+            for track in self.report.tracks
+        )
 
     def boxes_of(self, wanted: Collection[int]) -> dict[int, CompactBoxes]:
         """Return the boxes of these tracks, also of tracks that a pending request adds. Unknown ids are left out."""

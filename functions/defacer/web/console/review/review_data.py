@@ -152,6 +152,7 @@ def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
         "resemblance": resemblance(track.distance, track.strangers_per_10000).capitalize(),
         "unsure": is_unsure(track, faces.match_threshold),
         "origin": track.origin,
+        "withdrawn": track.reason == Reason.CONSENT_WITHDRAWN,
         "spans": _convert(review, track.detections.spans(_max_gap(review, track.origin))),
         "unconfirmed": _convert(review, track.unconfirmed),
     }
@@ -173,6 +174,7 @@ def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
             "resemblance": "",
             "unsure": False,
             "origin": added.origin,
+            "withdrawn": False,
             "spans": _convert(review, added.detections.spans(_max_gap(review, added.origin))),
             "unconfirmed": _convert(review, added.unconfirmed),
         }

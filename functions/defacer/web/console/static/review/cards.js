@@ -228,7 +228,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".expand .noun").textContent = group.tracks.length === 1 ? " track" : " tracks";
     part(".expand").setAttribute("aria-expanded", this.#expanded.has(group.id));
     part(".expand").setAttribute("aria-label", `${count(group.tracks.length, "track")} of ${group.name}`);
-    part(".who").hidden = !this.store.editable || group.tracks.every((track) => track.added);
+    part(".who").hidden = !this.store.editable || group.withdrawn || group.tracks.every((track) => track.added);
     part(".who").setAttribute("aria-label", `This is… (${group.name})`);
     const spansOf = (accepts) => group.tracks.filter(accepts).flatMap((track) => track.spans);
     drawSpans(part(".hidden-spans"), spansOf((track) => track.state === "hidden"), duration);
@@ -266,6 +266,8 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".tag").textContent = published ? state : `will be ${words}`;
     part(".keep").setAttribute("aria-pressed", decision === "keep");
     part(".hide").setAttribute("aria-pressed", decision === "hide");
+    part(".keep").disabled = Boolean(item.withdrawn);
+    part(".keep").title = item.withdrawn ? "This person withdrew their consent" : "";
     part(".keep").setAttribute("aria-label", `Keep ${name}`);
     part(".hide").setAttribute("aria-label", `Hide ${name}`);
     part(".switch").hidden = !this.store.editable;

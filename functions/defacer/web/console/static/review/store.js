@@ -101,7 +101,9 @@ export class ReviewStore extends EventTarget {
 
   seek(seconds) { this.dispatchEvent(new CustomEvent("seek", { detail: { seconds } })); }
 
-  decide(trackIds, decision) {
+  // A person who withdrew their consent is never kept.
+  decide(chosenIds, decision) {
+    const trackIds = decision === "keep" ? chosenIds.filter((id) => !this.track(id).withdrawn) : chosenIds;
     const changed = trackIds.filter((id) => this.track(id).decision !== decision || this.track(id).unsure);
     this.#change(`${decision === "keep" ? "Keep" : "Hide"} ${this.#describe(trackIds)}`, this.#patch(changed, { decision, unsure: false, decided: true }));
   }
@@ -132,6 +134,7 @@ export class ReviewStore extends EventTarget {
   // Throw an Error with a sentence if the group can't be this person.
   requireName(groupId, person) {
     const group = this.group(groupId);
+    if (group.withdrawn) throw new Error("This person withdrew their consent, so nothing of them can be kept.");
     const others = this.groups.filter((other) => other.person === person && other.id !== groupId);
     const together = findTogether([group, ...others].flatMap((one) => one.tracks));
     if (together) throw new Error(`${person} can't be in one frame twice. Tracks of ${group.name} and ${person} are both visible at ${formatClock(together.seconds)}.`);
@@ -293,6 +296,7 @@ export class ReviewStore extends EventTarget {
     return {
       id, tracks, spans, person, kept,
       name: person ?? (isMask ? `Mask ${-id}` : `Person ${id + 1}`),
+      withdrawn: tracks.some((track) => track.withdrawn),
       decision: kept === tracks.length ? "keep" : kept ? "mixed" : "hide",
       state: stateOfAll(tracks),
       initial: STATES.find((state) => tracks.some((track) => track.initial === state)),
