@@ -91,9 +91,9 @@ def test_a_track_whose_consent_was_withdrawn_is_never_kept_again(faces: Faces) -
 def test_a_track_whose_consent_was_withdrawn_never_shrinks(faces: Faces) -> None:
     forgotten = replace(faces, tracks=(replace(faces.tracks[3], reason=Reason.CONSENT_WITHDRAWN),))
     shrunk = Edits(moved={3: boxes(3, 13)}, uncovered=frozenset({3}))
-    for decisions in ({}, {3: "keep"}, {3: "hide"}):
+    for edits in (shrunk, replace(shrunk, decisions={3: "keep"}), replace(shrunk, decisions={3: "hide"})):
         with pytest.raises(EngineError, match="consent was withdrawn"):
-            edited(forgotten, replace(shrunk, decisions=decisions))
+            edited(forgotten, edits)
     large = boxes(3, 13, box=(1.0, 1.0, 31.0, 41.0))
     assert edited(forgotten, Edits(moved={3: large})).tracks[0].detections == large
 
