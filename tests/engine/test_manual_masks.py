@@ -163,6 +163,16 @@ def test_every_pixel_of_the_box_is_redacted(style: Style, pixel_format: str) -> 
     assert (before[outside] == after[outside]).all()
 
 
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.mode)
+def test_memory_of_a_huge_mask_is_limited_by_the_frame(style: Style) -> None:
+    board = np.full((200, 240, 3), 90, np.uint8)
+    board[::2, ::2] = board[1::2, 1::2] = 180
+    frame = av.VideoFrame.from_ndarray(board, format="rgb24").reformat(format="yuv420p")
+    redact_rectangles(frame, [(-1e5, -1e5, 1e5, 1e5), (500.0, 0.0, 900.0, 9.0)], style, Orientation())
+    after = frame.reformat(format="gray").to_ndarray()
+    assert np.abs(np.diff(after.astype(int), axis=1)).max() <= 12
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "nv12", "yuv420p10le"])
 def test_whole_replacement_picture_is_in_the_box(pixel_format: str) -> None:
     picture = np.full((50, 50, 4), 255, np.uint8)

@@ -205,6 +205,21 @@ def test_boxes_outside_the_video_are_refused(detections: CompactBoxes, sentence:
             edited(timed, edits)
 
 
+def test_boxes_far_larger_than_the_frame_are_only_for_masks(faces: Faces) -> None:
+    huge = boxes(4, 9, box=(0.0, 0.0, 100000.0, 100000.0))
+    for edits in (Edits(added=(AddedTrack(huge, Origin.SEARCH),)), Edits(moved={3: huge})):
+        with pytest.raises(EngineError, match="is far larger than the frame of 64x48"):
+            edited(faces, edits)
+    assert edited(faces, Edits(added=(AddedTrack(huge),))).tracks[-1].detections == huge
+
+
+def test_a_request_adds_a_limited_number_of_tracks() -> None:
+    mask = AddedTrack(boxes(4, 9))
+    assert Edits.from_bytes(Edits(added=(mask,) * 1000).to_bytes())
+    with pytest.raises(ValueError, match="at most 1000 items"):
+        Edits.from_bytes(Edits(added=(mask,) * 1001).to_bytes())
+
+
 def test_hidden_track_grows_but_shrinks_only_with_permission(faces: Faces) -> None:
     small, large = boxes(3, 13, box=(5.0, 5.0, 30.0, 40.0)), boxes(0, 20, box=(1.0, 1.0, 31.0, 41.0))
     grown = edited(faces, Edits(moved={3: large})).tracks[3]

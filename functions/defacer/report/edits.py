@@ -13,6 +13,7 @@ from defacer.report.tracks import STRICT, Decision, Origin
 
 _CHECKED: ConfigDict = {**STRICT, "revalidate_instances": "always"}
 TrackId = Annotated[int, Field(ge=0, lt=2**31)]
+MAX_ADDED = 1000  # tracks of one request: each drawn mask takes time in every frame
 AddedOrigin = Literal[Origin.MANUAL, Origin.SEARCH, Origin.IMPORTED]
 
 
@@ -47,7 +48,7 @@ class Edits:
 
     decisions: dict[TrackId, Decision] = field(default_factory=dict)
     first_id: TrackId | None = None
-    added: tuple[AddedTrack, ...] = ()
+    added: Annotated[tuple[AddedTrack, ...], Field(max_length=MAX_ADDED)] = ()
     moved: dict[TrackId, StoredBoxes] = field(default_factory=dict)
     uncovered: frozenset[TrackId] = frozenset()
     groups: dict[TrackId, TrackId] = field(default_factory=dict)

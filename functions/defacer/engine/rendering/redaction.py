@@ -93,15 +93,20 @@ def redact_boxes(
 def redact_rectangles(
     frame: av.VideoFrame, boxes: Sequence[Box], style: Style, orientation: Orientation
 ) -> None:
-    """Redact all of each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place. See `redact_boxes`."""
-    if not boxes:
+    """Redact all of each box (x1, y1, x2, y2 in displayed pixels) in `frame`, in place. See `redact_boxes`.
+
+    Only the part of a box inside the frame takes memory.
+    """
+    width, height = frame.width, frame.height
+    stored = [orientation.to_stored_box(box, width, height) for box in boxes]
+    inside = [(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)) for x1, y1, x2, y2 in stored]
+    inside = [box for box in inside if box[0] < box[2] and box[1] < box[3]]
+    if not inside:
         return
     frame.make_writable()
     for plane in _planes(frame, orientation):
-        for box in boxes:
-            _redact_plane(
-                plane, orientation.to_stored_box(box, frame.width, frame.height), style, is_rectangle=True
-            )
+        for box in inside:
+            _redact_plane(plane, box, style, is_rectangle=True)
 
 
 @dataclass(frozen=True)

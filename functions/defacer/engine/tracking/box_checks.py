@@ -4,24 +4,29 @@ from itertools import pairwise
 
 from defacer.engine.errors import EngineError
 from defacer.report.compact_boxes import Box, CompactBoxes
-from defacer.report.tracks import FacesHead
+from defacer.report.tracks import FacesHead, TrackRecord
 
 TOLERANCE = 0.25  # pixels: boxes are stored in tenths, and other programs round them
+MAX_SIDE = 1.5  # of a face's box, as a share of the frame's side: the whole ellipse takes memory
 
 
-def require_boxes_in_video(boxes: CompactBoxes, head: FacesHead) -> None:
-    """Raise EngineError unless the boxes are in the order of time and have an area inside the frame and the video."""
+def require_boxes_in_video(track: TrackRecord, head: FacesHead) -> None:
+    """Raise EngineError unless the boxes are in the order of time and have an area inside the frame and the video.
+
+    The sides of a face's box are limited. A drawn mask takes memory only inside the frame.
+    """
+    boxes = track.detections
     for one, other in pairwise(boxes):
         if one.pts >= other.pts:
             raise EngineError(f"the times of a track's boxes are {one.pts} and {other.pts}. Sort them.")
     for sample in boxes:
         x1, y1, x2, y2 = _clip(sample.box, head)
         if x1 >= x2 or y1 >= y2:
-            box = ", ".join(f"{side:g}" for side in sample.box)
-            raise EngineError(
-                f"the box {box} has no area inside the frame of {head.width}x{head.height} pixels. Name a box inside "
-                "it."
-            )
+            raise _wrong_box(sample.box, "has no area inside the frame", head)
+        left, top, right, bottom = sample.box
+        is_large = right - left > MAX_SIDE * head.width or bottom - top > MAX_SIDE * head.height
+        if is_large and not track.is_manual_mask:
+            raise _wrong_box(sample.box, "is far larger than the frame", head)
     first, last = boxes[0].pts, boxes[-1].pts
     if (head.end is not None and first > head.end) or (head.start is not None and last < head.start):
         raise EngineError(
@@ -44,6 +49,13 @@ def find_uncovered(new: CompactBoxes, old: CompactBoxes, head: FacesHead) -> tup
         or not _contains(_clip(new.box_at(pts), head), _clip(old.box_at(pts), head))
     ]
     return (min(uncovered), max(uncovered)) if uncovered else None
+
+
+def _wrong_box(box: Box, problem: str, head: FacesHead) -> EngineError:
+    sides = ", ".join(f"{side:g}" for side in box)
+    return EngineError(
+        f"the box {sides} {problem} of {head.width}x{head.height} pixels. Name a box inside it."
+    )
 
 
 def _clip(box: Box, head: FacesHead) -> Box:

@@ -86,7 +86,7 @@ class _Editor:
         for place, added in enumerate(self._edits.added):
             if place not in present:
                 track = _record_of(added, next_id, next_group)
-                require_boxes_in_video(track.detections, self._head)
+                require_boxes_in_video(track, self._head)
                 self.added.append(next_id)
                 track = self._edit(track, first_id + place)
                 next_id, next_group = next_id + 1, max(next_group, track.group + 1)
@@ -115,7 +115,8 @@ class _Editor:
 
     def _move(self, track: TrackRecord, number: int) -> TrackRecord:
         boxes = self._edits.moved[number]
-        require_boxes_in_video(boxes, self._head)
+        moved = replace(track, detections=boxes, start=boxes[0].pts, end=boxes[-1].pts, unconfirmed=())
+        require_boxes_in_video(moved, self._head)
         is_withdrawn = self._is_withdrawn(track)
         is_allowed = track.decision == "keep" or (number in self._edits.uncovered and not is_withdrawn)
         if not is_allowed and find_uncovered(boxes, track.detections, self._head):
@@ -128,7 +129,7 @@ class _Editor:
                 f"the new boxes of track {number} do not cover its old ones, and it is hidden. Allow this on purpose, "
                 "or make the boxes larger."
             )
-        return replace(track, detections=boxes, start=boxes[0].pts, end=boxes[-1].pts, unconfirmed=())
+        return moved
 
     def _is_withdrawn(self, track: TrackRecord) -> bool:
         """Return whether the track must stay hidden, because the person withdrew their consent."""
