@@ -1,4 +1,5 @@
 // The page Jobs: replace each card that the server reports as changed, keep the keyboard focus, and tell when a job ends.
+import { localizeTimes } from "./local_times.js";
 import { askAndRun } from "./privacy.js";
 
 const list = document.getElementById("jobs");
@@ -12,13 +13,6 @@ function parseCard(html) {
   const template = document.createElement("template");
   template.innerHTML = html.trim(); // the server has escaped all values
   return template.content.firstElementChild;
-}
-
-// Show times in the user's time zone and format. Without JavaScript they are in UTC.
-function localizeTimes(root) {
-  for (const time of root.querySelectorAll("time")) {
-    time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  }
 }
 
 // Show how many tracks are kept, hidden and unsure when a card becomes visible.

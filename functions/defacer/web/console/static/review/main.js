@@ -1,4 +1,5 @@
 // The page Review: the player, the cards, the pending changes, and "Apply".
+import { localizeTimes } from "../local_times.js";
 import { ApplyDialog } from "./apply.js";
 import { CardList, FILTERS } from "./cards.js";
 import { FaceCrops } from "./crops.js";
@@ -148,4 +149,5 @@ async function start() {
   if (store.editable) startMasks(store, player, jobUrl);
 }
 
+localizeTimes(document);
 start();
