@@ -109,6 +109,14 @@ resource "google_storage_bucket_iam_member" "page" {
   }
 }
 
+# Forgetting a person fails the running jobs that would show the person, and each failure is announced.
+resource "google_pubsub_topic_iam_member" "console_announces" {
+  for_each = setintersection(keys(local.pages), ["console"])
+  topic    = google_pubsub_topic.topic["job-events"].id
+  role     = "roles/pubsub.publisher"
+  member   = google_service_account.page[each.key].member
+}
+
 # The console's account itself signs the temporary URLs of media, so that no key file exists.
 resource "google_project_iam_custom_role" "signer" {
   for_each    = setintersection(keys(local.pages), ["console"])

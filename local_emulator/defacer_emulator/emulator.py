@@ -313,6 +313,7 @@ class Emulator:
             **self.environment,
             "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
             "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
+            "DEFACER_LIVE_CHANNEL_LIST": "true",
             "DEFACER_LIVE_PRIVATE_HOSTS": ALL_PRIVATE_HOSTS,
             **({"DEFACER_CONSOLE_LINK": self.state.console_url} if self.state.console_url else {}),
             "DEFACER_LIVE_PORTS": "",

@@ -112,7 +112,7 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     ]
 
 
-def test_second_run_of_a_folder_skips_current_results(tmp_path: Path, defacer: Run) -> None:
+def test_existing_results_of_a_folder_are_skipped_on_request(tmp_path: Path, defacer: Run) -> None:
     """The results are stand-ins: none of these runs redacts a video."""
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -121,8 +121,9 @@ def test_second_run_of_a_folder_skips_current_results(tmp_path: Path, defacer: R
         path.write_text(path.name)
     skipped = f"skipped, {result} exists; --force writes it again\n"
 
-    assert defacer("run", folder) == (0, skipped, "")
-    done = defacer("run", folder, "--report", folder, "--json")
+    assert f"{result} already exists" in defacer("run", folder).err
+    assert defacer("run", folder, "--skip-existing") == (0, skipped, "")
+    done = defacer("run", folder, "--report", folder, "--json", "--skip-existing")
     assert json.loads(done.out) == {
         "video": str(folder / "a.mp4"),
         "result": str(result),
@@ -130,19 +131,19 @@ def test_second_run_of_a_folder_skips_current_results(tmp_path: Path, defacer: R
         "skipped": True,
     }
     (folder / "b.mp4").write_text("no video")
-    done = defacer("run", folder)
+    done = defacer("run", folder, "--skip-existing")
     assert (done.code, done.out) == (1, skipped)
     assert f"error: {folder / 'b.mp4'}: it is not a video" in done.err
 
     assert defacer("run", folder / "a.mp4").code == 2  # named alone
     (folder / "a.mov").write_text("another video with the same result")
     os.utime(folder / "a.mov", (0, 0))
-    assert "is named for two outputs" in defacer("run", folder).err
+    assert "is named for two outputs" in defacer("run", folder, "--skip-existing").err
     (folder / "a.mov").unlink()
     report.unlink()
-    assert f"{result} already exists" in defacer("run", folder, "--report", folder).err
+    assert f"{result} already exists" in defacer("run", folder, "--report", folder, "--skip-existing").err
     os.utime(result, (0, 0))  # older than the video
-    assert f"{result} already exists" in defacer("run", folder).err
+    assert f"{result} already exists" in defacer("run", folder, "--skip-existing").err
     assert result.read_text() == "a.defaced.mp4"
 
 

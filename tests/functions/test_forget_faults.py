@@ -205,7 +205,7 @@ def test_forget_reports_concurrent_objects(
         "a result": f"gs://{buckets.output}/channels/street/later.mp4",
     }[what]
     assert f"new {told}\n" in said.out
-    assert "Run the same command again" in said.err
+    assert "Forget the person again" in said.err
     assert "is forgotten" not in said.out
     assert main([*FORGET, "--rerender"]) == 0
     assert "is forgotten" in capsys.readouterr().out

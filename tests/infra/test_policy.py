@@ -179,14 +179,23 @@ def test_live_page_can_only_read_the_intake_bucket() -> None:
     ]
 
 
-def test_console_cannot_read_embeddings_or_change_results() -> None:
+def test_console_cannot_read_embeddings_or_segments() -> None:
     """The tests in tests/console run with these permissions only."""
     custom_roles = local("page_permissions")
     for grant in local("page_roles")["console"].values():
-        if grant["bucket"] == "work":
-            assert custom_roles.get(grant["ours"]) == ["storage.objects.list"] or grant["suffix"] in DOCUMENTS
-        if grant["bucket"] != "intake":
-            assert grant["role"] in (None, "roles/storage.objectViewer")
+        assert grant["role"] in (None, "roles/storage.objectViewer")
+        reads = grant["role"] is not None or "storage.objects.get" in custom_roles[grant["ours"]]
+        if grant["bucket"] == "work" and reads:
+            assert grant["suffix"] in DOCUMENTS
+
+
+def test_console_announces_the_jobs_that_it_fails() -> None:
+    grant = resources("google_pubsub_topic_iam_member")["console_announces"]
+    assert grant["topic"] == '${google_pubsub_topic.topic["job-events"].id}'
+    assert grant["role"] == "roles/pubsub.publisher"
+
+
+def test_console_signs_only_with_its_own_account() -> None:
     signs = resources("google_service_account_iam_member")["console_signs"]
     assert signs["service_account_id"] == "${google_service_account.page[each.key].name}"
     assert signs["member"] == "${google_service_account.page[each.key].member}"

@@ -201,6 +201,8 @@ class LiveSettings(SettingsGroup):
     """The allowed ports of cameras, comma-separated. If it is empty, all ports are allowed."""
     live_allow_loopback: bool = False
     """Whether cameras can be on this machine, for local tests."""
+    live_channel_list: bool = False
+    """Whether the page lists the channels. Otherwise a user enters a channel's name, and learns no other name."""
     live_private_hosts: str = ""
     """The private networks of cameras, comma-separated, such as `192.168.1.0/24`. Without it, only public
     hosts are allowed."""

@@ -59,13 +59,19 @@ class FilePlan:
 
 
 def plan_files(
-    inputs: Sequence[Path], out: Path | None, report: Path | None, others: Sequence[Path], *, force: bool
+    inputs: Sequence[Path],
+    out: Path | None,
+    report: Path | None,
+    others: Sequence[Path],
+    *,
+    force: bool,
+    skip_existing: bool,
 ) -> FilePlan:
     """Plan the files to process. A folder stands for the videos in it.
 
-    `out` and `report` are files for one video, and folders for several. Of several videos, those with a current result
-    are done, unless `force` writes them again. `others` are further inputs, which no result replaces. Raises UsageError
-    or ArgumentError, and writes nothing.
+    `out` and `report` are files for one video, and folders for several. With `skip_existing`, a video whose outputs are
+    newer than it is done. `others` are further inputs, which no result replaces. Raises UsageError or ArgumentError,
+    and writes nothing.
     """
     videos = [video for path in inputs for video in _videos_of(path)]
     several = len(videos) > 1 or any(path.is_dir() for path in inputs)
@@ -75,7 +81,7 @@ def plan_files(
             _require_folder(path, option)
     files = [_outputs_of(video, out, report, several=several) for video in videos]
     new = frozenset(path for path, _ in named if several and not path.exists())
-    done = [file for file in files if several and not force and file.is_up_to_date()]
+    done = [file for file in files if skip_existing and not force and file.is_up_to_date()]
     for file in files:
         check_files([file.video], file.outputs, force=force or file in done, new_folders=new)
     every = [path for file in files for path in file.outputs]

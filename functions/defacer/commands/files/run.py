@@ -69,6 +69,13 @@ ReportPath = Annotated[
         "folder.",
     ),
 ]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Skip each video whose outputs are newer than it. They can have been made with other options or people.",
+    ),
+]
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -92,13 +99,13 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     on_decode_error: chosen.OnDecodeErrorOption = None,
     verify: chosen.VerifyOption = None,
     report: ReportPath = None,
+    skip_existing: SkipExisting = False,
     force: Force = False,
     json_output: Json = False,
 ) -> None:
     """Hide every face in videos, except those of the people you keep.
 
-    Of several videos, those with a current result are skipped. Continues with the next video after a failure. Exit
-    code 1: a video failed.
+    Continues with the next video after a failure. Exit code 1: a video failed.
     """
     from defacer.commands.common.terminal import Terminal
     from defacer.commands.files.local_files import plan_files
@@ -112,7 +119,14 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     people = find_people(keep or [], keep_people)
     covers = [replacement] if replacement else []
     check_files(covers, [], force=force)
-    plan = plan_files(inputs, out, report, [*(file.path for file in people), *covers], force=force)
+    plan = plan_files(
+        inputs,
+        out,
+        report,
+        [*(file.path for file in people), *covers],
+        force=force,
+        skip_existing=skip_existing,
+    )
     for name, value in (("recognition", recognition), ("match-threshold", match_threshold)):
         if value is not None and not (people or keep_at):
             raise UsageError(f"--{name} decides which faces match a kept person. Add --keep PICTURE.")

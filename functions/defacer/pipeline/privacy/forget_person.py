@@ -117,7 +117,7 @@ def _conclude(now: PersonData, request: ForgetRequest, new: int) -> ForgetOutcom
     if new:
         return ForgetOutcome(
             False,
-            f"{pluralize(new, 'object')} of {person} arrived during this command. Run the same command again.",
+            f"{pluralize(new, 'object')} of {person} arrived in the meantime. Forget the person again.",
         )
     if not (now.visible_in or now.old_versions or now.results_without_report or now.unreadable_jobs):
         return ForgetOutcome(

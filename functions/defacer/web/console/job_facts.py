@@ -12,16 +12,19 @@ from starlette.responses import JSONResponse, Response
 
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.lifecycle.job_status import read_job_status
+from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console import engine_adapter
 from defacer.web.console.jobs import require_job
 from defacer.web.console.review.published_review import load_review
 from defacer.web.console.review.review_data import is_unsure
 
+FACTS_LIMIT = RateLimiter(600)
 CACHING = {"Cache-Control": "private, max-age=600"}  # by the viewer's browser only
 
 
 async def show_thumbnail(request: Request) -> Response:
     """Return a JPEG of a frame of the result."""
+    FACTS_LIMIT.enforce(request)
     result = await run_in_threadpool(_require_result, request)
     picture = await run_in_threadpool(engine_adapter.render_thumbnail, result)
     return Response(picture, media_type="image/jpeg", headers=CACHING)
@@ -29,6 +32,7 @@ async def show_thumbnail(request: Request) -> Response:
 
 async def count_tracks(request: Request) -> Response:
     """Return how many tracks are kept, hidden and unsure, as JSON."""
+    FACTS_LIMIT.enforce(request)
     return JSONResponse(await run_in_threadpool(_count_tracks, request), headers=CACHING)
 
 

@@ -8,6 +8,7 @@ can be repeated.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from fractions import Fraction
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.privacy import erase
 from defacer.pipeline.privacy.forget_person import ForgetRequest, describe_person_data, forget_person
 from defacer.pipeline.privacy.person_data import find_person_data
+from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.console.channels import require_channel
@@ -29,7 +31,9 @@ from defacer.web.console.jobs import require_job
 PRIVACY_LIMIT = RateLimiter(20)
 AGAIN = "Cloud Storage is not available at the moment. Run this again: it continues where it stopped."
 FAILED = "This failed unexpectedly. The console's log has the details. Run it again: it continues where it stopped."
+MAX_SECONDS = 300  # of video that a request renders again on Google Cloud, where it ends after 15 minutes
 _one_at_a_time = asyncio.Lock()  # a re-render needs all processors
+_running: set["asyncio.Task[None]"] = set()  # asyncio itself holds tasks only weakly
 
 Say = Callable[[str], None]
 # Does the work, calls its argument with each line, and returns the last line and whether nothing is left.
@@ -38,6 +42,7 @@ Work = Callable[[Say], tuple[str, bool]]
 
 async def describe_erasure(request: Request) -> Response:
     """Return how many objects of a job would be erased, as JSON."""
+    PRIVACY_LIMIT.enforce(request)
     _channel, job = await run_in_threadpool(require_job, request)
     found = await run_in_threadpool(lambda: erase.find_objects(erase.Subject(job=job)))
     return JSONResponse({"found": found.count()})
@@ -71,6 +76,8 @@ async def forget(request: Request, fields: dict[str, str]) -> Response:
     """Forget a person, with the choices of the form."""
     PRIVACY_LIMIT.enforce(request)
     forgetting = _parse_forget_request(request, fields)
+    if forgetting.rerender and settings().console_signer is not None:
+        await run_in_threadpool(_require_short_videos, forgetting)
 
     def work(say: Say) -> tuple[str, bool]:
         outcome = forget_person(forgetting, lambda _kind, _value, line: say(line), say, RerenderEngine())
@@ -85,39 +92,51 @@ def _parse_forget_request(request: Request, fields: dict[str, str]) -> ForgetReq
     return ForgetRequest(person, require_channel(request), "rerender" in fields, "delete" in fields)
 
 
+def _require_short_videos(forgetting: ForgetRequest) -> None:
+    """Raise 422 if rendering the videos that show the person takes longer than a request on Google Cloud."""
+    shown = find_person_data(forgetting.channel, forgetting.person).visible_in
+    heads = [each.report.faces for each in shown if each.obstacle is None]
+    seconds = sum(float(((head.end or 0) - (head.start or 0)) * Fraction(head.time_base)) for head in heads)
+    if seconds > MAX_SECONDS:
+        raise HTTPException(
+            422,
+            f"{round(seconds / 60)} minutes of video show this person. A page can render at most {MAX_SECONDS // 60} "
+            "again. Clear that choice to do the rest here, then run defacer person forget NAME --rerender.",
+        )
+
+
 def _stream(work: Work) -> Response:
     return StreamingResponse(_run(work), media_type="application/jsonl")
 
 
 async def _run(work: Work) -> AsyncIterator[str]:
-    """Run the work in a thread, and yield its lines. The work ends also if the viewer leaves."""
+    """Run the work in a thread, and yield its lines. If the viewer leaves, the thread continues."""
     loop, lines = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
-    def say(line: str) -> None:
+    def put(line: str | None) -> None:
         loop.call_soon_threadsafe(lines.put_nowait, line)
 
-    async def run_alone() -> tuple[str, bool]:
+    async def run_alone() -> None:
         async with _one_at_a_time:
-            try:
-                return await asyncio.to_thread(work, say)
-            finally:
-                lines.put_nowait(None)
+            put(await asyncio.to_thread(_run_to_end, work, lambda line: put(_encode(line=line))))
+            put(None)
 
-    task = asyncio.create_task(run_alone())
+    _running.add(task := asyncio.create_task(run_alone()))
+    task.add_done_callback(_running.discard)
     while (line := await lines.get()) is not None:
-        yield _encode(line=line)
-    yield await _conclude(task)
+        yield line
 
 
-async def _conclude(task: "asyncio.Task[tuple[str, bool]]") -> str:
+def _run_to_end(work: Work, say: Say) -> str:
+    """Return the last line of the stream. It has begun, so no error handler can answer."""
     try:
-        end, done = await task
+        end, done = work(say)
     except PermanentError as error:
         return _encode(end=str(error), done=False)
     except RetryableError as error:
         log.warning("storage failed while the console erased", error)
         return _encode(end=AGAIN, done=False)
-    except Exception as error:  # noqa: BLE001 - the stream has begun, so no error handler can answer
+    except Exception as error:  # noqa: BLE001
         log.error("an unexpected error while the console erased", error)
         return _encode(end=FAILED, done=False)
     return _encode(end=end, done=done)

@@ -35,12 +35,19 @@ def _upload_once(module: str) -> None:
     bucket, name = settings().intake_bucket, object_names.videos_prefix(CHANNEL) + VIDEO
     if objects.find_blob(bucket, name) is not None:
         return
+    if objects.list_all(bucket, object_names.channel_prefix(CHANNEL)):
+        raise HTTPException(
+            409, f"There is a channel of yours with the name {CHANNEL}. Upload a video of yours."
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = (sys.executable, "-m", module, folder)
-        made = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
-        if made.returncode:
-            log.warning("the sample can't be generated", exit_code=made.returncode)
-            raise HTTPException(500, "The sample can't be generated here. Upload a video of yours.")
+        try:
+            subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=True)
+        except subprocess.SubprocessError as error:
+            log.warning("the sample can't be generated", error)
+            raise HTTPException(
+                500, "The sample can't be generated here. Upload a video of yours."
+            ) from error
         video = Path(folder, VIDEO)
         for picture in sorted(
             set(Path(folder).iterdir()) - {video}

@@ -84,7 +84,7 @@ async def _show_page(request: Request) -> Response:
     if stream_id:
         endpoints.require_session(request)
     config = settings()
-    has_form = config.live_channels and not stream_id
+    lists = config.live_channels and config.live_channel_list and not stream_id
     return render_page(
         TEMPLATES,
         request,
@@ -92,7 +92,8 @@ async def _show_page(request: Request) -> Response:
         stream=stream_id,
         delay=config.live_delay_seconds,
         loading=not HOST.models_loaded,
-        channels=await run_in_threadpool(list_channels, config.intake_bucket) if has_form else None,
+        has_channels=config.live_channels,
+        channels=await run_in_threadpool(list_channels, config.intake_bucket) if lists else None,
         console=config.console_link,
         private=bool(config.live_private_hosts),
     )

@@ -103,7 +103,7 @@ list.addEventListener("click", async (event) => {
       const response = await fetch(`${button.dataset.url}/stored`, { headers: { Accept: "application/json" } });
       const { found, error } = await response.json();
       if (error) throw new Error(error);
-      return { found: `This removes the video, its result and its report for ever: ${found}.`, choices: [] };
+      return { found: `This removes the video, its result and its report permanently: ${found}.`, choices: [] };
     },
   });
   if (ran) location.reload();

@@ -84,6 +84,22 @@ async function describePerson(person) {
   return { found: `${found}.`, choices };
 }
 
+async function forgetPerson(person) {
+  const ran = await askAndRun({
+    title: `Forget ${person}?`,
+    action: "Forget",
+    url: `${base}/forget`,
+    fields: { person },
+    describe: () => describePerson(person),
+  });
+  if (ran) location.reload();
+}
+
+document.getElementById("forget").onsubmit = (event) => {
+  event.preventDefault();
+  forgetPerson(document.getElementById("forgotten").value.trim());
+};
+
 for (const section of people.querySelectorAll(".person")) {
   const { person } = section.dataset;
   section.querySelector(".add").onchange = (event) => uploadPictures(person, [...event.target.files], section.querySelector(".answers"));
@@ -94,16 +110,7 @@ for (const section of people.querySelectorAll(".person")) {
   section.querySelector(".remove").onclick = async () => {
     if (await askUser(`Remove ${person} and all of their pictures?`, "Remove")) postAndReload("remove", { person });
   };
-  section.querySelector(".forget").onclick = async () => {
-    const ran = await askAndRun({
-      title: `Forget ${person}?`,
-      action: "Forget",
-      url: `${base}/forget`,
-      fields: { person },
-      describe: () => describePerson(person),
-    });
-    if (ran) location.reload();
-  };
+  section.querySelector(".forget").onclick = () => forgetPerson(person);
   for (const item of section.querySelectorAll("[data-picture]")) {
     item.querySelector("button").onclick = async () => {
       if (await askUser(`Remove this picture of ${person}?`, "Remove")) postAndReload("remove", { picture: item.dataset.picture });

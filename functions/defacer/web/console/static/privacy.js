@@ -42,7 +42,7 @@ function showLine(line) {
 export async function askAndRun({ title, action, url, fields, describe }) {
   const dialog = byId("privacy"), confirm = byId("privacy-confirm"), close = byId("privacy-close");
   byId("privacy-title").textContent = title;
-  byId("privacy-found").textContent = "Looking what is stored ...";
+  byId("privacy-found").textContent = "Checking what is stored ...";
   for (const id of ["privacy-choices", "privacy-lines"]) byId(id).replaceChildren();
   byId("privacy-lines").hidden = byId("privacy-end").hidden = true;
   confirm.textContent = action;
