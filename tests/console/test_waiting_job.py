@@ -118,7 +118,9 @@ def test_person_is_kept_by_clicking_and_the_video_is_published(
     expect(page.locator(".job")).to_contain_text("Waiting for you")
     page.get_by_role("link", name="Choose who stays visible").click()
     expect(page.locator("video")).to_have_count(1)
-    expect(page.locator(".note time")).not_to_contain_text("UTC")  # in the local time zone, as on the page Jobs
+    expect(page.locator(".note time")).not_to_contain_text(
+        "UTC"
+    )  # in the local time zone, as on the page Jobs
     cards = page.locator("#cards .person")
     expect(cards).to_have_count(3)
     second = cards.filter(has=page.get_by_role("button", name="Person 2: show in the video"))
