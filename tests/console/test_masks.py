@@ -156,6 +156,10 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
     wait_for_frame(page, 2)
     drag(page, (100, 100), (120, 120), (140, 140))
     page.get_by_role("button", name="Change the mask").click()
+    expect(page.locator("#change-list li")).to_have_count(1)
+    page.get_by_role("button", name="Apply…").click()
+    expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
     (mask,) = apply_masks(page, planned)
     corrected = [100, 100, 140, 140]
     assert mask[:3] == [(0, [*first]), (2, corrected), (10, [*first])]

@@ -261,6 +261,41 @@ def test_store_numbers_added_tracks_and_their_groups(page: Page) -> None:
     assert (edits["decisions"], edits["groups"], edits["people"]) == ({}, {}, {})
 
 
+def test_correction_of_a_rendered_mask_is_one_change(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+            const { ReviewStore } = await import("/static/review/store.js");
+            const track = { id: 0, group: 0, person: null, origin: "manual", decision: "hide", requested: "hide" };
+            const video = { duration: 4, time_base: "1/1000", start_pts: 0 };
+            const review = { version: "v", editable: true, people: [], waiting_until: null, video };
+            const store = new ReviewStore({ ...review, tracks: [{ ...track, spans: [[1, 2]] }] });
+            const box = [1, 2, 3, 4];
+            const correct = (end) => store.replaceMask(0, { detections: [[1, ...box], [end, ...box]] });
+            const state = () => {
+                const { changes, tracksToShow, tracks } = store;
+                return [changes.length, tracksToShow.length, store.track(0).decision, tracks.length];
+            };
+            const added = correct(2.1);
+            const states = [state()];
+            store.removeAdded(added);
+            states.push(state());
+            store.undo();
+            store.changes[0].undo();
+            states.push(state());
+            correct(1.5);
+            states.push(state());
+            store.undo();
+            states.push(state());
+            return states;
+        }"""
+    )
+    corrected, removed, before, shortened, undone = found
+    assert corrected == [1, 0, "keep", 2]
+    assert removed == [2, 1, "keep", 1]
+    assert before == undone == [0, 0, "hide", 1]
+    assert shortened == [1, 1, "keep", 2]
+
+
 def test_page_with_2000_tracks_has_few_elements_at_any_place(
     window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
 ) -> None:

@@ -154,12 +154,8 @@ class MaskEditor {
   #store(result) {
     const track = this.store.track(this.#id);
     this.#boxes = result.detections;
-    if (track?.added) {
-      this.store.editTrack(track.id, result.detections, result.unconfirmed);
-    } else {
-      if (track) this.store.decide([track.id], "keep"); // the new mask replaces it
-      this.#id = this.store.addTrack({ origin: "manual", decision: "hide", ...result });
-    }
+    if (track?.added) this.store.editTrack(track.id, result.detections, result.unconfirmed);
+    else this.#id = track ? this.store.replaceMask(track.id, result) : this.store.addTrack(result);
     this.store.selectTrack(this.#id, this.#now);
     this.#show();
   }

@@ -86,7 +86,7 @@ export class ReviewStore extends EventTarget {
     this.#time = seconds;
     this.dispatchEvent(new Event("time"));
   }
-  get tracksToShow() { return this.tracks.filter((track) => (this.waiting || track.published === "hide") && track.decision === "keep"); }
+  get tracksToShow() { return this.tracks.filter((track) => (this.waiting || track.published === "hide") && track.decision === "keep" && !this.#isReplaced(track)); }
 
   track(id) { return this.#byId.get(id); }
   group(id) { return this.#groupsById.get(id); }
@@ -169,6 +169,19 @@ export class ReviewStore extends EventTarget {
 
   editTrack(tempId, detections, unconfirmed = []) {
     this.#change("Correct a mask", this.#patch([tempId], { detections, unconfirmed }));
+  }
+
+  // Put a corrected mask in the place of a rendered one, as one change. Returns the new mask's id.
+  replaceMask(id, track) {
+    const added = this.#makeAdded({ origin: "manual", decision: "hide", ...track });
+    this.#change(`Correct ${this.#describe([id])}`, { added: [added], ...this.#patch([id], { decision: "keep", unsure: false, decided: true, replacement: added.id }) });
+    return added.id;
+  }
+
+  // Whether a corrected mask covers all of this mask's time.
+  #isReplaced(track) {
+    const other = this.track(track.replacement);
+    return other?.decision === "hide" && other.start <= track.start && other.end >= track.end;
   }
 
   removeAdded(tempId) { this.#change("Remove a mask", { removed: [tempId] }); }
