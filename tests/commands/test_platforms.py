@@ -25,8 +25,9 @@ def run_elsewhere(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of `defacer` as on a system without what only Linux has."""
     command = [sys.executable, "-m", "defacer", *arguments]
+    encoding = environment.get("PYTHONIOENCODING", "utf-8").partition(":")[0]
     given = {**os.environ, "PYTHONPATH": str(ELSEWHERE), **environment}
-    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, encoding=encoding, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find open files")

@@ -83,5 +83,6 @@ def test_job_event_is_a_cloud_event_in_json() -> None:
             "code": None,
             "message": None,
             "segments": 2,
+            "review_end": None,
         },
     }
