@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from html import escape
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_data_has_the_video_the_people_and_each_track(visitor: Visitor, publishe
     track, unit = found["tracks"][3], Fraction(video["time_base"])
     assert (track["group"], track["decision"], track["person"]) == (3, "keep", "Ada <i>")
     assert track["spans"] == [[pytest.approx(times[5] * unit, abs=1e-6), pytest.approx(times[10] * unit)]]
+
+
+def test_video_without_a_duration_lasts_until_its_last_frame(published: Planned) -> None:
+    review = published_review.build_review("street", published.job, published.manifest)
+    endless = published.manifest.video.model_copy(update={"duration_seconds": None})
+    end = frame_times(published.clip)[-1]
+    review = replace(
+        review,
+        manifest=published.manifest.model_copy(update={"video": endless}),
+        report=review.report.model_copy(update={"faces": replace(review.report.faces, end=end)}),
+    )
+    assert review.duration == review.to_seconds(end) > 1.9
 
 
 def test_detections_far_apart_are_two_spans() -> None:

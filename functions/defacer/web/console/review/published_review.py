@@ -61,8 +61,14 @@ class Review:
 
     @property
     def duration(self) -> float:
-        """The seconds from the first frame to the end, and at least to the last detection."""
-        last = max((self.to_seconds(track.end) for track in self.report.tracks), default=0.0)
+        """The seconds from the first frame to the end, and at least to the last frame and the last detection.
+
+        The container of a video can have no duration.
+        """
+        ends = [track.end for track in self.report.tracks]
+        if self.report.faces.end is not None:
+            ends.append(self.report.faces.end)
+        last = max(map(self.to_seconds, ends), default=0.0)
         return max(self.manifest.video.duration_seconds or 0.0, last, 0.001)
 
     def to_seconds(self, pts: int) -> float:
