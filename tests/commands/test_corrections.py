@@ -122,10 +122,10 @@ def test_tracks_travel_to_a_file_and_back(missed: Path, tmp_path: Path, defacer:
     file.write_text("\n".join([head, *lines[:10]]))  # without the last frames
     done = defacer(*command)
     assert (done.code, done.out) == (2, "")
-    assert "shrinks boxes of hidden tracks:\ntrack 0 is hidden and shrinks between 0.40s and 0.5" in done.err
+    assert "can show more of these tracks:\ntrack 0 can show more between 0.40s and 0.5" in done.err
     done = defacer(*command, "--allow-uncover")
     assert done.code == 0
-    assert done.err.startswith("track 0 is hidden and shrinks between")
+    assert done.err.startswith("track 0 can show more between")
 
     new = [f"{frame},2,5,5,40,50" for frame in range(1, 16)]
     file.write_text("\n".join([head, *new]))  # without track 0, which stays hidden

@@ -228,7 +228,23 @@ def test_hidden_track_grows_but_shrinks_only_with_permission(faces: Faces) -> No
         with pytest.raises(EngineError, match="new boxes of track 3 do not cover its old ones"):
             edited(faces, Edits(moved={3: less}))
         assert edited(faces, Edits(moved={3: less}, uncovered=frozenset({3}))).tracks[3].detections == less
-        assert edited(faces, Edits(moved={0: less})).tracks[0].detections == less  # it is kept
+
+
+def test_kept_track_leaves_its_old_boxes_only_with_permission(faces: Faces) -> None:
+    inside, longer = boxes(1, 9), boxes(1, 20)
+    assert edited(faces, Edits(moved={0: inside})).tracks[0].detections == inside
+    with pytest.raises(EngineError, match="new boxes of track 0 are outside its old ones"):
+        edited(faces, Edits(moved={0: longer}))
+    made = edited(faces, Edits(moved={0: longer}, uncovered=frozenset({0})))
+    assert made.tracks[0].detections == longer
+
+
+def test_new_boxes_are_checked_with_the_new_decision(faces: Faces) -> None:
+    with pytest.raises(EngineError, match="new boxes of track 0 do not cover its old ones"):
+        edited(faces, Edits(decisions={0: "hide"}, moved={0: boxes(1, 9)}))
+    with pytest.raises(EngineError, match="new boxes of track 3 are outside its old ones"):
+        edited(faces, Edits(decisions={3: "keep"}, moved={3: boxes(1, 30)}))
+    assert edited(faces, Edits(decisions={0: "hide"}, moved={0: boxes(0, 10, box=(1.0, 1.0, 40.0, 41.0))}))
 
 
 def test_boxes_between_two_samples_are_compared_too(faces: Faces) -> None:

@@ -136,8 +136,17 @@ def test_hidden_track_that_shrinks_is_listed(
     assert found.uncovered.keys() == {0}
     assert abs(found.uncovered[0][0] - first) <= STEP
     assert found.uncovered[0][1] == last
-    kept = imported(exported(form, with_track(track(1, "keep", boxes))))
-    assert (kept.uncovered, list(kept.edits.moved)) == ({}, [1])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_kept_track_that_leaves_its_old_boxes_is_listed(form: FormatName) -> None:
+    away = exported(form, with_track(track(1, "keep", {5: (10, 20, 60, 91), 9: (14, 20, 64, 90)})))
+    assert imported(away).uncovered == {1: (TIMES[5], TIMES[9])}
+    shorter = exported(form, with_track(track(1, "keep", {20: (310, 60, 350, 120), 30: (315, 60, 360, 120)})))
+    found = imported(shorter)
+    assert (found.uncovered, list(found.edits.moved)) == ({}, [1])
+    hidden = import_tracks(parse_track_file(shorter.encode()), FACES, HASH, TIMES, {1: "hide"})
+    assert hidden.uncovered.keys() == {1}
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -8,11 +8,14 @@ import typer
 from defacer.commands.common.exit_codes import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from defacer.commands.common.terminal import Terminal
     from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
     from defacer.engine.media.reader import Source
     from defacer.report.edits import Edits
     from defacer.report.faces import Faces
+    from defacer.report.tracks import Decision
 
 MaskOption = Annotated[
     list[str] | None,
@@ -59,7 +62,8 @@ DecisionsOption = Annotated[
 AllowUncoverOption = Annotated[
     bool,
     typer.Option(
-        "--allow-uncover", help="Let --tracks shrink the boxes of hidden tracks. They are listed first."
+        "--allow-uncover",
+        help="Let --tracks shrink the boxes of hidden tracks and enlarge those of kept ones. They are listed first.",
     ),
 ]
 
@@ -84,13 +88,15 @@ def import_file(
     source: "Source",
     faces: "Faces",
     fingerprint: str,
+    decisions: "Mapping[int, Decision]",
     terminal: "Terminal",
     *,
     allow_uncover: bool,
 ) -> "Edits":
     """Return the edits that a file of tracks makes to a report, whose faces and fingerprint these are.
 
-    List the hidden tracks that shrink, and refuse them unless allowed. `source` is the video of the report.
+    List the tracks whose boxes can show more after these decisions, and refuse them unless allowed. `source` is the
+    video of the report.
     """
     from dataclasses import replace
 
@@ -103,14 +109,14 @@ def import_file(
     _require_file(file)
     try:
         found = parse_track_file(file.read_bytes())
-        imported = import_tracks(found, faces, fingerprint, read_frame_times(source, faces))
+        imported = import_tracks(found, faces, fingerprint, read_frame_times(source, faces), decisions)
     except (TrackFileError, ArgumentError) as error:
         raise UsageError(f"{file} can't be imported: {error}") from error
     lines = list(uncovered_lines(imported.uncovered, faces))
     if lines and not allow_uncover:
         listed = "\n".join(lines)
         raise UsageError(
-            f"{file} removes or shrinks boxes of hidden tracks:\n{listed}\nCorrect the file, or add --allow-uncover."
+            f"{file} can show more of these tracks:\n{listed}\nCorrect the file, or add --allow-uncover."
         )
     for line in lines:
         terminal.print_line(line)

@@ -124,7 +124,9 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
             if tracks:
                 from defacer.commands.jobs.engine_adapter import import_tracks
 
-                edits = import_tracks(report, tracks, terminal, allow_uncover=allow_uncover).merge(edits)
+                edits = import_tracks(
+                    report, tracks, edits.decisions, terminal, allow_uncover=allow_uncover
+                ).merge(edits)
             if corrections:
                 drawn = _find_tracks(report, corrections, terminal)
                 edits = replace(edits, added=(*edits.added, *drawn))

@@ -58,11 +58,11 @@ def _unconfirmed(track: TrackRecord | AddedTrack, first: int, base: Fraction) ->
 
 
 def uncovered_lines(uncovered: Mapping[int, tuple[int, int]], faces: FacesHead) -> Iterator[str]:
-    """Yield a line for each hidden track whose boxes shrink, with the first and the last time."""
+    """Yield a line for each track whose new boxes can show more, with the first and the last time."""
     base, first = Fraction(faces.time_base), faces.start or 0
     for number, span in sorted(uncovered.items()):
         start, end = (float((pts - first) * base) for pts in span)
-        yield f"track {number} is hidden and shrinks between {start:.2f}s and {end:.2f}s"
+        yield f"track {number} can show more between {start:.2f}s and {end:.2f}s"
 
 
 def added_lines(tracks: Sequence[AddedTrack], first_id: int, faces: FacesHead) -> Iterator[str]:

@@ -39,9 +39,9 @@ class Edits:
     """The changes to a report. Tracks are named by their ids.
 
     `added` tracks get the ids from `first_id` on, which is the number of tracks in the report. The other fields can
-    refer to these ids. `moved` has other boxes for existing tracks. A hidden track's mask is allowed to shrink only if
-    `uncovered` has its id. `groups` has person groups: merging and splitting people are both other groups. `people` has
-    names, and None removes a name.
+    refer to these ids. `moved` has other boxes for existing tracks. The boxes of a hidden track are allowed to shrink,
+    and those of a kept track to reach outside its old ones, only if `uncovered` has its id. `groups` has person groups:
+    merging and splitting people are both other groups. `people` has names, and None removes a name.
     """
 
     __pydantic_config__ = _CHECKED

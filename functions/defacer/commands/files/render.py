@@ -79,6 +79,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     from defacer.engine.redact_file import check_files, find_tracks
     from defacer.engine.redact_file import render as render_again
     from defacer.report.edits import Edits
+    from defacer.report.tracks import Decision
 
     reads = [video, report, *filter(None, (replacement, masks, tracks))]
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
@@ -93,7 +94,14 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     imported = Edits()
     if tracks:
         source, faces = str(video.absolute()), old.faces
-        imported = import_file(tracks, source, faces, old.fingerprint, terminal, allow_uncover=allow_uncover)
+        wanted: dict[int, Decision] = {
+            **decided.decisions,
+            **dict.fromkeys(hide or [], "hide"),
+            **dict.fromkeys(keep or [], "keep"),
+        }
+        imported = import_file(
+            tracks, source, faces, old.fingerprint, wanted, terminal, allow_uncover=allow_uncover
+        )
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
 
         def show(stage: str, done: int, total: int | None) -> None:

@@ -1,5 +1,6 @@
 """The engine of `defacer job rerender`: it reads the source of a published video on this machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from defacer.commands.common.terminal import Terminal
@@ -11,6 +12,7 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
+from defacer.report.tracks import Decision
 
 
 def find_tracks(report: JobReport, corrections: Corrections, progress: StageCallback) -> list[AddedTrack]:
@@ -20,8 +22,20 @@ def find_tracks(report: JobReport, corrections: Corrections, progress: StageCall
         return corrections.find_tracks(source, faces, Options(**report.policy.for_engine()), progress)
 
 
-def import_tracks(report: JobReport, file: Path, terminal: Terminal, *, allow_uncover: bool) -> Edits:
-    """Return the edits that a file of tracks makes to a job's report. The source is read in ranged requests."""
+def import_tracks(
+    report: JobReport,
+    file: Path,
+    decisions: Mapping[int, Decision],
+    terminal: Terminal,
+    *,
+    allow_uncover: bool,
+) -> Edits:
+    """Return the edits that a file of tracks makes to a job's report, with these decisions.
+
+    The source is read in ranged requests.
+    """
     faces = Faces.from_head(report.faces, report.tracks)
     with open_ranged(report.source) as source:
-        return import_file(file, source, faces, report.fingerprint, terminal, allow_uncover=allow_uncover)
+        return import_file(
+            file, source, faces, report.fingerprint, decisions, terminal, allow_uncover=allow_uncover
+        )

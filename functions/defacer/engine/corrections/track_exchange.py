@@ -4,9 +4,10 @@ An import adds tracks, or moves and extends boxes. A track that is missing in th
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 
 from defacer.engine.errors import ArgumentError
 from defacer.engine.media.reader import Source, open_video, read_frames
@@ -16,7 +17,7 @@ from defacer.report.edits import AddedTrack, Edits
 from defacer.report.exchange.formats import DUMP, EVERY_FRAME, FormatName
 from defacer.report.exchange.track_file import FileTrack, TrackFile
 from defacer.report.faces import Faces
-from defacer.report.tracks import Origin, TrackRecord
+from defacer.report.tracks import Decision, Origin, TrackRecord
 
 MAX_DEVIATION = 0.1  # of the time of a frame, between a sampled frame and its time at a constant rate
 SAME_BOX = 0.25  # pixels: boxes are stored in tenths, and other programs round them
@@ -24,7 +25,7 @@ SAME_BOX = 0.25  # pixels: boxes are stored in tenths, and other programs round 
 
 @dataclass(frozen=True)
 class TrackImport:
-    """The edits of an imported file. `uncovered` are hidden tracks whose boxes shrink, and the first and last time."""
+    """The edits of an imported file. `uncovered` are tracks whose boxes can show more, and the first and last time."""
 
     edits: Edits
     uncovered: dict[int, tuple[int, int]]
@@ -42,8 +43,14 @@ def export_tracks(faces: Faces, fingerprint: str, form: FormatName, times: Seque
     return DUMP[form](TrackFile(fingerprint, len(times), faces.width, faces.height, tuple(tracks)))
 
 
-def import_tracks(file: TrackFile, faces: Faces, fingerprint: str, times: Sequence[int]) -> TrackImport:
-    """Return the edits that the file makes to a report. New tracks are hidden.
+def import_tracks(
+    file: TrackFile,
+    faces: Faces,
+    fingerprint: str,
+    times: Sequence[int],
+    decisions: Mapping[int, Decision] = MappingProxyType({}),
+) -> TrackImport:
+    """Return the edits that the file makes to a report. New tracks are hidden. `decisions` are made with the edits.
 
     Raises ArgumentError for the file of another video.
     """
@@ -60,7 +67,7 @@ def import_tracks(file: TrackFile, faces: Faces, fingerprint: str, times: Sequen
             added.append(AddedTrack(boxes, Origin.IMPORTED))
         elif not _is_same(boxes, track, faces, times):
             moved[track.id] = boxes
-            spans = find_uncovered(boxes, track.detections, faces) if track.decision == "hide" else None
+            spans = find_uncovered(track, boxes, decisions.get(track.id, track.decision), faces)
             if spans is not None:
                 uncovered[track.id] = spans
     first_id = max(known, default=-1) + 1

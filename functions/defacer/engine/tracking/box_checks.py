@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from defacer.engine.errors import EngineError
 from defacer.report.compact_boxes import Box, CompactBoxes
-from defacer.report.tracks import FacesHead, TrackRecord
+from defacer.report.tracks import Decision, FacesHead, TrackRecord
 
 TOLERANCE = 0.25  # pixels: boxes are stored in tenths, and other programs round them
 MAX_SIDE = 1.5  # of a face's box, as a share of the frame's side: the whole ellipse takes memory
@@ -35,18 +35,31 @@ def require_boxes_in_video(track: TrackRecord, head: FacesHead) -> None:
         )
 
 
-def find_uncovered(new: CompactBoxes, old: CompactBoxes, head: FacesHead) -> tuple[int, int] | None:
-    """Return the first and the last time where the new boxes do not contain the old ones, or None.
+def find_uncovered(
+    track: TrackRecord, boxes: CompactBoxes, decision: Decision, head: FacesHead
+) -> tuple[int, int] | None:
+    """Return the first and the last time where new boxes of a track can show more than its old ones, or None.
+
+    The boxes of a hidden track can show more where they do not contain the old ones. Those of a kept track can show
+    more where they are outside the old ones, because masks open over them.
+    """
+    if decision == "hide":
+        return _find_outside(boxes, track.detections, head)
+    return None if track.is_manual_mask else _find_outside(track.detections, boxes, head)
+
+
+def _find_outside(outer: CompactBoxes, inner: CompactBoxes, head: FacesHead) -> tuple[int, int] | None:
+    """Return the first and the last time where `inner` is not inside `outer`, or None.
 
     Only the part of the boxes inside the frame counts.
     """
-    first, last = old[0].pts, old[-1].pts
-    times = {sample.pts for boxes in (new, old) for sample in boxes if first <= sample.pts <= last}
+    first, last = inner[0].pts, inner[-1].pts
+    times = {sample.pts for boxes in (outer, inner) for sample in boxes if first <= sample.pts <= last}
     uncovered = [
         pts
         for pts in times
-        if not new[0].pts <= pts <= new[-1].pts
-        or not _contains(_clip(new.box_at(pts), head), _clip(old.box_at(pts), head))
+        if not outer[0].pts <= pts <= outer[-1].pts
+        or not _contains(_clip(outer.box_at(pts), head), _clip(inner.box_at(pts), head))
     ]
     return (min(uncovered), max(uncovered)) if uncovered else None
 

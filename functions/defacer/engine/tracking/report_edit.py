@@ -35,8 +35,8 @@ def with_edits(document: bytes, edits: Edits, known: Collection[str] | None) -> 
 
     Only the people in `known` can be kept by their names (None: everyone), and a hidden track loses any other name. An
     added track that the document has already is not added again. Raises EngineError for any other document, and for
-    edits that do not fit it: unknown tracks, boxes outside the video, masks that shrink without permission, and person
-    groups with two tracks in one frame.
+    edits that do not fit it: unknown tracks, boxes outside the video, boxes that can show more without permission, and
+    person groups with two tracks in one frame.
     """
     try:
         head_line, lines = split_report(document)
@@ -118,16 +118,21 @@ class _Editor:
         moved = replace(track, detections=boxes, start=boxes[0].pts, end=boxes[-1].pts, unconfirmed=())
         require_boxes_in_video(moved, self._head)
         is_withdrawn = self._is_withdrawn(track)
-        is_allowed = track.decision == "keep" or (number in self._edits.uncovered and not is_withdrawn)
-        if not is_allowed and find_uncovered(boxes, track.detections, self._head):
+        decision = "hide" if is_withdrawn else self._edits.decisions.get(number, track.decision)
+        is_allowed = number in self._edits.uncovered and not is_withdrawn
+        if not is_allowed and find_uncovered(track, boxes, decision, self._head):
             if is_withdrawn:
                 raise EngineError(
                     f"the new boxes of track {number} do not cover its old ones, and it shows a person whose consent "
                     "was withdrawn. Make the boxes larger."
                 )
+            problem, size = (
+                ("do not cover its old ones, and it is hidden", "larger")
+                if decision == "hide"
+                else ("are outside its old ones, and it is kept", "smaller")
+            )
             raise EngineError(
-                f"the new boxes of track {number} do not cover its old ones, and it is hidden. Allow this on purpose, "
-                "or make the boxes larger."
+                f"the new boxes of track {number} {problem}. Allow this on purpose, or make the boxes {size}."
             )
         return moved
 
