@@ -15,10 +15,12 @@ from playwright.sync_api import Browser
 
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.lifecycle.rerender_request import request_rerender
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.texts import ADVICE
-from defacer.report.tracks import Reason
+from defacer.report.tracks import Origin, Reason
 from defacer.web.console import signed_urls
 from defacer.web.console.review import published_review, review_data
 from tests.clips import frame_times, write_clip
@@ -253,6 +255,53 @@ def test_requested_decision_is_shown_and_can_be_reverted(
     assert decide(visitor, published, {"0": "hide"}, found["version"]).status_code == 200
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     assert json.loads(buckets.get(buckets.intake, name))["edits"]["decisions"] == {"0": "hide", "4": "keep"}
+
+
+@pytest.fixture
+def half_published(visitor: Visitor, buckets: Buckets, published: Planned) -> Planned:
+    """A request adds the tracks 6 and 7. The report has the first one, and a face that the check found as track 7."""
+    times = frame_times(published.clip)
+
+    def box_at(x: int) -> CompactBoxes:
+        return CompactBoxes([(times[0], (x, 0, x + 10, 10))])
+
+    added = (AddedTrack(box_at(10)), AddedTrack(box_at(20)))
+    request_rerender(published.job, Edits(decisions={7: "hide"}, added=added))
+    name = published.manifest.report
+    blob = buckets.client.bucket(buckets.output).get_blob(name)
+    report = published_review.build_review("street", published.job, published.manifest).report
+    tracks = (
+        make_track(6, "hide", None, origin=Origin.MANUAL, detections=box_at(10)),
+        make_track(7, "hide", None, origin=Origin.VERIFICATION, detections=box_at(30)),
+    )
+    blob.upload_from_string(report.model_copy(update={"tracks": (*report.tracks, *tracks)}).to_bytes())
+    return published
+
+
+def test_requested_tracks_have_ids_after_those_of_the_report(
+    visitor: Visitor, half_published: Planned
+) -> None:
+    tracks = read_review(visitor, half_published)["tracks"]
+    assert [(track["id"], track["origin"]) for track in tracks[6:]] == [
+        (6, "manual"),
+        (7, "verification"),
+        (8, "manual"),
+    ]
+    address = visitor.url("street", "jobs", half_published.job)
+    for number, x in ((6, 10), (7, 30), (8, 20)):
+        assert json.loads(visitor.open(f"{address}/tracks/{number}"))["detections"] == [[0, x, 0, x + 10, 10]]
+
+
+def test_change_of_a_requested_track_is_about_that_track(
+    visitor: Visitor, buckets: Buckets, half_published: Planned
+) -> None:
+    version = read_review(visitor, half_published)["version"]
+    refused = decide(visitor, half_published, {"7": "keep"}, version)
+    assert (refused.status_code, "check of the result" in refused.json()["error"]) == (409, True)
+    assert decide(visitor, half_published, {"8": "keep"}, version).status_code == 200
+    (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
+    edits = json.loads(buckets.get(buckets.intake, name))["edits"]
+    assert (edits["decisions"], edits["first_id"], len(edits["added"])) == ({"7": "keep"}, 6, 2)
 
 
 def test_changes_from_before_another_request_are_refused(visitor: Visitor, published: Planned) -> None:

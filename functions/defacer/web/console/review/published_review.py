@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import Lock
 
 from starlette.exceptions import HTTPException
@@ -22,13 +22,22 @@ from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.edits import Edits
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.tracks import Reason
 from defacer.web.console.jobs import require_job
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024  # the whole report is in memory
 MAX_CACHED_REPORTS = 4  # the page requests the crops and the detections of one report many times
+NO_TRACK = -1  # no edit has this number
 _reading = Lock()
+
+
+@dataclass(frozen=True)
+class PendingTrack:
+    """A track that a pending request adds, and its id in the edits of that request."""
+
+    number: int
+    track: AddedTrack
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,30 @@ class Review:
         """Return the time in the report's unit. Raise ValueError or OverflowError for a time that is not finite."""
         return self.manifest.video.start_pts + round(seconds / Fraction(self.report.faces.time_base))
 
+    @cached_property
+    def added(self) -> dict[int, PendingTrack]:
+        """The tracks that a pending request adds, except published ones. Their ids are after those of the report."""
+        pending, published = self.pending, {track.id: track for track in self.report.tracks}
+        next_id, added = 1 + max(published, default=-1), dict[int, PendingTrack]()
+        for number, track in enumerate(pending.added, start=pending.first_id or 0):
+            other = published.get(number)
+            if other is None or (other.origin, other.detections) != (track.origin, track.detections):
+                added[next_id + len(added)] = PendingTrack(number, track)
+        return added
+
+    def number_of(self, track: int) -> int:
+        """Return the track's id in the pending edits.
+
+        Return NO_TRACK for a track that the check of a result found, if an added track has its id there.
+        """
+        if track in self.added:
+            return self.added[track].number
+        return NO_TRACK if any(track == other.number for other in self.added.values()) else track
+
     @property
     def track_ids(self) -> Collection[int]:
         """The ids of all tracks, also of those that a pending request adds."""
-        first = self.pending.first_id or 0
-        return {track.id for track in self.report.tracks} | set(range(first, first + len(self.pending.added)))
+        return {track.id for track in self.report.tracks} | self.added.keys()
 
     def has_withdrawn(self, tracks: Collection[int]) -> bool:
         """Return whether one of these tracks, or of the other tracks of their groups, shows a forgotten person."""
@@ -95,8 +123,7 @@ class Review:
 
     def boxes_of(self, wanted: Collection[int]) -> dict[int, CompactBoxes]:
         """Return the boxes of these tracks, also of tracks that a pending request adds. Unknown ids are left out."""
-        first = self.pending.first_id or 0
-        added = {first + place: track.detections for place, track in enumerate(self.pending.added)}
+        added = {number: pending.track.detections for number, pending in self.added.items()}
         published = {track.id: track.detections for track in self.report.tracks}
         return {track: boxes for track, boxes in {**added, **published}.items() if track in wanted}
 

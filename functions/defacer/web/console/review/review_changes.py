@@ -1,6 +1,7 @@
 """Request the re-render of a reviewed video with a person's changes, or confirm a job that waits for the person."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +17,7 @@ from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import read_limited_body
 from defacer.web.console.rendering import channel_url
 from defacer.web.console.review import engine_adapter
-from defacer.web.console.review.published_review import Review, load_review
+from defacer.web.console.review.published_review import NO_TRACK, Review, load_review
 
 RERENDER_LIMIT = RateLimiter(10)
 
@@ -31,7 +32,7 @@ async def request_edits(request: Request, _: dict[str, str]) -> Response:
 
 
 def _request(review: Review, body: bytes) -> None:
-    edits = _parse_edits(review, body)
+    edits = _renumber(review, _parse_edits(review, body))
     try:
         merged = review.pending.merge(edits)
     except ValueError as error:
@@ -56,6 +57,25 @@ def _parse_edits(review: Review, body: bytes) -> Edits:
     if not edits and not review.is_waiting:
         raise HTTPException(422, "Nothing was changed. Change a decision to re-render the video.")
     return edits
+
+
+def _renumber(review: Review, edits: Edits) -> Edits:
+    """Return the edits with the ids that the pending edits use."""
+    numbers = {track: review.number_of(track) for track in edits.track_ids | edits.uncovered}
+    if NO_TRACK in numbers.values():
+        raise HTTPException(
+            409,
+            "The check of the result found this face. Change it when the requested re-render is published.",
+        )
+    return replace(
+        edits,
+        first_id=review.pending.first_id if edits.added and review.pending.added else edits.first_id,
+        decisions={numbers[track]: value for track, value in edits.decisions.items()},
+        moved={numbers[track]: value for track, value in edits.moved.items()},
+        groups={numbers[track]: value for track, value in edits.groups.items()},
+        people={numbers[track]: value for track, value in edits.people.items()},
+        uncovered=frozenset(numbers[track] for track in edits.uncovered),
+    )
 
 
 def _outdated() -> HTTPException:

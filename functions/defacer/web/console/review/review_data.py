@@ -141,13 +141,14 @@ def _summarize(review: Review) -> str:
 def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
     """Return a track of the report. `requested`, `group` and `person` are those after the pending edits."""
     pending, faces = review.pending, review.report.faces
+    number = review.number_of(track.id)
     person = track.person if track.decision == "keep" else None
     return {
         "id": track.id,
-        "group": pending.groups.get(track.id, track.group),
-        "person": pending.people.get(track.id, person),
+        "group": pending.groups.get(number, track.group),
+        "person": pending.people.get(number, person),
         "decision": track.decision,
-        "requested": pending.decisions.get(track.id, track.decision),
+        "requested": pending.decisions.get(number, track.decision),
         "reason": REASON_TEXT[track.reason],
         "resemblance": resemblance(track.distance, track.strangers_per_10000).capitalize(),
         "unsure": is_unsure(track, faces.match_threshold),
@@ -162,10 +163,10 @@ def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
     """Yield the tracks that a pending request adds. They have no boxes in the report yet."""
     pending = review.pending
     next_group = 1 + max((track.group for track in review.report.tracks), default=-1)
-    for place, added in enumerate(pending.added):
-        number = (pending.first_id or 0) + place
+    for place, (track, item) in enumerate(review.added.items()):
+        number, added = item.number, item.track
         yield {
-            "id": number,
+            "id": track,
             "group": pending.groups.get(number, next_group + place if added.group is None else added.group),
             "person": pending.people.get(number),
             "decision": added.decision,
