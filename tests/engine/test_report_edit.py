@@ -302,4 +302,16 @@ def test_later_edits_of_a_track_replace_earlier_ones() -> None:
     )
     assert merged.only_hiding() == Edits({1: "hide", 2: "hide"}, 5, (mask, face))
     with pytest.raises(ValueError, match="different reports"):
-        before.merge(replace(later, first_id=6))
+        before.merge(replace(later, first_id=7))
+
+
+def test_later_edits_of_their_own_added_tracks_get_the_new_numbers() -> None:
+    """Both requests call their added track 5. The earlier one keeps this number."""
+    mask, face = AddedTrack(boxes(4, 9)), AddedTrack(boxes(1, 2), Origin.SEARCH)
+    before = Edits({5: "hide"}, 5, (mask,))
+    later = Edits({1: "hide", 5: "keep"}, 5, (face,), groups={5: 2}, people={5: "Ada"})
+    expected = Edits({1: "hide", 5: "hide", 6: "keep"}, 5, (mask, face), groups={6: 2}, people={6: "Ada"})
+    assert before.merge(later) == expected
+    known = Edits({5: "keep"}, 6, (face,))  # it was made with the earlier track
+    assert before.merge(known) == Edits({5: "keep"}, 5, (mask, face))
+    assert before.merge(replace(known, first_id=None)) == Edits({5: "keep"}, 5, (mask, face))

@@ -72,7 +72,7 @@ class Cloud:
         edits = changes if isinstance(changes, Edits) else Edits(decisions=dict(changes))
         asked = rerender_request.request_rerender(job, edits)
         request = self.request()
-        assert asked == object_names.job_of(request)
+        assert asked.job == object_names.job_of(request)
         return request
 
     def request(self) -> ObjectRef:

@@ -130,10 +130,10 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
             if corrections:
                 drawn = _find_tracks(report, corrections, terminal)
                 edits = replace(edits, added=(*edits.added, *drawn))
-            pending = rerender_request.pending(report.source)
-            for line in added_lines(edits.added, len(report.tracks) + len(pending.added), report.faces):
+            requested = rerender_request.request_rerender(job, edits)
+            for line in added_lines(edits.added, requested.added.start, report.faces):
                 terminal.print_line(line)
-            started = StartedJob(rerender_request.request_rerender(job, edits), report.source.name)
+            started = StartedJob(requested.job, report.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
         elif json_output:
             print(json.dumps({"job": report.job, "tracks": tracks_as_json(report)}))

@@ -4,7 +4,7 @@ A re-render request carries the edits to the job that applies them. The console 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -38,7 +38,7 @@ class AddedTrack:
 class Edits:
     """The changes to a report. Tracks are named by their ids.
 
-    `added` tracks get the ids from `first_id` on, which is the number of tracks in the report. The other fields can
+    `added` tracks get the ids from `first_id` on, which is the number of tracks before them. The other fields can
     refer to these ids. `moved` has other boxes for existing tracks. The boxes of a hidden track are allowed to shrink,
     and those of a kept track to reach outside its old ones, only if `uncovered` has its id. `groups` has person groups:
     merging and splitting people are both other groups. `people` has names, and None removes a name.
@@ -66,18 +66,35 @@ class Edits:
     def merge(self, later: Self) -> Self:
         """Return these edits with later ones to the same report. For one track, the later edit counts.
 
-        Raises ValueError if both add tracks, but to reports with different numbers of tracks.
+        The later tracks are added after the earlier ones. If the later edits number them as if there were no earlier
+        ones, their numbers change. Raises ValueError if both add tracks, but to reports with different numbers of
+        tracks.
         """
-        starts = {edits.first_id for edits in (self, later) if edits.added and edits.first_id is not None}
-        if len(starts) > 1:
-            raise ValueError("the two edits are about different reports")
+        starts = [edits.first_id for edits in (self, later) if edits.added and edits.first_id is not None]
+        first_id = starts[0] if starts else None
+        if first_id is not None and self.added and later.added:
+            if later.first_id == first_id:
+                later = later._shift(first_id, len(self.added))
+            elif later.first_id not in (None, first_id + len(self.added)):
+                raise ValueError("the two edits are about different reports")
         return replace(
             self,
-            first_id=starts.pop() if starts else None,
+            first_id=first_id,
             added=self.added + later.added,
             uncovered=(self.uncovered - later.moved.keys()) | later.uncovered,
             **{name: getattr(self, name) | getattr(later, name) for name in _BY_TRACK},
         )
+
+    def _shift(self, first_id: int, count: int) -> Self:
+        """Return the edits with numbers that are higher by `count` for the tracks from `first_id` on."""
+
+        def new_id(track: int) -> int:
+            return track + count if track >= first_id else track
+
+        by_track: dict[str, Any] = {
+            name: {new_id(track): value for track, value in getattr(self, name).items()} for name in _BY_TRACK
+        }
+        return replace(self, uncovered=frozenset(map(new_id, self.uncovered)), **by_track)
 
     def only_hiding(self) -> Self:
         """Return the edits that can only hide more."""

@@ -4,7 +4,7 @@ The request is one small object in the intake bucket. It triggers ingest as an u
 """
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from google.cloud.storage import Blob
@@ -26,12 +26,20 @@ MAX_BYTES = 16 * 1024 * 1024  # of a request: some 300,000 boxes
 PENDING = timedelta(days=56)
 
 
-def request_rerender(job: str, edits: Edits) -> str:
-    """Request a re-render of this job's video after these edits, and return the new job's id.
+@dataclass(frozen=True)
+class RequestedRerender:
+    """The job of a request, and the ids of the tracks that the request adds."""
+
+    job: str
+    added: range
+
+
+def request_rerender(job: str, edits: Edits) -> RequestedRerender:
+    """Request a re-render of this job's video after these edits.
 
     `job` is any job of that upload, also a re-render. All other tracks stay as they are published. Edits of a pending
-    request are included, so the newest job applies all of them and replaces the others. An added track gets the id
-    `first_id` plus its place among all added tracks. Without `first_id` it is the number of published tracks.
+    request are included, so the newest job applies all of them and replaces the others. The added tracks get the ids
+    after those of the published tracks and of the pending ones.
 
     Raises PermanentError if no published report exists, and RetryableError for a transient error.
     """
@@ -41,7 +49,8 @@ def request_rerender(job: str, edits: Edits) -> str:
         raise source_gone(source)
     name = object_names.rerender_request(source)
     before = objects.find_blob(settings().intake_bucket, name)
-    request = _request(source, _merge(_pending_edits(before), edits, report))
+    merged = _merge(_pending_edits(before), edits, report)
+    request = _request(source, merged)
     try:
         ref = objects.replace(
             settings().intake_bucket,
@@ -51,7 +60,8 @@ def request_rerender(job: str, edits: Edits) -> str:
         )
     except objects.AlreadyWrittenError as error:
         raise RetryableError("another request for the same video arrived at the same moment") from error
-    return object_names.job_of(ref)
+    end = (merged.first_id or 0) + len(merged.added)
+    return RequestedRerender(object_names.job_of(ref), range(end - len(edits.added), end))
 
 
 def report_of(job: str) -> JobReport:
@@ -195,7 +205,7 @@ def _merge(before: Edits, edits: Edits, report: ObjectRef) -> Edits:
     """Return both edits. Raise RetryableError if the report was replaced between them, and has other tracks."""
     if edits.added and edits.first_id is None:
         _, lines = objects.split_stored_report(objects.read(report), report)
-        edits = replace(edits, first_id=sum(1 for _ in lines))
+        edits = replace(edits, first_id=sum(1 for _ in lines) + len(before.added))
     try:
         return before.merge(edits)
     except ValueError as error:
