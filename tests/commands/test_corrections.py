@@ -148,7 +148,9 @@ def test_unusable_files_of_tracks_and_decisions_are_refused(
     command = ["render", missed / "in.mp4", missed / "whole.jsonl", tmp_path / "out.mp4"]
     done = defacer(*command, "--tracks", file)
     assert (done.code, "can't be imported: it does not name the video" in done.err) == (2, True)
-    done = defacer(*command, "--decisions", file)
-    assert (done.code, "is not an object of decisions" in done.err) == (2, True)
+    for text in (file.read_text(), '{"0":"keep"},"moved":{},"uncovered":[0]', '{"0":"blur"}'):
+        file.write_text(text)
+        done = defacer(*command, "--decisions", file)
+        assert (done.code, "is not an object of decisions" in done.err) == (2, True)
     done = defacer("tracks", missed / "whole.jsonl", "--format", "mot", "--json")
     assert (done.code, "Remove one option" in done.err) == (2, True)

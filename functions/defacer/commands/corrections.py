@@ -70,13 +70,13 @@ AllowUncoverOption = Annotated[
 
 def read_decisions(file: Path | None) -> "Edits":
     """Return the decisions of a JSON file. Raise UsageError for any other file."""
-    from defacer.report.edits import Edits
+    from defacer.report.edits import Edits, parse_decisions
 
     if file is None:
         return Edits()
     _require_file(file)
     try:
-        return Edits.from_bytes(b'{"decisions":' + file.read_bytes() + b"}")
+        return Edits(decisions=parse_decisions(file.read_bytes()))
     except ValueError as error:
         raise UsageError(
             f'{file} is not an object of decisions, such as {{"4": "keep"}}. Correct it.'

@@ -119,3 +119,9 @@ class Edits:
 
 _BY_TRACK = ("decisions", "moved", "groups", "people")  # the fields by track
 _EDITS = TypeAdapter(Edits)
+_DECISIONS = TypeAdapter(dict[TrackId, Decision])
+
+
+def parse_decisions(data: bytes) -> dict[int, Decision]:
+    """Return the decisions by track in JSON, such as `{"4": "keep"}`. Raise ValueError for any other bytes."""
+    return _DECISIONS.validate_json(data)
