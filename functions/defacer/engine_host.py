@@ -34,26 +34,13 @@ class EngineBusyError(Exception):
     """Too many callers wait for the engine."""
 
 
-class EngineHost:
-    """Loads the engine, lets one caller at a time use its models, and limits how many callers wait.
+class WorkQueue:
+    """Runs work in threads, at most `max_running` at a time. At most `max_queued` callers run or wait."""
 
-    The coroutines belong to one event loop. `lock` and the other methods are safe to use from any thread.
-    """
-
-    def __init__(self, max_running: int = MAX_PROCESSES, max_queued: int = 8):
-        self.lock = Lock()  # held while a model is loaded or runs; never while a picture is decoded
-        self.models_loaded = False
+    def __init__(self, max_running: int, max_queued: int):
         self._slots = asyncio.Semaphore(max_running)
         self._max_queued = max_queued
         self._queued = 0
-        self._loading: asyncio.Task[None] | None = None
-
-    @cached_property
-    def engine(self) -> "Engine":
-        """The engine. It is imported and created at first use, because most jobs of ingest have no targets."""
-        from defacer.engine.engine import Engine
-
-        return Engine()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread when a slot is free. Raise EngineBusyError if the queue is full."""
@@ -65,6 +52,29 @@ class EngineHost:
                 return await asyncio.to_thread(work)
         finally:
             self._queued -= 1
+
+
+class EngineHost:
+    """Loads the engine, and lets one caller at a time use its models.
+
+    `pictures` runs work of a few seconds. `searches` runs searches of a video, which can take minutes, one at a time.
+
+    The coroutines belong to one event loop. `lock` and the other methods are safe to use from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()  # held while a model is loaded or runs; never while a picture is decoded
+        self.models_loaded = False
+        self.pictures = WorkQueue(max_running=MAX_PROCESSES, max_queued=8)
+        self.searches = WorkQueue(max_running=1, max_queued=3)
+        self._loading: asyncio.Task[None] | None = None
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The engine. It is imported and created at first use, because most jobs of ingest have no targets."""
+        from defacer.engine.engine import Engine
+
+        return Engine()
 
     def start_loading(self) -> "asyncio.Task[None]":
         """Start to load the models, unless that is done or under way. Start again if it failed."""

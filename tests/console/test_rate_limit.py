@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from defacer.engine_host import EngineBusyError, EngineHost
+from defacer.engine_host import EngineBusyError, WorkQueue
 from defacer.web.common.rate_limit import RateLimiter, identify_caller
 from defacer.web.console import policy
 from tests.console.visitor import Visitor
@@ -40,7 +40,7 @@ def test_too_many_previews_are_refused_with_a_waiting_time(
 
 
 def test_engine_runs_one_task_at_a_time_and_refuses_a_full_queue() -> None:
-    host = EngineHost(max_running=1, max_queued=3)
+    queue = WorkQueue(max_running=1, max_queued=3)
     may_finish, lock = threading.Event(), threading.Lock()
     running, most = 0, 0
 
@@ -54,7 +54,7 @@ def test_engine_runs_one_task_at_a_time_and_refuses_a_full_queue() -> None:
             running -= 1
 
     async def main() -> list[object]:
-        tasks = [asyncio.create_task(host.run(work)) for _ in range(5)]
+        tasks = [asyncio.create_task(queue.run(work)) for _ in range(5)]
         while sum(task.done() for task in tasks) < 2:
             await asyncio.sleep(0.01)
         may_finish.set()

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,40 @@ def test_search_stops_when_the_browser_ends_the_request(
             stopped.set()
 
     monkeypatch.setattr(engine_adapter, "search_faces", search_forever)
-    visitor.open(visitor.address)
-    address = visitor.url("street", "jobs", published.job) + "/look-again"
-    headers = {**SCRIPT, **JSON, "X-CSRF-Token": visitor.token, "Origin": visitor.address}
-    with requests.Session() as session:
-        session.cookies.update(visitor.session.cookies)
-        answer = session.post(address, b'{"start": 0, "end": 1}', headers=headers, stream=True, timeout=60)
+    with start_search(visitor, published) as answer:
         assert next(answer.iter_lines()) == b'{"progress": 0.0}'
-        answer.close()
     assert stopped.wait(30)
+
+
+def start_search(visitor: Visitor, planned: Planned) -> requests.Response:
+    """Return the response of a search that is in progress."""
+    visitor.open(visitor.address)
+    address = visitor.url("street", "jobs", planned.job) + "/look-again"
+    headers = {**SCRIPT, **JSON, "X-CSRF-Token": visitor.token, "Origin": visitor.address}
+    cookies = visitor.session.cookies.get_dict()
+    return requests.post(
+        address, b'{"start": 0, "end": 1}', headers=headers, cookies=cookies, stream=True, timeout=60
+    )
+
+
+def test_searches_in_progress_do_not_delay_pictures_of_faces(
+    visitor: Visitor, published: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, running = threading.Event(), list[int]()
+
+    def search(_: object, progress: Callable[[int], None]) -> list[AddedTrack]:
+        running.append(1)
+        may_end.wait(60)
+        return []
+
+    monkeypatch.setattr(engine_adapter, "search_faces", search)
+    with ExitStack() as answers:
+        started = [answers.enter_context(start_search(visitor, published)) for _ in range(3)]
+        lines = [answer.iter_lines() for answer in started]
+        assert [next(line) for line in lines] == [b'{"progress": 0.0}'] * 3
+        visitor.session.headers["Sec-Fetch-Site"] = "same-origin"
+        address = visitor.url("street", "jobs", published.job) + "/crops?tracks=1"
+        assert visitor.session.get(address, timeout=30).status_code == 200
+        assert len(running) == 1
+        may_end.set()
+        assert [list(line)[-1] for line in lines] == [b'{"tracks": []}'] * 3

@@ -75,9 +75,9 @@ async def add(request: Request, _: dict[str, str]) -> Response:
     CHECK_LIMIT.enforce(request)
     person = require_person_name(channel, request.query_params.get("person", ""))
     data = await read_limited_body(request, settings().max_picture_bytes)
-    check = await HOST.run(lambda: engine_adapter.check_picture(data))
+    check = await HOST.pictures.run(lambda: engine_adapter.check_picture(data))
     if check.usable:
-        shown = await HOST.run(lambda: engine_adapter.make_displayable(data))
+        shown = await HOST.pictures.run(lambda: engine_adapter.make_displayable(data))
         await run_in_threadpool(store_picture, channel, person, shown, check)
     return _check_response(check)
 
@@ -95,7 +95,7 @@ async def check(request: Request, fields: dict[str, str]) -> Response:
     result = _checks.get(ref)
     if result is None:
         data = await run_in_threadpool(objects.read, ref)
-        result = await HOST.run(lambda: engine_adapter.check_picture(data))
+        result = await HOST.pictures.run(lambda: engine_adapter.check_picture(data))
         _checks.put(ref, result)
     return _check_response(result)
 

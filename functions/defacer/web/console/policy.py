@@ -98,7 +98,7 @@ async def replace_picture(request: Request, _: dict[str, str]) -> Response:
     channel = require_channel(request)
     PICTURE_LIMIT.enforce(request)
     data = await read_limited_body(request, settings().max_picture_bytes)
-    await HOST.run(lambda: _store_replacement(channel, data))
+    await HOST.pictures.run(lambda: _store_replacement(channel, data))
     return JSONResponse({})
 
 
@@ -110,7 +110,7 @@ async def show_preview(request: Request, fields: dict[str, str]) -> Response:
     share = min(MAX_SHARE, _parse_number(fields.get("share", ""))) / MAX_SHARE
     path = fields.get("video", "")
     source, replacement = await run_in_threadpool(_read_preview_inputs, channel, path, policy)
-    frame = await HOST.run(lambda: engine_adapter.render_preview(source, share, policy, replacement))
+    frame = await HOST.pictures.run(lambda: engine_adapter.render_preview(source, share, policy, replacement))
     return Response(frame.picture, media_type="image/jpeg", headers={"x-faces": str(frame.faces)})
 
 

@@ -38,7 +38,7 @@ async def show_crops(request: Request) -> Response:
     CROP_LIMIT.enforce(request)
     review = await run_in_threadpool(load_review, request)
     rows = _choose(review, request.query_params.getlist("tracks"))
-    picture = await HOST.run(lambda: engine_adapter.render_faces(review.manifest.source, rows))
+    picture = await HOST.pictures.run(lambda: engine_adapter.render_faces(review.manifest.source, rows))
     places = [[[view.track, review.to_seconds(view.pts)] for view in row] for row in rows]
     return Response(picture, media_type="image/jpeg", headers={VIEWS_HEADER: json.dumps(places)})
 
@@ -58,7 +58,7 @@ async def save_target(request: Request, _: dict[str, str]) -> Response:
     except (ValueError, KeyError, TypeError) as error:
         raise HTTPException(422, "The face can't be read. Load the page again.") from error
     person = people.require_person_name(review.channel, person)
-    await HOST.run(lambda: _save(review, person, views))
+    await HOST.pictures.run(lambda: _save(review, person, views))
     return JSONResponse({"person": person})
 
 

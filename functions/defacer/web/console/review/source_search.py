@@ -140,7 +140,7 @@ async def _generate_lines(search: Search, expected_frames: float) -> AsyncIterat
 
 async def _run(search: Search, progress: Callable[[int], None]) -> dict[str, Any]:
     try:
-        return await HOST.run(lambda: search(progress))
+        return await HOST.searches.run(lambda: search(progress))
     except _StoppedError:
         return {}
     except PermanentError as error:
