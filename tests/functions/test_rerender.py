@@ -200,6 +200,20 @@ def test_command_imports_tracks_and_decisions(
     assert cloud.report().tracks[4].origin == Origin.IMPORTED
 
 
+def test_import_does_not_shrink_the_boxes_of_a_pending_request(
+    cloud: Cloud, first: Planned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has the published boxes. A pending request has larger ones."""
+    report, file = tmp_path / "report.jsonl", tmp_path / "tracks.csv"
+    report.write_bytes(cloud.buckets.get(cloud.buckets.output, REPORT))
+    assert defacer(["tracks", str(report), "--format", "mot"]) == 0
+    file.write_text(capsys.readouterr().out)
+    large = CompactBoxes((item.pts, (0, 0, 200, 150)) for item in cloud.report().tracks[1].detections)
+    cloud.write_request(first.job, Edits(moved={1: large}))
+    assert defacer(["job", "rerender", first.job, "--tracks", str(file)]) == 2
+    assert "can show more of these tracks:\ntrack 1 can show more" in capsys.readouterr().err
+
+
 def test_command_refuses_missing_files_before_a_request(
     cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
 ) -> None:

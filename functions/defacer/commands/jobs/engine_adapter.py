@@ -8,7 +8,9 @@ from defacer.commands.corrections import import_file
 from defacer.engine.manual_corrections import Corrections
 from defacer.engine.options import Options
 from defacer.engine.render_file import StageCallback
+from defacer.engine.tracking.report_edit import with_edits
 from defacer.pipeline.documents.report import JobReport
+from defacer.pipeline.lifecycle.rerender_request import pending
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
@@ -30,11 +32,12 @@ def import_tracks(
     *,
     allow_uncover: bool,
 ) -> Edits:
-    """Return the edits that a file of tracks makes to a job's report, with these decisions.
+    """Return the edits that a file of tracks makes to a job's report after its pending edits, with these decisions.
 
     The source is read in ranged requests.
     """
-    faces = Faces.from_head(report.faces, report.tracks)
+    published = Faces.from_head(report.faces, report.tracks).to_bytes()
+    faces = Faces.from_bytes(with_edits(published, pending(report.source), None).document)
     with open_ranged(report.source) as source:
         return import_file(
             file, source, faces, report.fingerprint, decisions, terminal, allow_uncover=allow_uncover
