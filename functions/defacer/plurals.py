@@ -24,7 +24,7 @@ def about(seconds: float) -> str:
 
 
 def resemblance(distance: float | None, strangers: int | None) -> str:
-    """Return how much a track looks like a target: "distance 0.91: fewer than 1 in 10,000 strangers looks this alike".
+    """Return how much a track looks like a target: "distance 0.91: fewer than 1 in 10,000 strangers looks this similar".
 
     Without `strangers` it is the distance alone. Without a distance it is empty.
     """
@@ -34,7 +34,7 @@ def resemblance(distance: float | None, strangers: int | None) -> str:
     if strangers is None:
         return words
     number = "fewer than 1" if strangers < 1 else f"about {strangers:,}"
-    return f"{words}: {number} in 10,000 strangers look{'s' if strangers <= 1 else ''} this alike"
+    return f"{words}: {number} in 10,000 strangers look{'s' if strangers <= 1 else ''} this similar"
 
 
 def printable(text: str) -> str:

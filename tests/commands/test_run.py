@@ -73,7 +73,9 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     assert done.code == 0
     out = video.with_name("in.defaced.mp4")
     assert f"{out}: 15 frames, 1 track: 0 kept (no one), 1 hidden" in done.out
-    assert re.search(r"check: \d+ frames of the result sampled, no visible face found", done.out)
+    assert re.search(
+        r"check: \d+ frames of the result sampled, no face found that has to be hidden", done.out
+    )
     assert "To be able to change a decision later, add --report FILE.\n" in done.err
     stages = ("detecting faces", "redacting faces", "checking the result", "joining picture and sound")
     assert done.err.startswith("".join(f"in.mp4: {stage}\n" for stage in stages))
@@ -259,7 +261,7 @@ def test_a_terminal_shows_bars_and_colors_unless_no_color_is_set(
 
 def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Run) -> None:
     table = defacer("tracks", redacted / "out.jsonl")
-    alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this alike\)"
+    alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this similar\)"
     assert re.search(
         rf"\n    0      0\.00s +0\.\d\ds  middle \([\d, to]+\) +hide: near no target {alike}\n", table.out
     )

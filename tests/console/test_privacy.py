@@ -57,7 +57,7 @@ def test_forgotten_person_is_hidden_in_published_videos(
     assert any("it can be re-rendered" in line for line in lines)
     lines, end = read_lines(visitor.post(f"{address}/forget", {"person": PERSON, "rerender": "yes"}))
     assert end == {
-        "end": f"{PERSON} is forgotten in channel street: no picture, no name, no result.",
+        "end": f"{PERSON} is forgotten in channel street: no picture, no name, and no result shows the person.",
         "done": True,
     }
     report = JobReport.from_bytes(buckets.get(buckets.output, published.manifest.report))

@@ -57,8 +57,8 @@ def decide(
 
 def test_data_has_the_share_of_strangers_that_look_as_similar(visitor: Visitor, published: Planned) -> None:
     tracks = read_review(visitor, published)["tracks"]
-    assert tracks[0]["resemblance"] == "Distance 0.50: about 120 in 10,000 strangers look this alike"
-    assert tracks[1]["resemblance"] == "Distance 0.50: fewer than 1 in 10,000 strangers looks this alike"
+    assert tracks[0]["resemblance"] == "Distance 0.50: about 120 in 10,000 strangers look this similar"
+    assert tracks[1]["resemblance"] == "Distance 0.50: fewer than 1 in 10,000 strangers looks this similar"
     assert (tracks[5]["reason"], tracks[5]["resemblance"]) == ("Manual decision", "Distance 0.50")
 
 

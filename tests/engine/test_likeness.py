@@ -86,9 +86,9 @@ def test_an_unknown_recognizer_is_named_with_the_known_ones() -> None:
     [
         (None, None, ""),
         (0.5, None, "distance 0.50"),
-        (0.5, 0, "distance 0.50: fewer than 1 in 10,000 strangers looks this alike"),
-        (0.9712, 1, "distance 0.97: about 1 in 10,000 strangers looks this alike"),
-        (1.3, 3400, "distance 1.30: about 3,400 in 10,000 strangers look this alike"),
+        (0.5, 0, "distance 0.50: fewer than 1 in 10,000 strangers looks this similar"),
+        (0.9712, 1, "distance 0.97: about 1 in 10,000 strangers looks this similar"),
+        (1.3, 3400, "distance 1.30: about 3,400 in 10,000 strangers look this similar"),
     ],
 )
 def test_a_resemblance_in_words(distance: float | None, strangers: int | None, words: str) -> None:

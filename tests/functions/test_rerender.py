@@ -62,7 +62,7 @@ def test_command_without_decisions_lists_the_tracks(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].endswith(
-        "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this alike)"
+        "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this similar)"
     )
     assert defacer(["job", "rerender", "0" * 20]) == 1
     assert "There is no job" in capsys.readouterr().err

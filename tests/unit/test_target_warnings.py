@@ -81,7 +81,7 @@ def track_of(decision: Decision, person: str | None) -> TrackRecord:
 
 
 def test_track_list_shows_how_many_strangers_are_as_similar(report: JobReport) -> None:
-    alike = "distance 1.10: about 21 in 10,000 strangers look this alike"
+    alike = "distance 1.10: about 21 in 10,000 strangers look this similar"
     _, line = track_lines(with_track(report, track_of("hide", None)))
     place = "left (1,2 to 3,4)".ljust(32)
     assert line == f"    4      0.00s      2.00s  {place}  hide: near no target ({alike})"

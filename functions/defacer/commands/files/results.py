@@ -105,7 +105,7 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
         outcome = (
             f"{pluralize(len(found), 'face')} found and hidden (track {numbers})"
             if found
-            else "no visible face found"
+            else "no face found that has to be hidden"
         )
         yield f"check: {pluralize(report.checked['frames'], 'frame')} of the result sampled, {outcome}"
     if report.black_frames:

@@ -121,7 +121,8 @@ def _conclude(now: PersonData, request: ForgetRequest, new: int) -> ForgetOutcom
         )
     if not (now.visible_in or now.old_versions or now.results_without_report or now.unreadable_jobs):
         return ForgetOutcome(
-            True, f"{person} is forgotten in channel {request.channel}: no picture, no name, no result."
+            True,
+            f"{person} is forgotten in channel {request.channel}: no picture, no name, and no result shows the person.",
         )
     unrenderable = request.rerender or any(shown.obstacle for shown in now.visible_in)
     return ForgetOutcome(

@@ -101,9 +101,9 @@ list.addEventListener("click", async (event) => {
     fields: {},
     describe: async () => {
       const response = await fetch(`${button.dataset.url}/stored`, { headers: { Accept: "application/json" } });
-      const { found, error } = await response.json();
+      const { error } = await response.json();
       if (error) throw new Error(error);
-      return { found: `This removes the video, its result and its report permanently: ${found}.`, choices: [] };
+      return { found: "This deletes the video, its result and its report permanently.", choices: [] };
     },
   });
   if (ran) location.reload();

@@ -30,7 +30,15 @@ function addChoice({ name, text, checked }) {
   label.textContent = text;
 }
 
+let removed = 0;
+
+// Show a line of the progress. Removed objects are counted, because their names tell a user nothing.
 function showLine(line) {
+  if (line.startsWith("removed ")) {
+    removed += 1;
+    byId("privacy-removed").textContent = `Removed objects: ${removed}.`;
+    return;
+  }
   const list = byId("privacy-lines");
   list.hidden = false;
   list.appendChild(document.createElement("li")).textContent = line;
@@ -45,6 +53,7 @@ export async function askAndRun({ title, action, url, fields, describe }) {
   byId("privacy-found").textContent = "Checking what is stored ...";
   for (const id of ["privacy-choices", "privacy-lines"]) byId(id).replaceChildren();
   byId("privacy-lines").hidden = byId("privacy-end").hidden = true;
+  byId("privacy-removed").textContent = "";
   confirm.textContent = action;
   confirm.hidden = false;
   confirm.disabled = true;
@@ -53,7 +62,8 @@ export async function askAndRun({ title, action, url, fields, describe }) {
   dialog.showModal();
   let ran = false;
   const closed = new Promise((resolve) => { dialog.onclose = () => resolve(ran); });
-  const showEnd = (text) => {
+  const showEnd = (text, done = false) => {
+    byId("privacy-end").className = done ? "done" : "note";
     byId("privacy-end").textContent = text;
     byId("privacy-end").hidden = false;
   };
@@ -61,11 +71,12 @@ export async function askAndRun({ title, action, url, fields, describe }) {
   confirm.onclick = async () => {
     const choices = [...byId("privacy-choices").querySelectorAll("input:checked")].map((input) => [input.name, "yes"]);
     ran = confirm.disabled = close.disabled = true;
+    removed = 0;
     byId("privacy-end").hidden = true;
     showLine("This can take minutes. Keep this page open.");
     try {
       const { end, done } = await follow(url, { ...fields, ...Object.fromEntries(choices) }, showLine);
-      showEnd(end);
+      showEnd(end, done);
       confirm.hidden = done;
     } catch (error) { showEnd(error.message); }
     confirm.disabled = close.disabled = false;

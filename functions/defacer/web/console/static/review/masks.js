@@ -114,6 +114,7 @@ class MaskEditor {
     this.player.view.isDrawing = false;
     this.drawn.close();
     this.#mark(null, null);
+    if (this.#chosenMask) this.store.selectTrack(null); // so that the next mask is a new one
     byId("draw-mask").focus();
   }
 
