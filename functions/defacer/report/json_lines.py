@@ -52,7 +52,8 @@ def split_report(report: bytes) -> tuple[bytes, Iterator[bytes]]:
         last = _LAST_LINE.validate_json(report[end:])
     except ValueError as error:
         raise ReportError(
-            "it is not a complete report: its last line is missing. Name the .jsonl file that --report wrote, or fetch it again."
+            "it is not a complete report: its last line is missing. Name the .jsonl file that --report wrote, or fetch "
+            "it again."
         ) from error
     tracks = memoryview(report)[start:end]
     if last.sha256 != hashlib.sha256(tracks).hexdigest() or last.tracks != report.count(b"\n", start, end):
