@@ -26,7 +26,8 @@ def about(seconds: float) -> str:
 def resemblance(distance: float | None, strangers: int | None) -> str:
     """Return how much a track looks like a target.
 
-    For example: "distance 0.91: fewer than 1 in 10,000 strangers looks this similar". Without `strangers` it is the distance alone. Without a distance it is empty.
+    For example: "distance 0.91: fewer than 1 in 10,000 strangers looks this similar". Without `strangers` it is the
+    distance alone. Without a distance it is empty.
     """
     if distance is None:
         return ""
