@@ -99,6 +99,7 @@ def test_one_face_of_a_track_or_of_a_box_is_cut_out(visitor: Visitor, portrait: 
         ("", "same-origin", 422),
         ("tracks=7", "same-origin", 404),
         ("tracks=x", "same-origin", 404),
+        (f"tracks={'1' * 5000}", "same-origin", 404),
         ("&".join(["tracks=0"] * 13), "same-origin", 422),
         ("tracks=@0.5,0,0,9", "same-origin", 422),
         ("tracks=@inf,0,0,9,9", "same-origin", 422),
@@ -109,6 +110,7 @@ def test_one_face_of_a_track_or_of_a_box_is_cut_out(visitor: Visitor, portrait: 
         "no list",
         "unknown track",
         "no number",
+        "endless number",
         "too many lists",
         "three sides",
         "infinite time",
@@ -120,6 +122,23 @@ def test_invalid_or_foreign_request_for_faces_is_refused(
     visitor: Visitor, portrait: Planned, query: str, site: str, status: int
 ) -> None:
     assert get_crops(visitor, portrait, query, site).status_code == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["no JSON", "[" * 20_000, '{"track": Infinity}', '{"track": 0.5}', f'{{"track": {"1" * 5000}}}'],
+    ids=["no JSON", "deep", "infinite", "fraction", "endless number"],
+)
+def test_unreadable_target_picture_or_changes_are_refused(
+    visitor: Visitor, portrait: Planned, body: str
+) -> None:
+    face = {"person": "Eileen", "track": 0, "second": 0.7, "tracks": [0]}
+    if body.startswith("{"):
+        body = json.dumps(face)[:-1] + "," + body[1:]
+    for path in ("targets", "edits"):
+        address = visitor.url("street", "jobs", portrait.job) + f"/{path}"
+        answer = visitor.post(address, body, {"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"].endswith(".")) == (422, True)
 
 
 def test_views_are_large_and_spread_over_tracks_and_time() -> None:

@@ -101,6 +101,7 @@ def test_detections_of_a_track_are_in_seconds_and_pixels(visitor: Visitor, publi
     assert [detection[1:] for detection in found["detections"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert found["detections"][0][0] == pytest.approx(5 / 25)
     visitor.open(visitor.url("street", "jobs", published.job) + "/tracks/99", 404)
+    visitor.open(visitor.url("street", "jobs", published.job) + f"/tracks/{'9' * 5000}", 404)
 
 
 def test_boxes_of_a_part_of_the_video_include_the_nearest_ones_outside(

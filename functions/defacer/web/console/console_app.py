@@ -78,7 +78,7 @@ def build_console() -> Starlette:
             Route(JOB + "/result", review_page.redirect_to_result),
             Route(JOB + "/report", review_page.redirect_to_report),
             Route(JOB + "/review.json", review_data.show_data),
-            Route(JOB + "/tracks/{track:int}", review_data.show_track),
+            Route(JOB + "/tracks/{track}", review_data.show_track),
             Route(JOB + "/boxes", review_data.show_boxes),
             Route(JOB + "/crops", face_crops.show_crops),
             _post_route(JOB + "/targets", face_crops.save_target),

@@ -1,7 +1,9 @@
 """Cut pictures of faces out of the source. None is stored, except one that a user saves as a target picture."""
 
 import json
+from collections.abc import Collection
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,13 +13,14 @@ from defacer.engine_host import HOST
 from defacer.pipeline.channel import list_targets
 from defacer.pipeline.settings import settings
 from defacer.report.compact_boxes import CompactBoxes
+from defacer.report.edits import TrackId
 from defacer.report.face_views import FaceView, choose_views
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import is_same_origin, read_limited_body
 from defacer.web.console import people
 from defacer.web.console.engine_adapter import PictureCheck
 from defacer.web.console.review import engine_adapter
-from defacer.web.console.review.published_review import Review, load_review
+from defacer.web.console.review.published_review import Review, Seconds, load_review, parse_track_id
 
 CROP_LIMIT = RateLimiter(600)
 SAVE_LIMIT = RateLimiter(20)
@@ -26,6 +29,17 @@ MAX_COMPARED = 6
 SAVED = PictureCheck(usable=True, message="One clear face, from a video.")
 MAX_ROWS, MAX_FACES = 12, 6  # of a contact sheet
 VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
+
+
+class _Face(BaseModel):
+    """A face to save: the detection of a track that is nearest to a time, the name, and all tracks of its card."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    person: str
+    track: TrackId
+    second: Seconds
+    tracks: list[TrackId]
 
 
 async def show_crops(request: Request) -> Response:
@@ -44,7 +58,7 @@ async def show_crops(request: Request) -> Response:
 
 
 async def save_target(request: Request, _: dict[str, str]) -> Response:
-    """Save a face as a target picture: `person`, the `track` and `second` of the face, and all `tracks` of its card.
+    """Save the face in the body, a `_Face`, as a target picture.
 
     It is an ordinary target picture, so `forget` and the page People remove it.
     """
@@ -52,12 +66,11 @@ async def save_target(request: Request, _: dict[str, str]) -> Response:
     body = await read_limited_body(request, MAX_BODY_BYTES)
     review = await run_in_threadpool(load_review, request)
     try:
-        sent = json.loads(body)
-        person, tracks = str(sent["person"]), {int(track) for track in sent["tracks"]}
-        views = _choose_compared(review, int(sent["track"]), float(sent["second"]), tracks)
-    except (ValueError, KeyError, TypeError) as error:
+        face = _Face.model_validate_json(body)
+    except ValidationError as error:
         raise HTTPException(422, "The face can't be read. Load the page again.") from error
-    person = people.require_person_name(review.channel, person)
+    views = _choose_compared(review, face.track, face.second, face.tracks)
+    person = people.require_person_name(review.channel, face.person)
     await HOST.pictures.run(lambda: _save(review, person, views))
     return JSONResponse({"person": person})
 
@@ -71,14 +84,14 @@ def _save(review: Review, person: str, views: list[FaceView]) -> None:
     people.store_picture(review.channel, person, picture, SAVED)
 
 
-def _choose_compared(review: Review, track: int, second: float, tracks: set[int]) -> list[FaceView]:
+def _choose_compared(review: Review, track: int, second: float, tracks: Collection[int]) -> list[FaceView]:
     """Return the detection of the track that is nearest to the second, and views of the other tracks.
 
     A track alone is compared with its own other views.
     """
-    if review.has_withdrawn(tracks | {track}):
+    if review.has_withdrawn({track, *tracks}):
         raise HTTPException(422, "This person withdrew their consent, so no picture of them can be saved.")
-    boxes = _require_tracks(review, tracks | {track})
+    boxes = _require_tracks(review, {track, *tracks})
     nearest = min(boxes[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
     wanted = FaceView(track, nearest.pts, nearest.box)
     others = {number: found for number, found in boxes.items() if number != track} or boxes
@@ -97,7 +110,7 @@ def _parse_row(review: Review, text: str) -> list[FaceView]:
     if text.startswith("@"):
         return [_parse_box(review, text)]
     listed, _, count = text.partition(":")
-    wanted = {int(number) for number in listed.split(",")[:MAX_FACES] if number.isdecimal()}
+    wanted = {parse_track_id(number) for number in listed.split(",")[:MAX_FACES]}
     longest = sorted(_require_tracks(review, wanted).items(), key=lambda item: -len(item[1]))
     return choose_views(longest, 1 if count == "1" else MAX_FACES)
 

@@ -1,13 +1,16 @@
 """Load a published job with its report and its pending edits, or a job that waits for a person."""
 
 import hashlib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from threading import Lock
+from typing import Annotated
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -29,6 +32,7 @@ from defacer.web.console.jobs import require_job
 MAX_REPORT_BYTES = 32 * 1024 * 1024  # the whole report is in memory
 MAX_CACHED_REPORTS = 4  # the page requests the crops and the detections of one report many times
 NO_TRACK = -1  # no edit has this number
+Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 _reading = Lock()
 
 
@@ -126,6 +130,11 @@ class Review:
         added = {number: pending.track.detections for number, pending in self.added.items()}
         published = {track.id: track.detections for track in self.report.tracks}
         return {track: boxes for track, boxes in {**added, **published}.items() if track in wanted}
+
+
+def parse_track_id(text: str) -> int:
+    """Return the id of a track in a URL, or NO_TRACK for any other text."""
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else NO_TRACK
 
 
 def load_review(request: Request) -> Review:

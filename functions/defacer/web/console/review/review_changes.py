@@ -1,9 +1,8 @@
 """Request the re-render of a reviewed video with a person's changes, or confirm a job that waits for the person."""
 
-import json
 from dataclasses import replace
-from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +19,15 @@ from defacer.web.console.review import engine_adapter
 from defacer.web.console.review.published_review import NO_TRACK, Review, load_review
 
 RERENDER_LIMIT = RateLimiter(10)
+
+
+class _Changes(BaseModel):
+    """A person's changes, and the version of the review that they are about."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: str
+    edits: Edits
 
 
 async def request_edits(request: Request, _: dict[str, str]) -> Response:
@@ -46,11 +54,11 @@ def _request(review: Review, body: bytes) -> None:
 
 def _parse_edits(review: Review, body: bytes) -> Edits:
     try:
-        sent: Any = json.loads(body)
-        version, edits = sent["version"], Edits.from_bytes(json.dumps(sent["edits"]).encode())
-    except (ValueError, KeyError, TypeError) as error:
+        changes = _Changes.model_validate_json(body)
+    except ValidationError as error:
         raise HTTPException(422, "The changes can't be read. Load the page again and repeat them.") from error
-    if version != review.version:
+    edits = changes.edits
+    if changes.version != review.version:
         raise _outdated()
     if not review.has_source:
         raise HTTPException(422, "The source was deleted. Upload the video again to change it.")

@@ -17,7 +17,7 @@ from defacer.pipeline.channel import list_kept_people
 from defacer.plurals import pluralize, resemblance
 from defacer.report.texts import ADVICE
 from defacer.report.tracks import Origin, Reason, TrackRecord
-from defacer.web.console.review.published_review import Review, load_review
+from defacer.web.console.review.published_review import Review, load_review, parse_track_id
 
 UNSURE_SHARE = (
     0.1  # a decision is close if the distance is this near to the match threshold, as a share of it
@@ -54,10 +54,10 @@ async def show_data(request: Request) -> Response:
 async def show_track(request: Request) -> Response:
     """Return the detections of a track as JSON: `[second, x1, y1, x2, y2]` each, in pixels of the frame."""
     review = await run_in_threadpool(load_review, request)
-    number = request.path_params["track"]
+    number = parse_track_id(request.path_params["track"])
     boxes = review.boxes_of({number}).get(number)
     if boxes is None:
-        raise HTTPException(404, f"The report has no track {number}. Load the page again.")
+        raise HTTPException(404, "The report has no such track. Load the page again.")
     faces = review.report.faces
     detections = [[review.to_seconds(item.pts), *item.box] for item in boxes]
     return JSONResponse({"width": faces.width, "height": faces.height, "detections": detections})

@@ -25,7 +25,7 @@ from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import read_limited_body
 from defacer.web.console.review import engine_adapter
 from defacer.web.console.review.engine_adapter import SourceSpan
-from defacer.web.console.review.published_review import Review, load_review
+from defacer.web.console.review.published_review import Review, Seconds, load_review
 
 SEARCH_LIMIT = RateLimiter(30)
 MAX_SECONDS = 600  # of the video, so that a search ends before Cloud Run ends the request
@@ -33,7 +33,6 @@ MAX_ANCHORS = 200
 MAX_BODY_BYTES = 64 * 1024
 PROGRESS_SECONDS = 0.3
 JSON_LINES = "application/jsonl"
-Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Side = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 Search = Callable[[Callable[[int], None]], dict[str, Any]]  # gets a callback for the number of read frames
 
