@@ -8,6 +8,7 @@ from typing import NoReturn
 import pytest
 
 from defacer.commands.app import main as defacer
+from defacer.commands.jobs.job_summary import summarize
 from defacer.engine.engine import Engine
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Policy
@@ -198,6 +199,15 @@ def test_command_imports_tracks_and_decisions(
     assert cloud.run(cloud.request()) == shown.out.strip()
     assert cloud.hidden() == [True, False, True]
     assert cloud.report().tracks[4].origin == Origin.IMPORTED
+
+
+def test_report_lists_the_tracks_that_were_allowed_to_show_more(cloud: Cloud, first: Planned) -> None:
+    small = CompactBoxes((item.pts, (20, 60, 30, 70)) for item in cloud.report().tracks[1].detections)
+    job = cloud.run(cloud.write_request(first.job, Edits(moved={1: small}, uncovered=frozenset({1}))))
+    report = cloud.report()
+    assert report.rerender is not None
+    assert (report.job, report.rerender.moved, report.rerender.uncovered) == (job, (1,), (1,))
+    assert "move track 1, show more of track 1" in summarize(report, "rerender")
 
 
 def test_import_does_not_shrink_the_boxes_of_a_pending_request(

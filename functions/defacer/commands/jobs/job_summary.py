@@ -64,6 +64,7 @@ def _describe_changes(rerender: RerenderRecord) -> Iterator[str]:
     for verb, tracks in (
         ("add", rerender.added),
         ("move", rerender.moved),
+        ("show more of", rerender.uncovered),
         ("group", rerender.groups),
         ("name", rerender.named),
     ):

@@ -158,6 +158,8 @@ class RerenderRecord(Document):
     """The ids of the added tracks."""
     moved: tuple[int, ...] = ()
     """The ids of the tracks that got other boxes."""
+    uncovered: tuple[int, ...] = ()
+    """The ids of those tracks whose new boxes were allowed to show more."""
     groups: dict[int, int] = Field(default_factory=dict)
     """The requested person groups, by the ids of the tracks."""
     named: tuple[int, ...] = ()
@@ -185,6 +187,7 @@ class Rerender(Document):
             decisions=edits.decisions,
             added=self.added,
             moved=tuple(edits.moved),
+            uncovered=tuple(sorted(edits.uncovered)),
             groups=edits.groups,
             named=tuple(edits.people),
         )
