@@ -1,5 +1,6 @@
 """Masks that a person draws by numbers, on the command line or in a file."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,10 +28,19 @@ def test_mask_has_a_span_a_box_and_corrections() -> None:
     assert mask.range == SecondsRange(Fraction(25, 2), Fraction(62))
     assert mask.boxes == {None: (10, 20, 40, 60), Fraction(13): (15, 20, 45, 60.5)}
     assert keyframes(mask) == [
-        BoxAt(1300, (10, 20, 40, 60)),
+        BoxAt(1299, (10, 20, 40, 60)),
         BoxAt(1350, (15, 20, 45, 60.5)),
         BoxAt(5040, (15, 20, 45, 60.5)),
     ]
+
+
+def test_times_that_a_command_printed_leave_no_frame_out() -> None:
+    """At 30 frames per second, the commands print the times 12.033 and 12.067 of frames as 12.03 and 12.07."""
+    faces = replace(FACES, time_base="1/15360", start=0, end=15360 * 20)
+    track = parse_mask("12.07-14.03@10,20,30,40", follow=False).to_track("no such video", faces, no_detector)
+    first, last = (number * 15360 // 30 for number in (12 * 30 + 2, 14 * 30 + 1))
+    assert first - 512 < track.detections[0].pts <= first
+    assert last <= track.detections[-1].pts < last + 512
 
 
 def test_mask_without_a_span_is_for_the_whole_video() -> None:

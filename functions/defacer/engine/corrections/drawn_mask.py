@@ -20,6 +20,7 @@ from defacer.report.edits import AddedTrack
 from defacer.report.faces import Faces
 from defacer.report.tracks import STRICT
 
+ROUNDING = Fraction(1, 100)  # seconds: the commands print times in hundredths
 FORM = "FROM-TO@X,Y,WIDTH,HEIGHT, with ;TIME@X,Y,WIDTH,HEIGHT for each correction"
 
 
@@ -31,21 +32,24 @@ class SecondsRange:
     end: Fraction | None = None
 
     def to_span(self, source: Source, faces: Faces, *, past_damage: bool) -> TimeSpan:
-        """Return the times of the video. Raise ArgumentError for a range outside it."""
+        """Return the times of the video. Raise ArgumentError for a range outside it.
+
+        Rounded times leave no frame out: the span begins and ends up to a hundredth of a second outside them.
+        """
         first, last = faces.start or 0, faces.end
         if last is None:
             raise ArgumentError("the report does not state when the video ends. Make a new report.")
-        start = first if self.start is None else to_pts(self.start, faces)
-        end = last if self.end is None else to_pts(self.end, faces)
-        if start > last:
+        start = first if self.start is None else to_pts(self.start - ROUNDING, faces)
+        end = last if self.end is None else to_pts(self.end + ROUNDING, faces)
+        if self.start is not None and to_pts(self.start, faces) > last:
             shown = format_time((last - first) * Fraction(faces.time_base))
             raise ArgumentError(
                 f"{format_time(self.start or Fraction(0))} is after the last frame, which is at {shown}. Name an "
                 "earlier time."
             )
-        if start > end:
+        if self.start is not None and self.end is not None and self.start > self.end:
             raise ArgumentError("a time span ends before it begins. Name the earlier time first.")
-        return TimeSpan(source, faces, start, min(end, last), past_damage)
+        return TimeSpan(source, faces, max(start, first), min(end, last), past_damage)
 
 
 @dataclass(frozen=True)
