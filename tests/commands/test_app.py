@@ -73,6 +73,11 @@ def test_unknown_command_exits_with_2_and_suggests_one(capsys: pytest.CaptureFix
     assert "No such command 'versoin'. Did you mean 'version'" in capsys.readouterr().err
 
 
+def test_list_of_numbers_asks_to_repeat_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "a.mp4", "a.jsonl", "b.mp4", "--hide", "1,2"]) == 2
+    assert "'--hide': expected a whole number. Repeat the option" in capsys.readouterr().err
+
+
 def test_missing_packages_name_the_extra_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

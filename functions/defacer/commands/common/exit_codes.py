@@ -12,6 +12,7 @@ import typer
 from defacer.engine.runtime.installation import install_command
 
 FAILED, WRONG_USAGE, NOT_INSTALLED, INTERRUPTED = 1, 2, 3, 130
+NO_INTEGER = "Input should be a valid integer, unable to parse string as an integer"  # Typer's words
 AGAIN = "Run the same command again. It continues where it stopped."
 
 
@@ -85,7 +86,10 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, typer.TyperException) and hasattr(error, "show"):
         shown = io.StringIO()
         error.show(shown)  # with the usage of the command
-        sys.stderr.write(re.sub("^Error: ", "error: ", shown.getvalue(), count=1, flags=re.MULTILINE))
+        text = shown.getvalue().replace(
+            NO_INTEGER, "expected a whole number. Repeat the option for several numbers."
+        )
+        sys.stderr.write(re.sub("^Error: ", "error: ", text, count=1, flags=re.MULTILINE))
         return error.exit_code
     described = describe_error(error)
     if described is None:

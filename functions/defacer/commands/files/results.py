@@ -92,10 +92,12 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
     tracks = report.tracks
     kept = [track for track in tracks if track.is_kept_face]
     hidden = sum(track.decision == "hide" for track in tracks)
+    removed = len(tracks) - len(kept) - hidden
+    masks = f", {pluralize(removed, 'mask')} removed" if removed else ""
     people = ", ".join(sorted({track.person or "unnamed" for track in kept})) or "no one"
     yield (
         f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
-        f"{len(kept)} kept ({people}), {hidden} hidden"
+        f"{len(kept)} kept ({people}), {hidden} hidden{masks}"
     )
     if report.checked is None:
         yield CHECK_OFF
