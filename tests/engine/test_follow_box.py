@@ -195,6 +195,21 @@ def test_mask_does_not_jump_to_a_face_that_has_a_track(scene: Write) -> None:
     assert mask.detections.box_at(40 * video.unit)[0] < 130
 
 
+@pytest.mark.parametrize(("tracked", "drawn"), [(range(21), 22), (range(30, FRAMES), 28)])
+def test_box_drawn_shortly_before_or_after_a_track_follows_its_face(
+    tracked: range, drawn: int, scene: Write, engine: Engine
+) -> None:
+    places: list[Box] = [(60.0 + n, 80.0, 120.0 + n, 160.0) for n in range(FRAMES)]
+    video = scene([[Shown("astronaut", place)] for place in places])
+    found = engine.detect_segment(Segment(str(video.path)), None, Options())
+    (whole,) = link_faces([found], None, Options()).tracks
+    part = {item.pts: item.box for item in whole.detections if item.pts // video.unit in tracked}
+    first, last = (drawn, FRAMES - 1) if tracked[0] == 0 else (0, drawn)
+    mask = video.follow({drawn: around(places[drawn])}, first, last, tracks=[track(0, part)])
+    assert video.covered(mask)[first : last + 1] == [True] * (last + 1 - first)
+    assert video.unconfirmed(mask) == []
+
+
 def test_box_around_two_faces_stays_around_both(scene: Write) -> None:
     one, other = (130.0, 80.0, 195.0, 167.0), (220.0, 80.0, 285.0, 167.0)
     video = scene([[Shown("astronaut", one), Shown("admiral", other)]] * FRAMES)

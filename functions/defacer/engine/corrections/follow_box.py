@@ -59,8 +59,8 @@ class _Place:
 
 def _place_boxes(span: TimeSpan, samples: Sequence[SampledFrame], anchors: Sequence[BoxAt]) -> list[_Place]:
     """Return the boxes of the mask where an anchor or a detection tells its place, in the order of time."""
-    others = _other_tracks(span.faces.tracks, anchors)
     slack = round(TRACK_SLACK_SECONDS / span.seconds(1))
+    others = _other_tracks(span.faces.tracks, anchors, slack)
     samples = [_without(sample, others, slack) for sample in samples]
     indices = [max(bisect_right([sample.pts for sample in samples], anchor.pts) - 1, 0) for anchor in anchors]
     found: dict[int, _Place] = {}
@@ -114,14 +114,17 @@ def _misses(chain: Chain, end: int, anchor: BoxAt) -> bool:
     return end in chain and abs(end - anchor.pts) <= 1 and compute_overlap(chain[end], anchor.box) < 0.1
 
 
-def _other_tracks(tracks: Sequence[TrackRecord], anchors: Sequence[BoxAt]) -> list[TrackRecord]:
-    """Return the tracks of the report that show other faces: those outside the boxes of all anchors."""
+def _other_tracks(tracks: Sequence[TrackRecord], anchors: Sequence[BoxAt], slack: int) -> list[TrackRecord]:
+    """Return the tracks of the report that show other faces: those outside the boxes of all anchors.
+
+    A box that is drawn shortly after a track's end, in its place, continues that track.
+    """
     return [
         track
         for track in tracks
         if not track.is_manual_mask
         and not any(
-            track.start <= anchor.pts <= track.end
+            track.start - slack <= anchor.pts <= track.end + slack
             and _contains_center(anchor.box, track.detections.box_at(anchor.pts))
             for anchor in anchors
         )
