@@ -10,7 +10,7 @@ const TAG = { kept: "kept", hidden: "hidden", unsure: "unsure" };
 export const FILTERS = [
   { name: "all", text: "All", accepts: () => true },
   { name: "unsure", text: "Unsure", accepts: (group) => group.state === "unsure" || group.initial === "unsure" },
-  { name: "kept", text: "Kept", accepts: (group) => group.kept > 0 },
+  { name: "kept", text: "Kept", accepts: (group) => group.kept > 0 && !group.isMask },
   { name: "hidden", text: "Hidden", accepts: (group) => group.kept < group.tracks.length },
   { name: "short", text: "Short", accepts: (group) => group.seconds < SHORT_SECONDS },
 ];
@@ -228,7 +228,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".expand .noun").textContent = group.tracks.length === 1 ? " track" : " tracks";
     part(".expand").setAttribute("aria-expanded", this.#expanded.has(group.id));
     part(".expand").setAttribute("aria-label", `${count(group.tracks.length, "track")} of ${group.name}`);
-    part(".who").hidden = !this.store.editable || group.withdrawn || group.tracks.every((track) => track.added);
+    part(".who").hidden = !this.store.editable || group.withdrawn || group.isMask || group.tracks.every((track) => track.added);
     part(".who").setAttribute("aria-label", `This is… (${group.name})`);
     const spansOf = (accepts) => group.tracks.filter(accepts).flatMap((track) => track.spans);
     drawSpans(part(".hidden-spans"), spansOf((track) => track.state === "hidden"), duration);
@@ -259,7 +259,8 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
   #fillDecision(element, item, name, decision) {
     const part = (selector) => element.querySelector(selector);
     const published = item.tracks ? item.tracks.every((track) => track.published === track.decision || track.added) : item.published === item.decision || item.added;
-    const words = decision === "mixed" ? `${item.kept} of ${item.tracks.length} kept` : decision === "keep" ? "kept" : "hidden";
+    const isMask = item.isMask ?? item.origin === "manual"; // to keep what is in a drawn mask is to remove the mask
+    const words = isMask && decision === "keep" ? "removed" : decision === "mixed" ? `${item.kept} of ${item.tracks.length} kept` : decision === "keep" ? "kept" : "hidden";
     const state = item.state === "unsure" ? `unsure, ${words}` : words;
     for (const kind of Object.keys(TAG)) element.classList.toggle(kind, item.state === kind);
     element.classList.toggle("altered", Boolean(item.changed ?? item.decided));
@@ -268,10 +269,11 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".hide").setAttribute("aria-pressed", decision === "hide");
     part(".keep").disabled = Boolean(item.withdrawn);
     part(".keep").title = item.withdrawn ? "This person withdrew their consent" : "";
-    part(".keep").setAttribute("aria-label", `Keep ${name}`);
+    part(".keep").textContent = isMask ? "Remove" : "Keep";
+    part(".keep").setAttribute("aria-label", `${part(".keep").textContent} ${name}`);
     part(".hide").setAttribute("aria-label", `Hide ${name}`);
     part(".switch").hidden = !this.store.editable;
-    part(".switch").setAttribute("aria-label", `Keep or hide ${name}`);
+    part(".switch").setAttribute("aria-label", `${part(".keep").textContent} or hide ${name}`);
   }
 
   #fillShort(element, groups) {

@@ -33,7 +33,7 @@ function connectToolbar(store, cards) {
   }
   byId("search").oninput = (event) => cards.search(event.target.value);
   const actions = {
-    keep: (groups) => store.decide(groups.flatMap((group) => group.tracks.map((track) => track.id)), "keep"),
+    keep: (groups) => store.decide(groups.filter((group) => !group.isMask).flatMap((group) => group.tracks.map((track) => track.id)), "keep"),
     hide: (groups) => store.decide(groups.flatMap((group) => group.tracks.map((track) => track.id)), "hide"),
     merge: (groups) => store.merge(groups.map((group) => group.id)),
     clear: () => {},

@@ -41,6 +41,8 @@ function findTogether(tracks) {
   return null;
 }
 
+const isDrawn = (track) => track.origin === "manual"; // a mask covers a place, and shows no person
+
 function stateOf(track) {
   if (track.unsure) return "unsure";
   return track.decision === "keep" ? "kept" : "hidden";
@@ -105,7 +107,8 @@ export class ReviewStore extends EventTarget {
   decide(chosenIds, decision) {
     const trackIds = decision === "keep" ? chosenIds.filter((id) => !this.track(id).withdrawn) : chosenIds;
     const changed = trackIds.filter((id) => this.track(id).decision !== decision || this.track(id).unsure);
-    this.#change(`${decision === "keep" ? "Keep" : "Hide"} ${this.#describe(trackIds)}`, this.#patch(changed, { decision, unsure: false, decided: true }));
+    const verb = decision === "hide" ? "Hide" : trackIds.every((id) => isDrawn(this.track(id))) ? "Remove" : "Keep";
+    this.#change(`${verb} ${this.#describe(trackIds)}`, this.#patch(changed, { decision, unsure: false, decided: true }));
   }
 
   // Throws an Error with a sentence if the groups show two people.
@@ -299,16 +302,22 @@ export class ReviewStore extends EventTarget {
     this.groups = [...this.#groupsById.values()].sort((a, b) => STATES.indexOf(a.initial) - STATES.indexOf(b.initial) || b.seconds - a.seconds || a.start - b.start);
   }
 
+  // The server's masks come first, and then those of this page.
+  #numberMask(group) {
+    const groups = [...new Set([...this.#base.values()].filter(isDrawn).map((track) => track.group))];
+    return group < 0 ? groups.length - group : groups.includes(group) ? groups.indexOf(group) + 1 : group + 1;
+  }
+
   // A group's place among the cards depends on the server's decisions: a card does not move when its decision changes.
   #makeGroup(id, tracks) {
     tracks.sort((a, b) => a.start - b.start);
     const spans = joinSpans(tracks, 0.5);
     const person = tracks.find((track) => track.person)?.person ?? null;
     const kept = tracks.filter((track) => track.decision === "keep").length;
-    const isMask = tracks.every((track) => track.added);
+    const isMask = tracks.every(isDrawn);
     return {
-      id, tracks, spans, person, kept,
-      name: person ?? (isMask ? `Mask ${-id}` : `Person ${id + 1}`),
+      id, tracks, spans, person, kept, isMask,
+      name: person ?? (isMask ? `Mask ${this.#numberMask(id)}` : id < 0 ? `Face ${-id}` : `Person ${id + 1}`),
       withdrawn: tracks.some((track) => track.withdrawn),
       decision: kept === tracks.length ? "keep" : kept ? "mixed" : "hide",
       state: stateOfAll(tracks),
