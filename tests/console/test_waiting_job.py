@@ -82,6 +82,13 @@ def test_waiting_job_without_a_check_says_so(visitor: Visitor, waiting: Planned)
 
 
 @LIMITED
+def test_box_shortly_after_the_last_frame_has_a_picture(visitor: Visitor, waiting: Planned) -> None:
+    address = visitor.url("street", "jobs", waiting.job)
+    visitor.session.headers["Sec-Fetch-Site"] = "same-origin"
+    visitor.open(f"{address}/crops?tracks=@2.01,-5,20,60,80")
+
+
+@LIMITED
 def test_second_person_on_the_page_is_refused(visitor: Visitor, waiting: Planned) -> None:
     address = visitor.url("street", "jobs", waiting.job)
     version = json.loads(visitor.open(f"{address}/review.json"))["version"]
@@ -126,9 +133,16 @@ def test_person_is_kept_by_clicking_and_the_video_is_published(
     second = cards.filter(has=page.get_by_role("button", name="Person 2: show in the video"))
     second.get_by_role("button", name="Keep").click()
     expect(page.locator("#change-count")).to_have_text("1 change, not published yet")
+    face = {"detections": [[0.5, -5, 20, 60, 80]], "unconfirmed": []}
+    page.route("**/look-again", lambda route: route.fulfill(body=json.dumps({"tracks": [face]}) + "\n"))
+    page.keyboard.press("d")
+    page.get_by_role("button", name="Look again for faces here").click()
+    page.get_by_role("button", name="Keep Face 1").click()
     window.check_page("waiting job")
     page.get_by_role("button", name="Publish…").click()
-    expect(page.locator("#apply-title")).to_have_text("2 tracks will become visible")
+    expect(page.locator("#apply-title")).to_have_text("3 tracks will become visible")
+    for item in page.locator("#apply-list li").all():
+        expect(item.locator(".face").first).to_be_visible()
     page.get_by_role("button", name="Publish", exact=True).click()
     page.wait_for_url("**/jobs")
     assert confirmation_of(visitor.buckets, waiting).edits.decisions == {1: "keep"}

@@ -20,13 +20,14 @@ from defacer.web.common.security import is_same_origin, read_limited_body
 from defacer.web.console import people
 from defacer.web.console.engine_adapter import PictureCheck
 from defacer.web.console.review import engine_adapter
-from defacer.web.console.review.published_review import Review, Seconds, load_review, parse_track_id
+from defacer.web.console.review.published_review import NO_TRACK, Review, Seconds, load_review, parse_track_id
 
 CROP_LIMIT = RateLimiter(600)
 SAVE_LIMIT = RateLimiter(20)
 MAX_BODY_BYTES = 64 * 1024
 MAX_COMPARED = 6
 SAVED = PictureCheck(usable=True, message="One clear face, from a video.")
+END_TOLERANCE_SECONDS = 1.0  # a mask ends shortly after the last frame, so that rounding leaves no frame out
 MAX_ROWS, MAX_FACES = 12, 6  # of a contact sheet
 VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
 
@@ -123,10 +124,13 @@ def _parse_box(review: Review, text: str) -> FaceView:
     except (ValueError, OverflowError) as error:
         raise HTTPException(422, f"{text} is not a box, expected @SECOND,X1,Y1,X2,Y2.") from error
     faces = review.report.faces
-    if not (0 <= x1 < x2 <= faces.width and 0 <= y1 < y2 <= faces.height and 0 <= second <= review.duration):
+    x1, x2 = (min(max(side, 0), faces.width) for side in (x1, x2))
+    y1, y2 = (min(max(side, 0), faces.height) for side in (y1, y2))
+    if not (x1 < x2 and y1 < y2 and 0 <= second <= review.duration + END_TOLERANCE_SECONDS):
         raise HTTPException(422, f"The box {text} is not in the video.")
     _require_source(review)
-    return FaceView(-1, pts, (x1, y1, x2, y2))
+    pts = pts if faces.end is None else min(pts, faces.end)
+    return FaceView(NO_TRACK, pts, (x1, y1, x2, y2))
 
 
 def _require_tracks(review: Review, wanted: set[int]) -> dict[int, CompactBoxes]:

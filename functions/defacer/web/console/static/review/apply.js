@@ -1,5 +1,6 @@
 // "Apply" or "Publish": list each face that becomes visible, with its picture, then request the re-render, or confirm.
 import { post } from "../api.js";
+import { chooseFaces } from "./cards.js";
 import { showFaces } from "./crops.js";
 import { count, formatClock } from "./store.js";
 
@@ -33,7 +34,7 @@ export class ApplyDialog {
     faces.className = "faces";
     text.textContent = `${this.store.group(track.group).name}, ${formatClock(track.start)} to ${formatClock(track.end)}`;
     item.append(faces, text);
-    this.crops.get(String(track.id), (crops) => showFaces(faces, crops, () => document.createElement("span")));
+    this.crops.get(chooseFaces([track]), (crops) => showFaces(faces, crops, () => document.createElement("span")));
     return item;
   }
 
