@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.tracks import Origin
+from defacer.report.tracks import Origin, Reason
 from tests.clips import frame_times
 from tests.cloud import Buckets
 from tests.console.browser import SERIOUS_IMPACTS, run_axe
@@ -145,8 +145,10 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
     times, first = frame_times(clip), (20, 20, 60, 60)
     boxes = CompactBoxes((times[number], first) for number in (0, 10, 20, 30))
     drawn = replace(make_track(0, "hide", None), origin=Origin.MANUAL, detections=boxes, end=times[30])
+    drawn = replace(drawn, unconfirmed=((times[1], times[5]), (times[20], times[25])))
     planned = publish(buckets, clip, [drawn], targets=())
     page = open_review(planned=planned)
+    expect(page.locator("#moment")).to_have_text("2 to check.")
     page.locator("[data-key=person0] .go").click()
     page.get_by_role("button", name="Correct the mask").click()
     expect(page.locator("#mask-title")).to_contain_text("Correct")
@@ -157,6 +159,7 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
     drag(page, (100, 100), (120, 120), (140, 140))
     page.get_by_role("button", name="Change the mask").click()
     expect(page.locator("#change-list li")).to_have_count(1)
+    expect(page.locator("#moment")).to_have_text("1 to check.")
     page.get_by_role("button", name="Apply…").click()
     expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
@@ -164,6 +167,41 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
     corrected = [100, 100, 140, 140]
     assert mask[:3] == [(0, [*first]), (2, corrected), (10, [*first])]
     assert mask[-1] == (30.25, [*first])
+
+
+def test_mask_can_be_changed_only_when_its_boxes_are_loaded(
+    open_review: Open, buckets: Buckets, clip: Path
+) -> None:
+    times, held = frame_times(clip), list[Route]()
+    masks = [
+        make_track(
+            number,
+            "hide",
+            None,
+            times[0],
+            times[30],
+            origin=Origin.MANUAL,
+            reason=Reason.MANUAL,
+            group=number,
+        )
+        for number in (0, 1)
+    ]
+    page = open_review(planned=publish(buckets, clip, masks, targets=()))
+    card = page.locator("[data-key=person1]")
+    expect(card.locator(".go")).to_have_text("Mask 2")
+    expect(card.get_by_role("button", name="This is…")).to_be_hidden()
+    page.route("**/tracks/1", lambda route: held.append(route))
+    page.locator("[data-key=person0] .go").click()
+    page.get_by_role("button", name="Correct the mask").click()
+    change = page.get_by_role("button", name="Change the mask")
+    expect(change).to_be_enabled()
+    card.locator(".go").click()
+    expect(page.locator("#mask-title")).to_have_text("Correct Mask 2")
+    expect(change).to_be_disabled()
+    held[0].continue_()
+    expect(change).to_be_enabled()
+    card.get_by_role("button", name="Remove Mask 2").click()
+    expect(card.locator(".tag")).to_have_text("will be removed")
 
 
 def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review: Open) -> None:

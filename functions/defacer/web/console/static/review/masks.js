@@ -49,9 +49,11 @@ class MaskEditor {
   #anchors = []; // where a person placed the box: [second, x1, y1, x2, y2], sorted
   #boxes = null; // the boxes of the saved mask
   #base = null; // the boxes of a mask that is rendered already: corrections change only their moments
+  #unconfirmed = []; // the spans of that mask which nothing confirmed: [first, last]
+  #isLoading = false; // whether the boxes of the mask are on their way, so that it can't be changed yet
   #from = 0;
   #to = 0;
-  #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, base, from, to, follow }, so that undo restores them
+  #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, base, unconfirmed, from, to, follow }, so that undo restores them
   #work = null; // cancels the request in progress
 
   constructor(store, player, jobUrl) {
@@ -121,15 +123,15 @@ class MaskEditor {
   // Add the mask, or change the one that is corrected.
   async save() {
     if (!this.#canSave || this.#work) return;
-    const [follow, points, base] = [byId("mask-follow").checked, this.#listPoints(), this.#base];
+    const [follow, points, base, unconfirmed] = [byId("mask-follow").checked, this.#listPoints(), this.#base, this.#unconfirmed];
     const anchors = this.#anchors.length || !base ? this.#anchors : [nearest(base, this.#now)];
     const [from, to] = this.#outerRange();
-    let result = { detections: interpolate(points, from, to), unconfirmed: [] };
+    let result = { detections: interpolate(points, from, to), unconfirmed: this.#listUnconfirmed() };
     if (follow) {
       result = await this.#request("follow", { anchors, start: from, end: to }, "Following the face in the box");
       if (!result) return;
     }
-    this.#plans.set(result.detections, { anchors: this.#anchors, base, from: this.#from, to: this.#to, follow });
+    this.#plans.set(result.detections, { anchors: this.#anchors, base, unconfirmed, from: this.#from, to: this.#to, follow });
     this.#store(result);
     const { length } = result.unconfirmed;
     this.#say(`The mask is in the list of changes. ${length ? `${length === 1 ? "One part needs" : `${length} parts need`} your check: choose Next to check.` : "Play it to check it."}`);
@@ -183,6 +185,8 @@ class MaskEditor {
     this.#id = null;
     this.#anchors = [];
     this.#boxes = this.#base = null;
+    this.#unconfirmed = [];
+    this.#isLoading = false;
     byId("mask-follow").checked = true;
     const shotStart = cuts.findLast((cut) => cut <= now) ?? 0;
     const shotEnd = (cuts.find((cut) => cut > now) ?? duration + this.player.frameSeconds) - this.player.frameSeconds;
@@ -192,17 +196,23 @@ class MaskEditor {
 
   async #edit(track) {
     this.#id = track.id;
-    const detections = await this.player.boxes.read(track);
-    const plan = this.#plans.get(detections) ?? { anchors: [], base: detections, from: track.start, to: track.end, follow: false };
+    this.#isLoading = true;
+    this.#show();
+    const detections = await this.player.boxes.read(track).catch((error) => this.#say(error.message));
+    if (this.#id !== track.id || !detections) return; // another mask was chosen since
+    this.#isLoading = false;
+    const plan = this.#plans.get(detections) ?? { anchors: [], base: detections, unconfirmed: track.unconfirmed ?? [], from: track.start, to: track.end, follow: false };
     this.#anchors = [...plan.anchors];
     this.#boxes = detections;
     this.#base = plan.base;
+    this.#unconfirmed = plan.unconfirmed;
     byId("mask-follow").checked = plan.follow;
     this.#setRange(plan.from, plan.to);
     this.#say("Go to any moment and correct the box there.");
   }
 
   #placeAnchor(box) {
+    if (this.#isLoading) return;
     const now = this.#now;
     const half = this.player.frameSeconds / 2;
     this.#anchors = [...this.#anchors.filter(([time]) => Math.abs(time - now) > half), [now, ...box]].sort((a, b) => a[0] - b[0]);
@@ -215,13 +225,21 @@ class MaskEditor {
     this.#show();
   }
 
-  get #canSave() { return this.#anchors.length > 0 || this.#base !== null; }
+  get #canSave() { return !this.#isLoading && (this.#anchors.length > 0 || this.#base !== null); }
 
   // Return the corners of the mask's path without following: the corrections, and the rendered boxes of other moments.
   #listPoints() {
     const half = this.player.frameSeconds / 2;
     const rendered = (this.#base ?? []).filter(([time]) => !this.#anchors.some(([moment]) => Math.abs(moment - time) <= half));
     return [...rendered, ...this.#anchors].sort((a, b) => a[0] - b[0]);
+  }
+
+  // Return the unconfirmed spans of the rendered mask, without those that a correction is in.
+  #listUnconfirmed() {
+    const half = this.player.frameSeconds / 2;
+    const untouched = this.#unconfirmed.filter(([first, last]) => !this.#anchors.some(([time]) => time >= first - half && time <= last + half));
+    const inRange = untouched.map(([first, last]) => [Math.max(first, this.#from), Math.min(last, this.#to)]);
+    return inRange.filter(([first, last]) => first <= last);
   }
 
   #outerRange() {
@@ -240,6 +258,7 @@ class MaskEditor {
   }
 
   #showBox() {
+    if (this.#isLoading) return this.drawn.show(null);
     if (this.#canSave) return this.drawn.show(this.#boxNow());
     const { width, height } = this.store.video;
     const side = PROPOSED_HEIGHT * height;

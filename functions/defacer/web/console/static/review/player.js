@@ -70,7 +70,8 @@ class Player {
 
   // The moments that a person has to check, in the order of time: { time, track, what }.
   listMoments() {
-    const moments = this.store.tracks.flatMap((track) => [
+    const shown = this.store.tracks.filter((track) => track.origin !== "manual" || track.decision === "hide"); // no removed mask
+    const moments = shown.flatMap((track) => [
       ...(track.state === "unsure" ? [{ time: track.start, track, what: "unsure" }] : []),
       ...(track.unconfirmed ?? []).map(([time]) => ({ time, track, what: "check this" })),
     ]);
