@@ -321,6 +321,14 @@ def test_decision_against_the_distance_alone_is_unsure(decision: str, margin: fl
     assert review_data.is_unsure(make_track(0, decision, margin), MATCH_THRESHOLD) is unsure
 
 
+def test_found_face_is_unsure_until_a_person_decides(visitor: Visitor, published: Planned) -> None:
+    found = make_track(0, "hide", None, reason=Reason.FOUND_BY_SEARCH, origin=Origin.SEARCH)
+    assert review_data.is_unsure(found, MATCH_THRESHOLD)
+    added = (AddedTrack(CompactBoxes([(0, (1, 2, 3, 4))]), origin=Origin.SEARCH),) * 2
+    request_rerender(published.job, Edits(decisions={7: "hide"}, added=added))
+    assert [track["unsure"] for track in read_review(visitor, published)["tracks"][6:]] == [True, False]
+
+
 def test_every_reason_has_a_text() -> None:
     assert set(review_data.REASON_TEXT) == set(Reason)
 

@@ -173,7 +173,9 @@ def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
             "requested": pending.decisions.get(number, added.decision),
             "reason": "Added, and not rendered yet",
             "resemblance": "",
-            "unsure": False,
+            "unsure": added.origin == Origin.SEARCH
+            and added.decision == "hide"
+            and number not in pending.decisions,
             "origin": added.origin,
             "withdrawn": False,
             "spans": _convert(review, added.detections.spans(_max_gap(review, added.origin))),
@@ -192,8 +194,11 @@ def is_unsure(track: TrackRecord, match_threshold: float) -> bool:
     """Return whether the decision was close, or whether the distance alone would have decided otherwise.
 
     The distance alone would hide a track that is kept as the same person as another one, and would keep a track that is
-    hidden because another face in the same frame was as near. A manual decision is never unsure.
+    hidden because another face in the same frame was as near. A face that a new search found is unsure until a person
+    decides. A manual decision is never unsure.
     """
+    if track.reason == Reason.FOUND_BY_SEARCH:
+        return True
     if track.reason == Reason.MANUAL or track.margin is None:
         return False
     margin = track.margin if track.decision == "keep" else -track.margin
