@@ -48,10 +48,10 @@ def read_review(visitor: Visitor, planned: Planned, status: int = 200) -> Any:
 
 
 def decide(
-    visitor: Visitor, planned: Planned, decisions: object, version: str | None = None
+    visitor: Visitor, planned: Planned, decisions: object, version: str | None = None, **more: object
 ) -> requests.Response:
     address = visitor.url("street", "jobs", planned.job) + "/edits"
-    sent = {"version": version or planned.job, "edits": {"decisions": decisions}}
+    sent = {"version": version or planned.job, "edits": {"decisions": decisions, **more}}
     return visitor.post(address, json.dumps(sent), {"Content-Type": "application/json"})
 
 
@@ -303,6 +303,22 @@ def test_change_of_a_requested_track_is_about_that_track(
     (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
     edits = json.loads(buckets.get(buckets.intake, name))["edits"]
     assert (edits["decisions"], edits["first_id"], len(edits["added"])) == ({"7": "keep"}, 6, 2)
+
+
+def test_change_of_a_requested_track_and_a_new_mask_are_one_request(
+    visitor: Visitor, buckets: Buckets, half_published: Planned
+) -> None:
+    version = read_review(visitor, half_published)["version"]
+    mask = {"detections": [{"pts": 0, "box": [50, 0, 60, 10]}]}
+    answer = decide(visitor, half_published, {"6": "keep", "8": "keep"}, version, added=[mask])
+    assert answer.status_code == 200, answer.text
+    (name,) = buckets.names(buckets.intake, "channels/street/rerender/")
+    edits = json.loads(buckets.get(buckets.intake, name))["edits"]
+    assert (edits["decisions"], edits["first_id"], len(edits["added"])) == (
+        {"6": "keep", "7": "keep"},
+        6,
+        3,
+    )
 
 
 def test_changes_from_before_another_request_are_refused(visitor: Visitor, published: Planned) -> None:

@@ -75,9 +75,12 @@ def _renumber(review: Review, edits: Edits) -> Edits:
             409,
             "The check of the result found this face. Change it when the requested re-render is published.",
         )
+    pending, first_id = review.pending, edits.first_id
+    if edits.added and pending.added and pending.first_id is not None:
+        first_id = pending.first_id + len(pending.added)  # on the page, the pending tracks exist already
     return replace(
         edits,
-        first_id=review.pending.first_id if edits.added and review.pending.added else edits.first_id,
+        first_id=first_id,
         decisions={numbers[track]: value for track, value in edits.decisions.items()},
         moved={numbers[track]: value for track, value in edits.moved.items()},
         groups={numbers[track]: value for track, value in edits.groups.items()},
