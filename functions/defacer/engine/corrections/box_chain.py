@@ -7,6 +7,7 @@ import numpy as np
 
 from defacer.engine.corrections.span_search import SampledFrame, TimeSpan
 from defacer.engine.models.arrays import Array, Detection, box_areas, compute_overlaps
+from defacer.engine.rendering.box_motion import contains_center
 from defacer.report.compact_boxes import Box
 
 MAX_LOST_SECONDS = 2.0  # after a longer gap the face is not linked again
@@ -73,7 +74,7 @@ def _faces_inside(drawn: Box, faces: Sequence[Detection]) -> list[Detection]:
     inside = [
         face
         for face in faces
-        if _contains_center(box, face.box) and MIN_AREA <= float(box_areas(face.box)) / area <= MAX_AREA
+        if contains_center(box, face.box) and MIN_AREA <= float(box_areas(face.box)) / area <= MAX_AREA
     ]
     certain = [face for face in inside if face.score >= CERTAIN_SCORE]
     if len(certain) > 1:
@@ -137,8 +138,3 @@ def _grow(face: Array, margins: Array) -> Box:
 def _center(box: Array) -> Array:
     center: Array = box.reshape(2, 2).mean(axis=0)
     return center
-
-
-def _contains_center(box: Array, other: Array) -> bool:
-    x, y = _center(other)
-    return bool(box[0] < x < box[2] and box[1] < y < box[3])

@@ -13,7 +13,7 @@ from defacer.engine.corrections.box_chain import Chain, link_detections
 from defacer.engine.corrections.span_search import FrameCallback, SampledFrame, TimeSpan, search_span
 from defacer.engine.errors import ArgumentError
 from defacer.engine.models.arrays import Detector
-from defacer.engine.rendering.box_motion import compute_overlap
+from defacer.engine.rendering.box_motion import compute_overlap, contains_center, enclose_boxes, expand_box
 from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
 from defacer.report.edits import AddedTrack
 from defacer.report.tracks import TrackRecord
@@ -91,7 +91,7 @@ def _merge_chains(chains: Sequence[Chain]) -> list[_Place]:
     for pts in {pts for chain in chains for pts in chain}:
         boxes = [chain[pts] for chain in chains if pts in chain]
         is_same = len(boxes) == 1 or compute_overlap(*boxes) >= SAME_PLACE
-        places.append(_Place(pts, _enclose(boxes), is_same))
+        places.append(_Place(pts, enclose_boxes(*boxes), is_same))
     return places
 
 
@@ -125,7 +125,7 @@ def _other_tracks(tracks: Sequence[TrackRecord], anchors: Sequence[BoxAt], slack
         if not track.is_manual_mask
         and not any(
             track.start - slack <= anchor.pts <= track.end + slack
-            and _contains_center(anchor.box, track.detections.box_at(anchor.pts))
+            and contains_center(anchor.box, track.detections.box_at(anchor.pts))
             for anchor in anchors
         )
     ]
@@ -156,7 +156,7 @@ def _make_track(span: TimeSpan, samples: Sequence[SampledFrame], places: Sequenc
     def hold(first: int, last: int, box: Box, *, to_check: bool) -> None:
         """Keep the box in one place, grown if nothing confirms it."""
         if first <= last:
-            boxes[first] = boxes[last] = _expand(box) if to_check else box
+            boxes[first] = boxes[last] = expand_box(box, GAP_MARGIN) if to_check else box
             if to_check:
                 unconfirmed.append((first, last))
 
@@ -165,7 +165,7 @@ def _make_track(span: TimeSpan, samples: Sequence[SampledFrame], places: Sequenc
     for one, other in pairwise(places):
         gap = span.seconds(other.pts - one.pts)
         if gap > STEP_SECONDS or compute_overlap(one.box, other.box) < SAME_PLACE:
-            both = _enclose([one.box, other.box])
+            both = enclose_boxes(one.box, other.box)
             hold(one.pts + 1, other.pts - 1, both, to_check=gap > BRIEF_GAP_SECONDS)
     hold(last.pts + 1, span.end, last.box, to_check=last.pts < samples[-1].pts)
     for place in places:
@@ -185,19 +185,3 @@ def _join_spans(spans: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, i
         else:
             joined.append((first, last))
     return joined
-
-
-def _enclose(boxes: Sequence[Box]) -> Box:
-    """Return the smallest box that contains all of these."""
-    x1, y1, x2, y2 = zip(*boxes, strict=True)
-    return (min(x1), min(y1), max(x2), max(y2))
-
-
-def _expand(box: Box) -> Box:
-    more_x, more_y = (GAP_MARGIN * (box[side + 2] - box[side]) for side in (0, 1))
-    return (box[0] - more_x, box[1] - more_y, box[2] + more_x, box[3] + more_y)
-
-
-def _contains_center(box: Box, other: Box) -> bool:
-    x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
-    return box[0] < x < box[2] and box[1] < y < box[3]

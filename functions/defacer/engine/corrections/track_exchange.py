@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from defacer.engine.errors import ArgumentError
 from defacer.engine.media.reader import Source, open_video, read_frames
-from defacer.engine.tracking.box_checks import find_uncovered
-from defacer.report.compact_boxes import Box, CompactBoxes
+from defacer.engine.tracking.box_checks import TOLERANCE, clip_box, find_uncovered
+from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.exchange.formats import DUMP, EVERY_FRAME, FormatName
 from defacer.report.exchange.track_file import FileTrack, TrackFile
@@ -20,7 +20,6 @@ from defacer.report.faces import Faces
 from defacer.report.tracks import Decision, Origin, TrackRecord
 
 MAX_DEVIATION = 0.1  # of the time of a frame, between a sampled frame and its time at a constant rate
-SAME_BOX = 0.25  # pixels: boxes are stored in tenths, and other programs round them
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def export_tracks(faces: Faces, fingerprint: str, form: FormatName, times: Seque
     tracks = []
     for track in faces.tracks:
         frames = _frames_of(track, times, every_frame=form in EVERY_FRAME)
-        boxes = {frame: _clip(track.detections.box_at(times[frame]), faces) for frame in frames}
+        boxes = {frame: clip_box(track.detections.box_at(times[frame]), faces) for frame in frames}
         shown = {frame: box for frame, box in boxes.items() if box[0] < box[2] and box[1] < box[3]}
         if shown:
             tracks.append(FileTrack(track.id, shown))
@@ -120,11 +119,7 @@ def _is_same(boxes: CompactBoxes, track: TrackRecord, faces: Faces, times: Seque
     if (boxes[0].pts, boxes[-1].pts) != (times[frames[0]], times[frames[-1]]):
         return False
     checked = {*(times[frame] for frame in frames), *(sample.pts for sample in boxes)}
-    pairs = ((_clip(boxes.box_at(pts), faces), _clip(track.detections.box_at(pts), faces)) for pts in checked)
-    return all(abs(a - b) <= SAME_BOX for one, other in pairs for a, b in zip(one, other, strict=True))
-
-
-def _clip(box: Box, faces: Faces) -> Box:
-    """Return the part of the box inside the frame, because annotation tools refuse others."""
-    x1, y1, x2, y2 = box
-    return (max(x1, 0.0), max(y1, 0.0), min(x2, float(faces.width)), min(y2, float(faces.height)))
+    pairs = (
+        (clip_box(boxes.box_at(pts), faces), clip_box(track.detections.box_at(pts), faces)) for pts in checked
+    )
+    return all(abs(a - b) <= TOLERANCE for one, other in pairs for a, b in zip(one, other, strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from defacer.engine.models.arrays import Array
 from defacer.report.compact_boxes import Box, BoxAt
 
 EXTRAPOLATED_GROWTH = 0.1  # a box grows by this share before the first sample and after the last one
@@ -46,7 +47,7 @@ class BoxMotion:
         one, other = self.samples[max(after - 1, 0)].box, self.samples[min(after, len(self.samples) - 1)].box
         if self.samples[max(after - 1, 0)].pts == pts:
             other = one
-        return _expanded(_union(one, other))
+        return expand_box(enclose_boxes(one, other), EXTRAPOLATED_GROWTH / 2)
 
     @cached_property
     def _first_sample(self) -> BoxAt:
@@ -101,7 +102,10 @@ class BoxMotion:
         shift_x = max(-reach_x, min(steps * move_x, reach_x))
         shift_y = max(-reach_y, min(steps * move_y, reach_y))
         x1, y1, x2, y2 = sample.box
-        return _expanded(_union(sample.box, (x1 + shift_x, y1 + shift_y, x2 + shift_x, y2 + shift_y)))
+        return expand_box(
+            enclose_boxes(sample.box, (x1 + shift_x, y1 + shift_y, x2 + shift_x, y2 + shift_y)),
+            EXTRAPOLATED_GROWTH / 2,
+        )
 
 
 def compute_overlap(one: Box, other: Box) -> float:
@@ -117,17 +121,22 @@ def shared_area(one: Box, other: Box) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
-def _expanded(box: Box) -> Box:
-    more_x, more_y = (
-        (box[2] - box[0]) * EXTRAPOLATED_GROWTH / 2,
-        (box[3] - box[1]) * EXTRAPOLATED_GROWTH / 2,
-    )
+def expand_box(box: Box, share: float) -> Box:
+    """Return the box, larger on each side by this share of its size."""
+    more_x, more_y = (share * (box[side + 2] - box[side]) for side in (0, 1))
     return (box[0] - more_x, box[1] - more_y, box[2] + more_x, box[3] + more_y)
 
 
-def _union(one: Box, other: Box) -> Box:
-    """Return the smallest box that contains both."""
-    return (min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3]))
+def enclose_boxes(*boxes: Box) -> Box:
+    """Return the smallest box that contains all of these."""
+    x1, y1, x2, y2 = zip(*boxes, strict=True)
+    return (min(x1), min(y1), max(x2), max(y2))
+
+
+def contains_center(box: Box | Array, other: Box | Array) -> bool:
+    """Return whether the center of the other box is inside this one."""
+    x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
+    return bool(box[0] < x < box[2] and box[1] < y < box[3])
 
 
 def _common_shift(one: float, other: float) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import Segment
-from defacer.engine.rendering.box_motion import compute_overlap, shared_area
+from defacer.engine.rendering.box_motion import compute_overlap, contains_center, shared_area
 from defacer.engine.rendering.masks import MIN_HEIGHT, MIN_WIDTH
 from defacer.engine.rendering.point_tracker import FacePoints, Image
 from defacer.report.compact_boxes import Box, BoxAt
@@ -247,12 +247,7 @@ def _is_place_of(box: Box, track: TrackRecord, pts: int) -> bool:
         smaller = min(shared_area(box, box), shared_area(other, other))
         return shared_area(box, other) > KEPT_FACE * smaller
     return (
-        _contains_center(box, other)
-        and _contains_center(other, box)
+        contains_center(box, other)
+        and contains_center(other, box)
         and compute_overlap(box, other) > SAME_FACE
     )
-
-
-def _contains_center(box: Box, other: Box) -> bool:
-    x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
-    return box[0] < x < box[2] and box[1] < y < box[3]

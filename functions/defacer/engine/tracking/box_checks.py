@@ -20,7 +20,7 @@ def require_boxes_in_video(track: TrackRecord, head: FacesHead) -> None:
         if one.pts >= other.pts:
             raise EngineError(f"the times of a track's boxes are {one.pts} and {other.pts}. Sort them.")
     for sample in boxes:
-        x1, y1, x2, y2 = _clip(sample.box, head)
+        x1, y1, x2, y2 = clip_box(sample.box, head)
         if x1 >= x2 or y1 >= y2:
             raise _wrong_box(sample.box, "has no area inside the frame", head)
         left, top, right, bottom = sample.box
@@ -59,7 +59,7 @@ def _find_outside(outer: CompactBoxes, inner: CompactBoxes, head: FacesHead) -> 
         pts
         for pts in times
         if not outer[0].pts <= pts <= outer[-1].pts
-        or not _contains(_clip(outer.box_at(pts), head), _clip(inner.box_at(pts), head))
+        or not _contains(clip_box(outer.box_at(pts), head), clip_box(inner.box_at(pts), head))
     ]
     return (min(uncovered), max(uncovered)) if uncovered else None
 
@@ -71,7 +71,8 @@ def _wrong_box(box: Box, problem: str, head: FacesHead) -> EngineError:
     )
 
 
-def _clip(box: Box, head: FacesHead) -> Box:
+def clip_box(box: Box, head: FacesHead) -> Box:
+    """Return the part of the box inside the frame."""
     x1, y1, x2, y2 = box
     return (max(x1, 0.0), max(y1, 0.0), min(x2, float(head.width)), min(y2, float(head.height)))
 
