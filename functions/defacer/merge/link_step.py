@@ -119,7 +119,7 @@ def start_next_step(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRe
         stored = job_state.find_stored_faces(manifest.job)
         if stored is None:
             raise RetryableError("the faces were deleted: the job ended in this moment")
-        if stored.review_end is None:  # a person was quicker than this merge
+        if stored.review_end is None:  # a person confirmed before this merge
             publish_tasks(manifest, manifest_ref, stored.ref)
         else:
             awaiting_review.start_waiting(manifest, stored.review_end)

@@ -58,7 +58,7 @@ class _Place:
 
 
 def _place_boxes(span: TimeSpan, samples: Sequence[SampledFrame], anchors: Sequence[BoxAt]) -> list[_Place]:
-    """Return the boxes of the mask where an anchor or a detection tells its place, in the order of time."""
+    """Return the boxes of the mask where an anchor or a detection confirms its place, in the order of time."""
     slack = round(TRACK_SLACK_SECONDS / span.seconds(1))
     others = _other_tracks(span.faces.tracks, anchors, slack)
     samples = [_without(sample, others, slack) for sample in samples]

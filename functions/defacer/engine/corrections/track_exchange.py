@@ -97,8 +97,8 @@ def compute_frame_times(faces: Faces) -> list[int]:
             place = (sample.pts - start) / step
             if abs(place - round(place)) > MAX_DEVIATION:
                 raise ArgumentError(
-                    "the frames of the video do not have a constant rate, so the report alone does not tell their "
-                    "numbers. Name the video too: --video IN."
+                    "the frames of the video do not have a constant rate, so their numbers are not known from "
+                    "the report alone. Name the video too: --video IN."
                 )
     return [start + round(number * step) for number in range(faces.frames)]
 
