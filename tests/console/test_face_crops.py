@@ -60,10 +60,10 @@ def get_crops(visitor: Visitor, planned: Planned, query: str, site: str = "same-
 
 
 def save(
-    visitor: Visitor, planned: Planned, person: str, track: int, tracks: tuple[int, ...] = ()
+    visitor: Visitor, planned: Planned, person: str, track: int, groups: dict[int, int] | None = None
 ) -> requests.Response:
     address = visitor.url("street", "jobs", planned.job) + "/targets"
-    sent: dict[str, Any] = {"person": person, "track": track, "second": 0.7, "tracks": tracks or [track]}
+    sent: dict[str, Any] = {"person": person, "track": track, "second": 0.7, "groups": groups or {}}
     return visitor.post(address, json.dumps(sent), {"Content-Type": "application/json"})
 
 
@@ -135,7 +135,7 @@ def test_invalid_or_foreign_request_for_faces_is_refused(
 def test_unreadable_target_picture_or_changes_are_refused(
     visitor: Visitor, portrait: Planned, body: str
 ) -> None:
-    face = {"person": "Eileen", "track": 0, "second": 0.7, "tracks": [0]}
+    face = {"person": "Eileen", "track": 0, "second": 0.7, "groups": {}}
     if body.startswith("{"):
         body = json.dumps(face)[:-1] + "," + body[1:]
     for path in ("targets", "edits"):
@@ -200,11 +200,11 @@ def test_face_unlike_the_other_tracks_of_its_card_is_not_saved(
     clip = write_clip(tmp_path / "walk.mp4", Clip(size=(1280, 720), seconds=1, portrait=both))
     # Each portrait is 324 pixels wide. The left one begins at 316, 36.
     left, right = (448.0, 58.0, 548.0, 178.0), (740.0, 70.0, 870.0, 210.0)
-    planned = publish_boxes(buckets, clip, left, right, (450.0, 58.0, 550.0, 178.0))
-    answer = save(visitor, planned, "Eileen", 0, (0, 1))
+    planned = publish_boxes(buckets, clip, left, right, (450.0, 58.0, 550.0, 178.0), group=0)
+    answer = save(visitor, planned, "Eileen", 0)
     assert answer.status_code == 422
     assert "does not look enough like the other faces of this card" in answer.json()["error"]
-    assert save(visitor, planned, "Eileen", 0, (0, 2)).status_code == 200
+    assert save(visitor, planned, "Eileen", 0, {1: 3}).status_code == 200
 
 
 def test_face_of_a_forgotten_person_is_not_saved(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:
@@ -214,6 +214,17 @@ def test_face_of_a_forgotten_person_is_not_saved(visitor: Visitor, buckets: Buck
     assert answer.status_code == 422
     assert "withdrew their consent" in answer.json()["error"]
     assert buckets.names(buckets.intake, TARGETS) == []
+
+
+def test_face_is_not_saved_if_no_other_face_of_its_card_is_clear(
+    visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4", Clip(size=(640, 360), portrait=astronaut()))
+    planned = publish_boxes(buckets, clip, FACE, NO_FACE, group=0)
+    answer = save(visitor, planned, "Eileen", 0)
+    assert (answer.status_code, "none of them is clear" in answer.json()["error"]) == (422, True)
+    buckets.put(buckets.intake, f"{TARGETS}Eileen/1.png", encode_picture(astronaut()))
+    assert save(visitor, planned, "Eileen", 0).status_code == 200
 
 
 def test_blurred_face_is_not_saved(visitor: Visitor, buckets: Buckets, tmp_path: Path) -> None:

@@ -81,6 +81,10 @@ def make_target_picture(
             gallery = HOST.engine.gallery(read_pictures(known), options.recognizer, HOST.lock, faces)
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"The picture can't be saved: {error}") from error
+    if others and len(faces) == 1 and not known:
+        raise _unlike(
+            "the other faces of this card, because none of them is clear. Choose a card with clear faces"
+        )
     pictures, own, rest = np.split(gallery.embeddings, [len(known), len(known) + 1])
     sure = limits_of(options).sure
     if len(rest) and _distance(own, rest) > sure:

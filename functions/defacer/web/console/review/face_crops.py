@@ -1,7 +1,6 @@
 """Cut pictures of faces out of the source. None is stored, except one that a user saves as a target picture."""
 
 import json
-from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -33,14 +32,17 @@ VIEWS_HEADER = "X-Views"  # for each row, from the left: [[track, second]]
 
 
 class _Face(BaseModel):
-    """A face to save: the detection of a track that is nearest to a time, the name, and all tracks of its card."""
+    """A face to save: the detection of a track that is nearest to a time.
+
+    `groups` are the person groups of tracks that the page changed and did not request yet.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     person: str
     track: TrackId
     second: Seconds
-    tracks: list[TrackId]
+    groups: dict[TrackId, TrackId]
 
 
 async def show_crops(request: Request) -> Response:
@@ -70,7 +72,7 @@ async def save_target(request: Request, _: dict[str, str]) -> Response:
         face = _Face.model_validate_json(body)
     except ValidationError as error:
         raise HTTPException(422, "The face can't be read. Load the page again.") from error
-    views = _choose_compared(review, face.track, face.second, face.tracks)
+    views = _choose_compared(review, face)
     person = people.require_person_name(review.channel, face.person)
     await HOST.pictures.run(lambda: _save(review, person, views))
     return JSONResponse({"person": person})
@@ -85,17 +87,15 @@ def _save(review: Review, person: str, views: list[FaceView]) -> None:
     people.store_picture(review.channel, person, picture, SAVED)
 
 
-def _choose_compared(review: Review, track: int, second: float, tracks: Collection[int]) -> list[FaceView]:
-    """Return the detection of the track that is nearest to the second, and views of the other tracks.
-
-    A track alone is compared with its own other views.
-    """
-    if review.has_withdrawn({track, *tracks}):
+def _choose_compared(review: Review, face: _Face) -> list[FaceView]:
+    """Return the face, and views of the other tracks of its card. A track alone has its own other views."""
+    card = review.card_of(face.track, face.groups)
+    if review.has_withdrawn(card):
         raise HTTPException(422, "This person withdrew their consent, so no picture of them can be saved.")
-    boxes = _require_tracks(review, {track, *tracks})
-    nearest = min(boxes[track], key=lambda item: abs(review.to_seconds(item.pts) - second))
-    wanted = FaceView(track, nearest.pts, nearest.box)
-    others = {number: found for number, found in boxes.items() if number != track} or boxes
+    boxes = _require_tracks(review, card)
+    nearest = min(boxes[face.track], key=lambda item: abs(review.to_seconds(item.pts) - face.second))
+    wanted = FaceView(face.track, nearest.pts, nearest.box)
+    others = {number: found for number, found in boxes.items() if number != face.track} or boxes
     views = choose_views(sorted(others.items(), key=lambda item: -len(item[1])), MAX_COMPARED)
     return [wanted, *(view for view in views if view != wanted)]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -112,10 +112,21 @@ class Review:
             return self.added[track].number
         return NO_TRACK if any(track == other.number for other in self.added.values()) else track
 
-    @property
-    def track_ids(self) -> Collection[int]:
-        """The ids of all tracks, also of those that a pending request adds."""
-        return {track.id for track in self.report.tracks} | self.added.keys()
+    @cached_property
+    def groups(self) -> dict[int, int]:
+        """The person group of each track after the pending edits, also of tracks that a pending request adds."""
+        pending, tracks = self.pending.groups, self.report.tracks
+        groups = {track.id: pending.get(self.number_of(track.id), track.group) for track in tracks}
+        next_group = 1 + max((track.group for track in tracks), default=-1)
+        for place, (number, item) in enumerate(self.added.items()):
+            group = next_group + place if item.track.group is None else item.track.group
+            groups[number] = pending.get(item.number, group)
+        return groups
+
+    def card_of(self, track: int, regrouped: Mapping[int, int]) -> set[int]:
+        """Return the tracks in the person group of this track, after changes to groups that are not requested yet."""
+        groups = self.groups | {number: group for number, group in regrouped.items() if number in self.groups}
+        return {number for number, group in groups.items() if group == groups.get(track)} | {track}
 
     def has_withdrawn(self, tracks: Collection[int]) -> bool:
         """Return whether one of these tracks, or of the other tracks of their groups, shows a forgotten person."""

@@ -75,7 +75,7 @@ async def show_boxes(request: Request) -> Response:
     start, end, near = review.to_pts(first), review.to_pts(last), review.to_pts(1) - review.to_pts(0)
     boxes = {
         track: [[review.to_seconds(item.pts), *item.box] for item in detections.around(start, end)]
-        for track, detections in review.boxes_of(review.track_ids).items()
+        for track, detections in review.boxes_of(review.groups).items()
         if detections[0].pts <= end + near and detections[-1].pts >= start - near
     }
     return JSONResponse({"tracks": boxes})
@@ -145,7 +145,7 @@ def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
     person = track.person if track.decision == "keep" else None
     return {
         "id": track.id,
-        "group": pending.groups.get(number, track.group),
+        "group": review.groups[track.id],
         "person": pending.people.get(number, person),
         "decision": track.decision,
         "requested": pending.decisions.get(number, track.decision),
@@ -162,12 +162,11 @@ def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
 def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
     """Yield the tracks that a pending request adds. They have no boxes in the report yet."""
     pending = review.pending
-    next_group = 1 + max((track.group for track in review.report.tracks), default=-1)
-    for place, (track, item) in enumerate(review.added.items()):
+    for track, item in review.added.items():
         number, added = item.number, item.track
         yield {
             "id": track,
-            "group": pending.groups.get(number, next_group + place if added.group is None else added.group),
+            "group": review.groups[track],
             "person": pending.people.get(number),
             "decision": added.decision,
             "requested": pending.decisions.get(number, added.decision),

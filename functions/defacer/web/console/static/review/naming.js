@@ -87,7 +87,7 @@ export class NameDialog {
     const chosen = byId("picture-choice").querySelector(":checked");
     if (!chosen) throw new Error("Choose a picture to save. If none is shown, wait a moment.");
     const [track, second] = chosen.value.split(" ").map(Number);
-    const body = JSON.stringify({ person, track, second, tracks: this.#group.tracks.map((one) => one.id).filter((id) => id >= 0) });
+    const body = JSON.stringify({ person, track, second, groups: this.store.toEdits().edits.groups });
     await post(`${this.jobUrl}/targets`, body, { "Content-Type": "application/json" });
   }
 }
