@@ -70,7 +70,8 @@ def make_target_picture(
     """Return the first view as a JPEG that can be a target picture of the person.
 
     The other `views` show the same face, and `known` are pictures of the person. Raises PermanentError if the first
-    view does not show one sharp face, or is not clearly the same person as the others and the pictures.
+    view does not show one sharp face, is not clearly the same person as the others and the pictures, or can't be
+    compared with any of them.
     """
     options = Options(**policy.for_engine())
     with open_ranged(source) as file:
@@ -82,8 +83,10 @@ def make_target_picture(
         except (VideoError, PictureError) as error:
             raise PermanentError(error.code, f"The picture can't be saved: {error}") from error
     if others and len(faces) == 1 and not known:
-        raise _unlike(
-            "the other faces of this card, because none of them is clear. Choose a card with clear faces"
+        raise PermanentError(
+            ErrorCode.BAD_TARGET,
+            "The picture can't be saved: no other face of this card is clear enough to compare it. Split the track "
+            "off, or add a picture on the page People.",
         )
     pictures, own, rest = np.split(gallery.embeddings, [len(known), len(known) + 1])
     sure = limits_of(options).sure
