@@ -296,6 +296,45 @@ def test_correction_of_a_rendered_mask_is_one_change(page: Page) -> None:
     assert shortened == [1, 1, "keep", 2]
 
 
+def test_changes_that_the_browser_can_not_keep_cause_a_warning(page: Page, dialogs: list[str]) -> None:
+    page.evaluate(
+        """() => {
+            for (let size = 2 ** 22, key = 0; size >= 1; key += 1) {
+                try { sessionStorage.setItem(`fill${key}`, "x".repeat(size)); } catch { size /= 2; }
+            }
+        }"""
+    )
+    card(page, "Person 3").get_by_role("button", name="Keep").click()
+    expect(page.get_by_role("alert").filter(has_text="Apply them before you leave it")).to_be_visible()
+    expect(page.locator("#change-count")).to_have_text("1 change, not applied yet")
+
+
+def test_pictures_are_requested_again_after_an_error_and_freed(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+            const { FaceCrops } = await import("/static/review/crops.js");
+            const statuses = [503, 422], freed = [];
+            const revoke = URL.revokeObjectURL;
+            const fetchAll = window.fetch;
+            window.fetch = async (url) => {
+                if (!url.startsWith("/crops?")) return fetchAll(url); // the cards of the page
+                const status = statuses.shift() ?? 200;
+                const views = url.split("tracks=").slice(1).map(() => [[0, 0]]);
+                return new Response("a picture", { status, headers: { "X-Views": JSON.stringify(views) } });
+            };
+            URL.revokeObjectURL = (url) => { freed.push(url); revoke.call(URL, url); };
+            const crops = new FaceCrops("/crops");
+            const get = (key) => new Promise((resolve) => crops.get(key, resolve));
+            const rows = [await get("a"), await get("a"), await get("a"), await get("b")];
+            await Promise.all(Array.from({ length: 320 }, (_, number) => get(`more${number}`)));
+            window.fetch = fetchAll;
+            URL.revokeObjectURL = revoke;
+            return [rows.map(Boolean), freed.includes(rows[3].url), freed.length];
+        }"""
+    )
+    assert found == [[False, False, False, True], True, 4]
+
+
 def test_page_with_2000_tracks_has_few_elements_at_any_place(
     window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
 ) -> None:

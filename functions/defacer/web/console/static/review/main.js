@@ -104,7 +104,14 @@ function connectChanges(store, crops) {
 function keepChanges(store) {
   const saved = JSON.parse(sessionStorage.getItem(jobUrl) ?? "null");
   if (saved?.version === store.version) store.restore(saved.changes);
-  store.addEventListener("change", () => sessionStorage.setItem(jobUrl, JSON.stringify({ version: store.version, changes: store.save() })));
+  store.addEventListener("change", () => {
+    try {
+      sessionStorage.setItem(jobUrl, JSON.stringify({ version: store.version, changes: store.save() }));
+    } catch { // it is full
+      sessionStorage.removeItem(jobUrl);
+      showProblem("The changes are too large to survive a reload of this page. Apply them before you leave it.");
+    }
+  });
 }
 
 function showNotes({ summary, warnings, pending, editable, tracks }) {
