@@ -214,6 +214,10 @@ def test_face_of_a_forgotten_person_is_not_saved(visitor: Visitor, buckets: Buck
     assert answer.status_code == 422
     assert "withdrew their consent" in answer.json()["error"]
     assert buckets.names(buckets.intake, TARGETS) == []
+    sent = json.dumps({"version": planned.job, "edits": {"decisions": {"0": "keep"}}})
+    address = visitor.url("street", "jobs", planned.job) + "/edits"
+    kept = visitor.post(address, sent, {"Content-Type": "application/json"})
+    assert (kept.status_code, "withdrew their consent" in kept.json()["error"]) == (422, True)
 
 
 def test_face_is_not_saved_if_no_other_face_of_its_card_is_clear(

@@ -27,6 +27,7 @@ from defacer.report.compact_boxes import BoxAt
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.face_views import FaceView
 from defacer.report.faces import Faces
+from defacer.report.tracks import Reason
 
 Found = TypeVar("Found")
 JPEG_QUALITY = 95
@@ -44,6 +45,12 @@ def require_valid_edits(report: JobReport, edits: Edits, people: Collection[str]
         raise PermanentError(ErrorCode.BAD_DECISIONS, f"The changes don't fit this video: {error}") from error
     if edited.unconsented_tracks:
         tracks = ", ".join(map(str, edited.unconsented_tracks))
+        withdrawn = {track.id for track in report.tracks if track.reason == Reason.CONSENT_WITHDRAWN}
+        if withdrawn.intersection(edited.unconsented_tracks):
+            raise PermanentError(
+                ErrorCode.BAD_DECISIONS,
+                f"The changes keep people who withdrew their consent (tracks {tracks}). Hide these tracks.",
+            )
         raise PermanentError(
             ErrorCode.BAD_DECISIONS,
             f"The video keeps people who have no target picture (tracks {tracks}). Hide these tracks, or add a "

@@ -44,7 +44,7 @@ def _request(review: Review, body: bytes) -> None:
     try:
         merged = review.pending.merge(edits)
     except ValueError as error:
-        raise _outdated() from error
+        raise _outdated(review) from error
     engine_adapter.require_valid_edits(review.report, merged, list_kept_people(review.channel))
     if review.is_waiting:
         awaiting_review.confirm(review.job, edits)
@@ -59,7 +59,7 @@ def _parse_edits(review: Review, body: bytes) -> Edits:
         raise HTTPException(422, "The changes can't be read. Load the page again and repeat them.") from error
     edits = changes.edits
     if changes.version != review.version:
-        raise _outdated()
+        raise _outdated(review)
     if not review.has_source:
         raise HTTPException(422, "The source was deleted. Upload the video again to change it.")
     if not edits and not review.is_waiting:
@@ -89,7 +89,11 @@ def _renumber(review: Review, edits: Edits) -> Edits:
     )
 
 
-def _outdated() -> HTTPException:
+def _outdated(review: Review) -> HTTPException:
+    if review.is_waiting:
+        return HTTPException(
+            409, "This job started to wait for a person since the page was opened. Load it again."
+        )
     return HTTPException(
         409,
         "This video was published or re-rendered, or a re-render was requested, since the page was opened. Load it "
