@@ -259,7 +259,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
   #fillDecision(element, item, name, decision) {
     const part = (selector) => element.querySelector(selector);
     const published = item.tracks ? item.tracks.every((track) => track.published === track.decision || track.added) : item.published === item.decision || item.added;
-    const isMask = item.isMask ?? item.origin === "manual"; // to keep what is in a drawn mask is to remove the mask
+    const isMask = item.isMask ?? item.origin === "manual"; // a mask that is kept covers nothing any more
     const words = isMask && decision === "keep" ? "removed" : decision === "mixed" ? `${item.kept} of ${item.tracks.length} kept` : decision === "keep" ? "kept" : "hidden";
     const state = item.state === "unsure" ? `unsure, ${words}` : words;
     for (const kind of Object.keys(TAG)) element.classList.toggle(kind, item.state === kind);
