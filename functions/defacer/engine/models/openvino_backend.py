@@ -32,8 +32,9 @@ from defacer.engine.models.arrays import Array, Image  # noqa: E402
 from defacer.engine.runtime.prefetch import usable_threads  # noqa: E402
 
 # When pybind11 uses an array for the first time, it releases the interpreter's lock while it holds its own lock. Two
-# threads that do so at the same time deadlock, so it happens here in one thread.
-_ = openvino.Tensor(np.zeros(1, np.uint8)).data
+# threads that do so at the same time deadlock. Its first iterator is registered as a type, which fails in one of two
+# threads. So both happen here in one thread.
+_ = openvino.Tensor(np.zeros(1, np.uint8)).data, tuple(openvino.Shape([1]))
 
 MAX_COMPILED_SIZES = 4  # a network for one size is 15 % faster than one for any size; compiling takes 0.2 s
 
