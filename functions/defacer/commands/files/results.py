@@ -107,7 +107,7 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
         outcome = (
             f"{pluralize(len(found), 'face')} found and hidden (track {numbers})"
             if found
-            else "no face found that has to be hidden"
+            else "no other face to hide"
         )
         yield f"check: {pluralize(report.checked['frames'], 'frame')} of the result sampled, {outcome}"
     if report.black_frames:

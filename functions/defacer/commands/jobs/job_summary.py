@@ -45,8 +45,9 @@ def summarize(report: JobReport, rerender: str) -> str:
     if report.checked is None:
         lines.append(CHECK_OFF)
     else:
-        found = pluralize(len(report.checked.tracks), "track") if report.checked.tracks else "no visible face"
-        lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {found} found")
+        found = len(report.checked.tracks)
+        outcome = f"{pluralize(found, 'track')} found and hidden" if found else "no other face to hide"
+        lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {outcome}")
     if report.black_frames:
         lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
     if report.dropped:

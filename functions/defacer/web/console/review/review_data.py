@@ -133,7 +133,7 @@ def _summarize(review: Review) -> str:
         sentences.append("The result was not checked.")
     else:
         hidden = len(report.checked.tracks)
-        outcome = f"hid {pluralize(hidden, 'more face')}" if hidden else "found no visible face"
+        outcome = f"hid {pluralize(hidden, 'more face')}" if hidden else "found no other face to hide"
         sentences.append(f"The check sampled {report.checked.frames} frames of the result and {outcome}.")
     return " ".join(sentences)
 
