@@ -72,7 +72,7 @@ def server() -> Iterator[ConsoleServer]:
     console.address = f"http://127.0.0.1:{started.result(60)}"
     yield console
     http_server.should_exit = True
-    thread.join(30)
+    thread.join(3)  # it is a daemon: a request that a test left behind does not hold up the end
 
 
 @pytest.fixture
