@@ -15,6 +15,17 @@ export async function post(url, body, headers = {}) {
   throw Object.assign(new Error(message), { status: response.status });
 }
 
+// Yield the objects of a response that has one JSON object per line.
+export async function* readJsonLines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (text + part.value).split("\n");
+    text = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+
 export const encodeForm = (values) => new URLSearchParams(values);
 
 export function formatBytes(count) {

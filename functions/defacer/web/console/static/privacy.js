@@ -1,23 +1,16 @@
 // The dialog to erase a video or to forget a person: what is stored, the choices, the progress, and the end.
-import { encodeForm, post } from "./api.js";
+import { encodeForm, post, readJsonLines } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
 
 // Post the request, and call `show` with each line of its progress. Return the last line and whether nothing is left.
 async function follow(url, fields, show) {
   const response = await post(url, encodeForm(fields), { Accept: "application/jsonl" });
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error("The connection was lost before the end. Run this again: it continues where it stopped.");
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const entry of lines.map((line) => JSON.parse(line))) {
-      if ("end" in entry) return entry;
-      show(entry.line);
-    }
+  for await (const entry of readJsonLines(response)) {
+    if ("end" in entry) return entry;
+    show(entry.line);
   }
+  throw new Error("The connection was lost before the end. Run this again: it continues where it stopped.");
 }
 
 function addChoice({ name, text, checked }) {

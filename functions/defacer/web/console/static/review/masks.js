@@ -1,5 +1,5 @@
 // Cover what was missed: draw a mask, let it follow what is inside it, correct it, or look again for faces.
-import { token } from "../api.js";
+import { readJsonLines, token } from "../api.js";
 import { DrawnBox } from "./drawn_box.js";
 import { boxAt } from "./overlay.js";
 import { formatClock } from "./store.js";
@@ -26,17 +26,10 @@ async function requestWork(url, body, signal, onProgress) {
   const headers = { "x-csrf-token": token, "Content-Type": "application/json", Accept: "application/json" };
   const response = await fetch(url, { method: "POST", body: JSON.stringify(body), headers, signal });
   if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `The console answered with status ${response.status}. Try again.`);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const lines = (text + part.value).split("\n");
-    text = lines.pop();
-    for (const line of lines) {
-      const answer = JSON.parse(line);
-      if (answer.error) throw new Error(answer.error);
-      if ("progress" in answer) onProgress(answer.progress);
-      else return answer;
-    }
+  for await (const answer of readJsonLines(response)) {
+    if (answer.error) throw new Error(answer.error);
+    if ("progress" in answer) onProgress(answer.progress);
+    else return answer;
   }
   throw new Error("The connection was lost. Try again.");
 }
