@@ -142,7 +142,7 @@ class StandInEngine(MediaEngine):
         if shown != clip.frames:
             raise PermanentError("check-failed", f"found the frames {shown}, expected {clip.frames}")
         head = f"{len(shown)} frames\n".encode()
-        return JoinedVideo(head, len(shown), 0, fingerprint="none", dropped=(), details=shown)
+        return JoinedVideo(head, len(shown), 0, fingerprint="none", changes=(), details=shown)
 
     def check_result(self, job: JoinInput, result: ObjectRef, joined: JoinedVideo) -> None:
         with open_ranged(result, ErrorCode.OBJECT_GONE) as file:

@@ -14,11 +14,13 @@ from defacer.pipeline import settings
 from defacer.pipeline.documents.job_records import JobEvent, JobEventData
 from defacer.pipeline.documents.manifest import Policy, RerenderRecord
 from defacer.pipeline.documents.report import ReportHead, ResultCheck
+from defacer.report.changes import SourceChange
 from defacer.report.tracks import FacesHead, TargetWarning, TrackRecord
 from tests.reference.command_help import command_reference
 from tests.reference.diagram import state_diagram
 from tests.reference.tables import (
     advice_table,
+    change_code_table,
     error_code_table,
     field_table,
     settings_table,
@@ -36,10 +38,11 @@ PARTS: Mapping[str, Callable[[], str]] = {
         record.__name__: partial(field_table, record)
         for record in (
             *(JobEvent, JobEventData, ReportHead, RerenderRecord),
-            *(ResultCheck, FacesHead, TargetWarning, TrackRecord),
+            *(ResultCheck, FacesHead, TargetWarning, TrackRecord, SourceChange),
         )
     },
     "codes of warnings": advice_table,
+    "codes of changes": change_code_table,
     "error codes": error_code_table,
     "Terraform variables": terraform_table,
     "commands": command_reference,

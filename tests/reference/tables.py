@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from inspect import getsource
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.settings import PREFIX
+from defacer.report.changes import ChangeCode
 from defacer.report.texts import ADVICE
 from tests.terraform import blocks
 
@@ -45,19 +47,31 @@ def field_table(record: type[Any], *, with_default: bool = False) -> str:
 
 
 def error_code_table() -> str:
-    """Return the table of error codes, from the text below each member of `ErrorCode`."""
-    (members,) = (
-        node.body for node in ast.parse(getsource(ErrorCode)).body if isinstance(node, ast.ClassDef)
+    """Return the table of error codes."""
+    texts = _texts_of(ErrorCode)
+    rows = (
+        (f"`{code}`", *texts[code.name].split(" | "), "yes" if code.can_try_again else "no")
+        for code in ErrorCode
     )
-    texts = {
-        member.targets[0].id: " ".join(ast.literal_eval(text.value).split()).split(" | ")
+    return _table(("code", "meaning", "what to do", "again"), rows)
+
+
+def change_code_table() -> str:
+    """Return the table of the codes of changes."""
+    texts = _texts_of(ChangeCode)
+    return _table(("code", "meaning"), ((f"`{code}`", texts[code.name]) for code in ChangeCode))
+
+
+def _texts_of(codes: type[StrEnum]) -> dict[str, str]:
+    """Return the text below each member of an enum, by the name of the member."""
+    (members,) = (node.body for node in ast.parse(getsource(codes)).body if isinstance(node, ast.ClassDef))
+    return {
+        member.targets[0].id: " ".join(ast.literal_eval(text.value).split())
         for member, text in pairwise(members)
         if isinstance(member, ast.Assign)
         and isinstance(member.targets[0], ast.Name)
         and isinstance(text, ast.Expr)
     }
-    rows = ((f"`{code}`", *texts[code.name], "yes" if code.can_try_again else "no") for code in ErrorCode)
-    return _table(("code", "meaning", "what to do", "again"), rows)
 
 
 def terraform_table() -> str:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from defacer.plurals import printable, resemblance
+from defacer.report.changes import SourceChange
 from defacer.report.edits import AddedTrack
 from defacer.report.texts import describe_decision, describe_place
 from defacer.report.tracks import FacesHead, Origin, TrackRecord
@@ -27,12 +28,14 @@ class Tracked(Protocol):
 
 
 class Redacted(Tracked, Protocol):
-    """The report of a job or of a file, with its black frames and its removed streams."""
+    """The report of a job or of a file, with its black frames and the changes of other data."""
 
     @property
     def black_frames(self) -> int: ...
     @property
     def dropped(self) -> Sequence[str]: ...
+    @property
+    def changes(self) -> Sequence[SourceChange]: ...
 
 
 def track_lines(report: Tracked) -> Iterator[str]:
@@ -86,6 +89,7 @@ def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
         "hidden": sum(track.decision == "hide" for track in report.tracks),
         "people": sorted({track.person for track in kept if track.person}),
         "dropped": report.dropped,
+        "changes": [asdict(change) for change in report.changes],
         "checked": checked,
         "warnings": [asdict(warning) for warning in report.faces.warnings],
     }

@@ -12,6 +12,7 @@ from defacer.engine.option_check import check_values
 from defacer.engine.options import Options
 from defacer.engine.output_paths import write_atomically
 from defacer.engine.tracking.face_report import read_faces_between
+from defacer.report.changes import ChangeCode, SourceChange
 from defacer.report.faces import Faces, dump_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
 from defacer.report.tracks import VERSION, TargetWarning, TrackRecord
@@ -21,8 +22,8 @@ from defacer.report.tracks import VERSION, TargetWarning, TrackRecord
 class Report:
     """The report of a redacted video. It holds no picture and no embedding.
 
-    `dropped` are the kinds of streams and tags of the source that are not in the result. `checked` is the outcome of
-    the check by a second detector, or None without one. `fingerprint` identifies the source.
+    `changes` lists dropped, converted and corrected data, and `dropped` has the texts of the first. `checked` is
+    the outcome of the check by a second detector, or None without one. `fingerprint` identifies the source.
     """
 
     faces: Faces
@@ -31,6 +32,7 @@ class Report:
     black_frames: int
     dropped: tuple[str, ...]
     checked: Mapping[str, Any] | None
+    changes: tuple[SourceChange, ...] = ()
 
     @property
     def tracks(self) -> tuple[TrackRecord, ...]:
@@ -70,6 +72,7 @@ class Report:
             "policy": asdict(self.options),
             "fingerprint": self.fingerprint,
             "dropped": self.dropped,
+            "changes": [asdict(change) for change in self.changes],
             "checked": self.checked,
             "faces": json.loads(dump_head(self.faces.head)),
         }
@@ -89,4 +92,7 @@ class Report:
             black_frames=int(head.get("black_frames", 0)),
             dropped=tuple(head.get("dropped", ())),
             checked=head.get("checked"),
+            changes=tuple(
+                SourceChange(ChangeCode(one["code"]), str(one["text"])) for one in head.get("changes", ())
+            ),
         )

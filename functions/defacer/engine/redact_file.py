@@ -238,8 +238,9 @@ def _render(
         options,
         rendered.joined.fingerprint,
         rendered.black_frames,
-        tuple(rendered.joined.dropped),
+        rendered.joined.dropped,
         None if checked is None else checked.to_json(),
+        rendered.joined.changes,
     )
 
 

@@ -52,7 +52,7 @@ class MergeEngine(MediaEngine):
             joined.frames,
             joined.audio_packets,
             joined.fingerprint,
-            joined.dropped,
+            joined.changes,
             details=joined,
         )
 

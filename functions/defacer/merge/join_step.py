@@ -34,6 +34,7 @@ from defacer.pipeline.media_engine import JoinedVideo, JoinInput, MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.plurals import pluralize
+from defacer.report.changes import list_dropped
 from defacer.report.json_lines import dump_track, load_track, split_report
 from defacer.report.tracks import FacesHead, TrackRecord
 
@@ -241,7 +242,8 @@ def _report_head(
         black_frames=sum(report.black_frames for report in reports),
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
-        dropped=joined.dropped,
+        dropped=list_dropped(joined.changes),
+        changes=joined.changes,
         segments=tuple(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),

@@ -16,6 +16,7 @@ from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, TimeRange
 from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
+from defacer.report.changes import SourceChange
 from defacer.report.edits import Edits
 
 RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
@@ -124,7 +125,7 @@ class JoinedVideo:
     frames: int
     audio_packets: int
     fingerprint: str
-    dropped: tuple[str, ...]
+    changes: tuple[SourceChange, ...]
     details: object = field(default=None, repr=False)
 
 

@@ -12,6 +12,7 @@ from defacer.commands.track_table import result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
 from defacer.program import quote_words
+from defacer.report.changes import describe_changes
 from defacer.report.texts import ADVICE, CHECK_OFF
 
 
@@ -113,5 +114,4 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
     if report.black_frames:
         frames = pluralize(report.black_frames, "frame")
         yield f"black: {frames} that could not be decoded, or that depend on such frames"
-    if report.dropped:
-        yield f"left out, because they can identify a person or a place: {', '.join(report.dropped)}"
+    yield from map(printable, describe_changes(report.changes))

@@ -11,6 +11,7 @@ from defacer.pipeline.documents.manifest import RerenderRecord
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.plurals import pluralize, printable
+from defacer.report.changes import describe_changes
 from defacer.report.texts import ADVICE, CHECK_OFF
 
 
@@ -50,8 +51,7 @@ def summarize(report: JobReport, rerender: str) -> str:
         lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {outcome}")
     if report.black_frames:
         lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
-    if report.dropped:
-        lines.append(f"removed because it can identify people or places: {', '.join(report.dropped)}")
+    lines += map(printable, describe_changes(report.changes))
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
         if warning.track is not None:

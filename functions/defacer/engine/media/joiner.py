@@ -40,6 +40,7 @@ from defacer.engine.media.side_streams import SOUND_END_SECONDS, TrackDigest
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.telemetry import find_telemetry_tracks
 from defacer.plurals import pluralize
+from defacer.report.changes import ChangeCode, SourceChange, list_dropped
 
 MAX_TIMESCALE = 2**31 - 1
 PICTURE_END_SECONDS = 0.002  # the unit of edit lists is a millisecond or less
@@ -65,8 +66,7 @@ class JoinResult:
     """A joined video. `head` are the bytes before the samples: header and index.
 
     `shown` are the times of the result's frames in `time_base`, and `end` is when the last one ends. `fingerprint` is
-    that of the source (see `fingerprint_of`). `dropped` lists the streams and tags that are not in the result (see
-    `side_streams.list_dropped`).
+    that of the source (see `fingerprint_of`). `changes` are the differences to the source beside its faces, each once.
     """
 
     head: bytes = field(repr=False)
@@ -77,7 +77,11 @@ class JoinResult:
     texts: list[TrackDigest] = field(repr=False)
     chapters: list[float] = field(repr=False)
     fingerprint: str
-    dropped: tuple[str, ...]
+    changes: tuple[SourceChange, ...]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return list_dropped(self.changes)
 
     @property
     def frames(self) -> int:
@@ -146,9 +150,9 @@ def join(
                 packet.duration = end - int(shown[-1])
                 with translate_write_errors():
                     result.mux_one(packet)
-            dropped = side_streams.list_dropped(container, picture.index) + passthrough.dropped
+            changes = [*side_streams.find_dropped(container, picture.index), *passthrough.changes]
             reading.close()  # frees the source's index before the result's index is written
-    dropped += list_user_data(source)
+    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(source)]
     return JoinResult(
         head=out.head(),
         time_base=base,
@@ -158,7 +162,7 @@ def join(
         texts=passthrough.texts,
         chapters=passthrough.chapters,
         fingerprint=audit.fingerprint,
-        dropped=dropped,
+        changes=tuple(dict.fromkeys(changes)),
     )
 
 

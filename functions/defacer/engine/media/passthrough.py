@@ -13,6 +13,7 @@ from defacer.engine.media.side_streams import EditListTrimmer, TrackDigest, end_
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
+from defacer.report.changes import ChangeCode, SourceChange
 
 BROADCASTS = ("mpegts", "mpeg")
 CHAPTER_SECONDS = 0.01
@@ -59,10 +60,11 @@ class PassthroughStreams:
         return list(self._text_digests.values())
 
     @property
-    def dropped(self) -> tuple[str, ...]:
-        """Return the kinds of the texts that were not copied. Read all packets first."""
-        kinds = (kind for texts in self._filters.values() for kind in texts.dropped)
-        return tuple(dict.fromkeys([*(TELEMETRY_TRACK for _ in self._telemetry), *kinds]))
+    def changes(self) -> tuple[SourceChange, ...]:
+        """Return the changes of texts. Read all packets first."""
+        kinds = [kind for texts in self._filters.values() for kind in texts.dropped]
+        dropped = [*(TELEMETRY_TRACK for _ in self._telemetry), *kinds]
+        return tuple(SourceChange(ChangeCode.DROPPED_TELEMETRY, kind) for kind in dropped)
 
     def packets(self, audit: SourceAudit) -> Iterator[TimedPacket]:
         """Yield the packets to write, each with its time in seconds, and pass all packets of the source to `audit`."""

@@ -20,6 +20,7 @@ from av.stream import DataStream
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import STILL
+from defacer.report.changes import ChangeCode, SourceChange
 
 TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 # Tags that describe the file, not people, places, devices or times.
@@ -142,22 +143,27 @@ def end_of(packet: "Packet[Any]") -> float:
     return seconds_of(packet) + float((packet.duration or 0) * packet.time_base)
 
 
-def list_dropped(container: InputContainer, picture_index: int) -> tuple[str, ...]:
-    """Return the kinds of streams and tags that the result does not have, each once."""
-    found: list[str] = []
+def find_dropped(container: InputContainer, picture_index: int) -> Iterator[SourceChange]:
+    """Yield the kinds of streams and tags that the result does not have."""
     for stream in container.streams.video:
-        if stream.index != picture_index:
-            found.append("cover picture" if stream.disposition & STILL else "another picture track")
-    found += [_data_kind(stream) for stream in container.streams.data if not _is_chapters(stream, container)]
-    found += ["attachment" for _ in container.streams.attachments]
-    found += [
-        f"subtitles that are pictures ({codec_of(stream)})"
-        for stream in container.streams.subtitles
-        if codec_of(stream) not in TEXT_SUBTITLES
-    ]
+        if stream.disposition & STILL and stream.index != picture_index:
+            yield SourceChange(ChangeCode.DROPPED_COVER, "cover picture")
+        elif stream.index != picture_index:
+            yield SourceChange(ChangeCode.DROPPED_PICTURE, "another picture track")
+    for data in container.streams.data:
+        if not _is_chapters(data, container):
+            yield SourceChange(ChangeCode.DROPPED_DATA, _data_kind(data))
+    for _ in container.streams.attachments:
+        yield SourceChange(ChangeCode.DROPPED_ATTACHMENT, "attachment")
+    for texts in container.streams.subtitles:
+        if codec_of(texts) not in TEXT_SUBTITLES:
+            yield SourceChange(
+                ChangeCode.DROPPED_SUBTITLES, f"subtitles that are pictures ({codec_of(texts)})"
+            )
     tags = {key for tagged in (container, *container.streams) for key in tagged.metadata}
-    found += [f"tag {key}" for key in sorted(tags) if not key.lower().startswith(HARMLESS_TAGS)]
-    return tuple(dict.fromkeys(found))
+    for key in sorted(tags):
+        if not key.lower().startswith(HARMLESS_TAGS):
+            yield SourceChange(ChangeCode.DROPPED_TAG, f"tag {key}")
 
 
 def _strip_comments(headers: bytes) -> bytes:

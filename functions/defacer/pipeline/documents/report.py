@@ -7,6 +7,7 @@ from pydantic import Field
 
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
 from defacer.pipeline.documents.manifest import Policy, RerenderRecord
+from defacer.report.changes import SourceChange
 from defacer.report.json_lines import dump_track, join_report, load_track, split_report
 from defacer.report.tracks import FacesHead, TrackRecord
 
@@ -71,7 +72,9 @@ class ReportHead(Document):
     fingerprint: str
     """Identifies the source, so that a re-render refuses another video."""
     dropped: tuple[str, ...]
-    """The kinds of streams and tags of the source that are not in the result."""
+    """The kinds of streams and tags of the source that are not in the result: the texts of those changes."""
+    changes: tuple[SourceChange, ...] = ()
+    """The [changes](#changes) of other data: dropped, converted or corrected."""
     segments: tuple[ReportedSegment, ...]
     """The segments, each with its number (`index`) and its number of frames (`frames`)."""
     rerender: RerenderRecord | None = None

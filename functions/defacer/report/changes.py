@@ -1,0 +1,68 @@
+"""The changes of a video besides its faces: data that De-facer drops, converts or corrects.
+
+The engine collects the changes of a source, and the report lists them. The text below each code is its row in
+README.md (`make reference`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, cast
+
+from defacer.report.tracks import STRICT
+
+Action = Literal["dropped", "converted", "corrected"]
+
+
+class ChangeCode(StrEnum):
+    """The code of a `SourceChange`. It begins with the action."""
+
+    DROPPED_COVER = "dropped-cover"
+    """A cover picture or thumbnails."""
+    DROPPED_PICTURE = "dropped-picture"
+    """Another picture track."""
+    DROPPED_SOUND = "dropped-sound"
+    """A sound track in a format that can't be decoded."""
+    DROPPED_SUBTITLES = "dropped-subtitles"
+    """Subtitles that are pictures."""
+    DROPPED_TELEMETRY = "dropped-telemetry"
+    """A text track of a drone, an action camera or a dashcam, or texts that show a position."""
+    DROPPED_DATA = "dropped-data"
+    """A data track, such as a time code."""
+    DROPPED_ATTACHMENT = "dropped-attachment"
+    """An attached file, such as a font."""
+    DROPPED_TAG = "dropped-tag"
+    """A tag of the file or of a track."""
+    DROPPED_USER_DATA = "dropped-user-data"
+    """User data of a camera or an editor."""
+    CONVERTED_SOUND = "converted-sound"
+    """Sound that an MP4 can't hold, or that common players can't play."""
+
+    @property
+    def action(self) -> Action:
+        return cast(Action, self.partition("-")[0])
+
+
+@dataclass(frozen=True)
+class SourceChange:
+    """One change, without any value of the data."""
+
+    __pydantic_config__ = STRICT
+
+    code: ChangeCode
+    """One of the codes below."""
+    text: str
+    """The kind of data, for people, such as `cover picture`."""
+
+
+def list_dropped(changes: Iterable[SourceChange]) -> tuple[str, ...]:
+    """Return the texts of the dropped data."""
+    return tuple(change.text for change in changes if change.code.action == "dropped")
+
+
+def describe_changes(changes: Iterable[SourceChange]) -> Iterator[str]:
+    """Yield a line for each action with the texts of its changes."""
+    texts: dict[Action, list[str]] = {"dropped": [], "converted": [], "corrected": []}
+    for change in changes:
+        texts[change.code.action].append(change.text)
+    yield from (f"{action}: {', '.join(found)}" for action, found in texts.items() if found)
