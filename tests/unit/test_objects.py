@@ -1,5 +1,6 @@
 """Conditional writes and reads of objects, on a real storage server."""
 
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,21 @@ def test_interrupted_write_leaves_no_object(buckets: Buckets) -> None:
 
     with pytest.raises(KeyError):
         write()
+    assert buckets.names(buckets.work) == []
+
+
+def test_failed_write_uploads_nothing_later(buckets: Buckets, proxy: Proxy) -> None:
+    """The client's file uploads its rest when it is collected, also after an error."""
+
+    def write() -> None:
+        with objects.open_for_writing(buckets.work, "samples", "video/mp4", lambda: None) as file:
+            file.write(b"rest")
+
+    with proxy.failing(lambda method, path: True), pytest.raises(RetryableError) as caught:
+        write()
+    del caught  # and the file with it, because its traceback holds the file
+    gc.collect()
+    assert len(proxy.requests) == 1
     assert buckets.names(buckets.work) == []
 
 

@@ -16,6 +16,7 @@ import google_crc32c
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.api_core.retry import Retry
 from google.cloud import storage
+from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from defacer.pipeline.documents.base import AnyDocument, ObjectRef, parse_document
@@ -220,6 +221,13 @@ def find_json(bucket: str, name: str, model: type[AnyDocument]) -> Stored[AnyDoc
     return Stored(parse_object(data, reference(blob), model), reference(blob))
 
 
+class _BlobWriter(BlobWriter):  # type: ignore[misc]  # the client has no types
+    """A file that is uploaded to a blob, by `close` alone."""
+
+    def __del__(self) -> None:
+        """Upload nothing. The inherited method calls `close`, which uploads what a failed block had written."""
+
+
 @contextmanager
 def open_for_writing(
     bucket: str, name: str, content_type: str, progress: TransferCallback
@@ -228,7 +236,7 @@ def open_for_writing(
     blob = client().bucket(bucket).blob(name)
     with (
         transient_errors_as_retryable("writing an object"),
-        blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, retry=retries()) as file,
+        _BlobWriter(blob, chunk_size=CHUNK_BYTES, content_type=content_type, retry=retries()) as file,
     ):
         yield cast(BinaryIO, _ProgressFile(file, progress))
 
