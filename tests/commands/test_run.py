@@ -261,7 +261,8 @@ def test_tracks_of_a_report_are_listed(redacted: Path, defacer: Run) -> None:
     table = defacer("tracks", redacted / "out.jsonl")
     alike = r"\(distance 1\.\d\d: about [\d,]+ in 10,000 strangers look this similar\)"
     assert re.search(
-        rf"\n    0      0\.00s +0\.\d\ds  middle \([\d, to]+\) +hide: near no target {alike}\n", table.out
+        rf"\n    0      0\.00s +0\.\d\ds  Person 1  middle \([\d, to]+\) +hide: near no target {alike}\n",
+        table.out,
     )
 
     (track,) = json.loads(defacer("tracks", redacted / "out.jsonl", "--json").out)

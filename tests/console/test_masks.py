@@ -219,6 +219,11 @@ def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review
     page.keyboard.press("End")
     page.get_by_role("button", name="Next to check").click()
     expect(page.locator("#moment")).to_have_text("Mask 1: check this. 1 of 3.")
+    page.get_by_role("button", name="Apply…").click()
+    expect(page.locator("#apply-unchecked")).to_contain_text(
+        "Check that the mask covers it: Mask 1 at 0:00 to 0:0"
+    )
+    page.get_by_role("button", name="Cancel").click()
     assert [found for found in run_axe(page) if found["impact"] in SERIOUS_IMPACTS] == []
     page.get_by_role("button", name="Remove the mask").click()
     expect(page.locator("#moment")).to_have_text("2 to check.")

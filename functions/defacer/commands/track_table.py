@@ -39,19 +39,30 @@ class Redacted(Tracked, Protocol):
 
 
 def track_lines(report: Tracked) -> Iterator[str]:
-    """Yield a table of the tracks: their times, where they begin, decisions, and how much they look like a target."""
-    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  {'BEGINS AT':<32}  DECISION"
+    """Yield a table of the tracks: their times, people, where they begin, decisions, and likeness to a target.
+
+    People that nobody named have the same numbers as on the console.
+    """
+    people = [_name_person(track) for track in report.tracks]
+    width = max(map(len, ["WHO", *people]))
+    yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  {'WHO':<{width}}  {'BEGINS AT':<32}  DECISION"
     base, first = Fraction(report.faces.time_base), report.faces.start or 0
-    for track in report.tracks:
+    for track, person in zip(report.tracks, people, strict=True):
         start, end = (float((pts - first) * base) for pts in (track.start, track.end))
         who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
         alike = resemblance(track.distance, track.strangers_per_10000)
         alike = f" ({alike})" if alike else ""
         place = describe_place(track.detections[0].box, report.faces.width)
         yield (
-            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {place:<32}  "
+            f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {person:<{width}}  {place:<32}  "
             f"{track.decision}{who}: {describe_decision(track)}{alike}{_unconfirmed(track, first, base)}"
         )
+
+
+def _name_person(track: TrackRecord) -> str:
+    if track.person:
+        return printable(track.person)
+    return "a drawn mask" if track.origin == Origin.MANUAL else f"Person {track.group + 1}"
 
 
 def _unconfirmed(track: TrackRecord | AddedTrack, first: int, base: Fraction) -> str:

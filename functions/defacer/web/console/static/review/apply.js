@@ -6,6 +6,11 @@ import { count, formatClock } from "./store.js";
 
 const byId = (id) => document.getElementById(id);
 
+function describeUnchecked(store) {
+  const masks = store.masksToCheck.map(([track, spans]) => `${store.group(track.group).name} at ${spans.map(([first, last]) => `${formatClock(first)} to ${formatClock(last)}`).join(", ")}`);
+  return `The face in a mask was lost for a time. Check that the mask covers it: ${masks.join("; ")}.`;
+}
+
 export class ApplyDialog {
   isSent = false;
 
@@ -22,6 +27,8 @@ export class ApplyDialog {
     const { waiting } = this.store;
     byId("apply-title").textContent = tracks.length ? `${count(tracks.length, waiting ? "track" : "hidden track")} will become visible` : "No face becomes visible";
     byId("apply-text").textContent = tracks.length ? "Check each face. Everyone who watches the result sees it." : waiting ? "Everyone is hidden in the video that is published." : `${count(this.store.changes.length, "change")} will be applied, and the video is rendered again.`;
+    byId("apply-unchecked").textContent = describeUnchecked(this.store);
+    byId("apply-unchecked").hidden = !this.store.masksToCheck.length;
     byId("apply-list").replaceChildren(...tracks.map((track) => this.#makeItem(track)));
     byId("apply-problem").hidden = true;
     byId("apply-dialog").showModal();

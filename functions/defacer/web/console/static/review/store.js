@@ -90,6 +90,9 @@ export class ReviewStore extends EventTarget {
   }
   get tracksToShow() { return this.tracks.filter((track) => (this.waiting || track.published === "hide") && track.decision === "keep" && !this.#isReplaced(track)); }
 
+  // The drawn masks of these changes, each with the spans that nothing confirmed yet: [[track, spans]].
+  get masksToCheck() { return this.tracks.filter((track) => track.added && isDrawn(track) && track.unconfirmed.length).map((track) => [track, track.unconfirmed]); }
+
   track(id) { return this.#byId.get(id); }
   group(id) { return this.#groupsById.get(id); }
 
