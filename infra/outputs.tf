@@ -40,7 +40,7 @@ output "dashboard" {
 
 output "live" {
   description = "The address of the live page, for the members in var.live."
-  value       = try(google_cloud_run_v2_service.page["live"].uri, null)
+  value       = var.live == null ? null : local.live_origins[0]
 }
 
 output "console" {

@@ -28,10 +28,12 @@ locals {
   # Environment variables of single pages in addition to local.environment. null omits the variable.
   page_values = {
     console = {
+      DEFACER_CONSOLE_ORIGINS      = join(",", local.console_origins)
       DEFACER_CONSOLE_SIGNER       = try(google_service_account.page["console"].email, null)
       DEFACER_CONSOLE_IAP_AUDIENCE = try(var.console.iap_audience, null)
     }
     live = {
+      DEFACER_LIVE_ORIGINS   = join(",", local.live_origins)
       DEFACER_PRELOAD_MODELS = "true"
       DEFACER_LIVE_STREAMS   = "2"
       DEFACER_LIVE_VIEWERS   = "8"
@@ -74,9 +76,12 @@ locals {
     for name, page in local.pages : { for member in page.members : "${name}/${member}" => { page = name, member = member } }
   ]...)
 
-  # The origins of the console in a browser: your own, that of Cloud Run, and that of `gcloud run services proxy`.
-  console_address = "https://console-${data.google_project.this.number}.${var.region}.run.app"
-  console_origins = concat(try(var.console.origins, []), [local.console_address, "http://localhost:8080"])
+  # The addresses of a page in a browser: your own, and that of Cloud Run. Its other address, in the attribute `uri`, is
+  # unknown before the service exists, so a page refuses changes there and names the first of these.
+  page_addresses  = { for name in keys(local.every_page) : name => "https://${name}-${data.google_project.this.number}.${var.region}.run.app" }
+  proxy_addresses = ["http://localhost:8080", "http://127.0.0.1:8080"] # of `gcloud run services proxy`
+  console_origins = concat(try(var.console.origins, []), [local.page_addresses["console"]], local.proxy_addresses)
+  live_origins    = concat(try(var.live.origins, []), [local.page_addresses["live"]], local.proxy_addresses)
 }
 
 resource "google_service_account" "page" {

@@ -117,12 +117,17 @@ variable "console" {
 }
 
 variable "live" {
-  description = "The live page: the members who can open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it can read (none: any public host), and the maximum number of instances. null: no live page."
-  type        = object({ members = optional(list(string), []), hosts = optional(list(string), []), max_instances = optional(number, 1) })
+  description = "The live page: the members who can open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it can read (none: any public host), your own origins for it, and the maximum number of instances. null: no live page."
+  type        = object({ members = optional(list(string), []), hosts = optional(list(string), []), origins = optional(list(string), []), max_instances = optional(number, 1) })
   default     = null
 
   validation {
     condition     = var.live == null || alltrue([for member in try(var.live.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
     error_message = "Each of live.members must be user:, group:, domain: or serviceAccount: and an address. The live page reads cameras, so it cannot be public."
+  }
+
+  validation {
+    condition     = var.live == null || alltrue([for origin in try(var.live.origins, []) : can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", origin))])
+    error_message = "Each of live.origins must be https:// and a host, without a path or a trailing slash, as browsers write an origin."
   }
 }

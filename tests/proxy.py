@@ -3,7 +3,7 @@
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
@@ -71,11 +71,18 @@ def open_proxy(upstream: str, kind: type[AnyProxy]) -> Iterator[AnyProxy]:
 @contextmanager
 def serving(handler: Handler, port: int = 0) -> Iterator[str]:
     """Serve a handler on a port in another thread, and yield the address."""
+    with running(lambda: serve_http(handler, port)) as address:
+        yield address
+
+
+@contextmanager
+def running(start: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[str]:
+    """Run a server in another thread, and yield its address."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def main() -> None:
         stop = asyncio.Event()
-        server = await serve_http(handler, port)
+        server = await start()
         address = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
         started.set_result((address, asyncio.get_running_loop(), stop))
         await stop.wait()

@@ -281,7 +281,7 @@ class Emulator:
         variables = {
             **self.environment,
             "STORAGE_EMULATOR_HOST": f"http://{HOST}:{storage_port}",
-            "DEFACER_CONSOLE_ORIGIN": f"http://{HOST}:{port}",
+            "DEFACER_CONSOLE_ORIGINS": f"http://{HOST}:{port}",
             "DEFACER_CONSOLE_SAMPLE": "defacer_emulator.demo",
             **({"DEFACER_LIVE_LINK": self.state.live_url} if self.state.live_url else {}),
             "TMPDIR": str(self._empty_folder("tmp", CONSOLE)),
@@ -311,7 +311,7 @@ class Emulator:
         """Return the live page. Unlike on Google Cloud, it also reads cameras here and in private networks."""
         variables = {
             **self.environment,
-            "DEFACER_LIVE_ORIGIN": f"http://{HOST}:{port}",
+            "DEFACER_LIVE_ORIGINS": f"http://{HOST}:{port}",
             "DEFACER_LIVE_ALLOW_LOOPBACK": "true",
             "DEFACER_LIVE_CHANNEL_LIST": "true",
             "DEFACER_LIVE_PRIVATE_HOSTS": ALL_PRIVATE_HOSTS,

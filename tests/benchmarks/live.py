@@ -86,7 +86,7 @@ def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: fl
         )
 
         def receive() -> None:
-            with service.open_socket(f"/streams/{stream['id']}/watch") as connection:
+            with service.open_socket("watch", stream) as connection:
                 for message in connection:
                     if isinstance(message, bytes):
                         now = time.monotonic()
@@ -94,8 +94,7 @@ def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: fl
 
         listener = threading.Thread(target=receive, daemon=True)
         listener.start()
-        with service.open_socket(f"/streams/{stream['id']}/camera") as connection:
-            connection.send(stream["key"])
+        with service.open_socket("camera", stream) as connection:
             started = time.monotonic()
             for came, jpeg in frames_in_real_time(frames, rate, WARM_UP_SECONDS + seconds):
                 connection.send(struct.pack(">d", came) + jpeg)

@@ -105,7 +105,7 @@ def visitor(
     server: ConsoleServer, storage_proxy: str, buckets: Buckets, environment: Callable[..., None]
 ) -> Visitor:
     """Build the console and return a client of it."""
-    environment(console_origin=server.address)
+    environment(console_origins=server.address)
     for module in (upload, jobs, people, policy, face_crops, review_changes, source_search):
         for value in vars(module).values():
             if isinstance(value, RateLimiter):

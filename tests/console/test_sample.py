@@ -11,7 +11,7 @@ def test_sample_is_uploaded_once_with_its_target(
 ) -> None:
     assert "Try it with a sample video" not in visitor.open(visitor.address)
     assert visitor.post(f"{visitor.address}/sample").status_code == 404
-    environment(console_origin=visitor.address, console_sample="tests.console.small_sample")
+    environment(console_origins=visitor.address, console_sample="tests.console.small_sample")
     assert "Try it with a sample video" in visitor.open(visitor.address)
     for _ in range(2):
         answer = visitor.post(f"{visitor.address}/sample", {}, PAGE)
@@ -24,7 +24,7 @@ def test_sample_is_uploaded_once_with_its_target(
 
 
 def test_sample_that_fails_is_a_message(visitor: Visitor, environment: Callable[..., None]) -> None:
-    environment(console_origin=visitor.address, console_sample="tests.console.no_such_module")
+    environment(console_origins=visitor.address, console_sample="tests.console.no_such_module")
     answer = visitor.post(f"{visitor.address}/sample")
     assert answer.status_code == 500
     assert "The sample can't be generated here." in answer.json()["error"]

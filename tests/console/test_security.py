@@ -20,6 +20,7 @@ from defacer.pipeline import log
 from defacer.web.common import iap
 from defacer.web.console.console_app import build_console
 from defacer_emulator.chaos.http import Request, Response
+from tests.cloud_run import HOST
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
 
@@ -142,6 +143,19 @@ def test_request_to_another_host_name_is_refused(visitor: Visitor) -> None:
     answer = requests.get(visitor.address, headers={**PAGE, "Host": "evil.example"}, timeout=60)
     assert answer.status_code == 403
     assert "Channels" not in answer.text
+
+
+def test_a_proxy_can_replace_the_host_but_not_the_origin(visitor: Visitor, server: Any) -> None:
+    """`gcloud run services proxy` replaces Host and keeps Origin."""
+    address = f"{visitor.address}/channels"
+    visitor.open(visitor.address)
+    host = {"Host": HOST, "Cookie": f"defacer={visitor.token}"}
+    assert visitor.post(address, {"name": "x"}, host).status_code == 403  # nothing is in front of the console
+    server.app.state.proxies = 1
+    assert visitor.post(address, {"name": "x"}, host).status_code == 303
+    foreign = visitor.post(address, {"name": "x"}, {**host, "Origin": f"https://{HOST}"})
+    assert foreign.status_code == 403
+    assert foreign.text == f"This page is not at an address of the console. Open {visitor.address} instead."
 
 
 def sign_token(key: ec.EllipticCurvePrivateKey, **claims: object) -> str:

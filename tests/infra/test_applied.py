@@ -3,7 +3,7 @@
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS, LOST_LETTERS_SUBSCRIPTION, TOPICS, WEBHOOK
 from defacer_emulator.resources import Resources
-from tests.infra.applying import Project
+from tests.infra.applying import REGION, Project
 from tests.infra.stub_provider import NUMBER, PROJECT
 
 RESOURCES = Resources(PROJECT)
@@ -54,9 +54,11 @@ def test_services_have_the_emulator_s_environment_and_valid_settings(
         assert container["command"] == ["python", "-m", f"defacer.web.{name}"]
         if name == "live":
             assert parsed.live_hosts == "cameras.example.com"
+            assert f"https://live-{NUMBER}.{REGION}.run.app" in parsed.live_origins.split(",")
         else:
             assert parsed.console_signer == f"defacer-console@{PROJECT}.iam.gserviceaccount.com"
             assert parsed.console_iap_audience is None
+            assert parsed.console_origins.startswith("https://console.example.com,https://console-")
     assert set(services) == {function.subscription for function in functions}
     for function in functions:
         (template,) = services[function.subscription]["template"]

@@ -80,6 +80,7 @@ def test_pages_open_for_members_and_uploads_come_from_origins(
         "https://console.example.com",
         f"https://console-{NUMBER}.{REGION}.run.app",
         "http://localhost:8080",
+        "http://127.0.0.1:8080",
     ]
 
 
@@ -142,6 +143,7 @@ def test_customer_managed_key_encrypts_all_stored_data(
         ("kms_key_name=k", "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K"),
         ('console={members=["allUsers"]}', "Each of console.members must be user:"),
         ('console={origins=["https://console.example.com/"]}', "Each of console.origins must be https://"),
+        ('live={origins=["http://live.example.com"]}', "Each of live.origins must be https://"),
         ('live={members=["allAuthenticatedUsers"]}', "Each of live.members must be user:"),
         ("keep_work_days=30", "keep_work_days must be 56 or more"),
         ("worker=tpu", 'worker must be "gpu" or "cpu"'),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,17 @@ class Service:
         started: dict[str, str] = answer.json()
         return started
 
-    def open_socket(self, path: str, origin: str | None = None) -> ClientConnection:
-        return connect(
-            f"ws://{self.host}{path}", origin=Origin(origin or self.url), open_timeout=60, max_size=None
-        )
+    @contextmanager
+    def open_socket(
+        self, name: str, started: dict[str, str], origin: str | None = None
+    ) -> Iterator[ClientConnection]:
+        """Open the socket `camera` or `watch` of a stream, and send its access."""
+        access = {"stream": started["id"], "key": started["key"] if name == "camera" else ""}
+        url, origin = f"ws://{self.host}/sockets/{name}", origin or self.url
+        with connect(url, origin=Origin(origin), open_timeout=60, max_size=None) as connection:
+            with suppress(ConnectionClosed):  # a refused socket might be closed already
+                connection.send(json.dumps(access))
+            yield connection
 
 
 @contextmanager
@@ -75,6 +82,7 @@ def live_service(
     folder: Path,
     storage: str,
     program: tuple[str, ...] = ("-m", "defacer.web.live"),
+    arguments: tuple[str, ...] = (),
     **settings: object,
 ) -> Iterator[Service]:
     """Run the service with these settings."""
@@ -87,14 +95,14 @@ def live_service(
     values |= {
         "live_allow_loopback": True,
         "live_ports": "",
-        "live_origin": url,
+        "live_origins": url,
         "live_streams": 1,
         **settings,
     }
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": storage, "PYTHONUNBUFFERED": "1"}
     environment |= {f"DEFACER_{name.upper()}": str(value) for name, value in values.items()}
     log = folder / "live.log"
-    command = [sys.executable, *program, "--port", str(port)]
+    command = [sys.executable, *program, "--port", str(port), *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
@@ -118,8 +126,7 @@ def live_service(
 def camera(service: Service, started: dict[str, str], clip: Clip) -> Iterator[ClientConnection]:
     """Send the clip in a loop, as the page sends its camera's frames."""
     stop = threading.Event()
-    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
-        connection.send(started["key"])
+    with service.open_socket("camera", started) as connection:
 
         def send() -> None:
             try:
@@ -141,7 +148,7 @@ def camera(service: Service, started: dict[str, str], clip: Clip) -> Iterator[Cl
 
 def watch_stream(service: Service, stream_id: str) -> Iterator[bytes | dict[str, Any]]:
     """Yield the JPEGs and the status messages that a watching page receives."""
-    with service.open_socket(f"/streams/{stream_id}/watch") as connection:
+    with service.open_socket("watch", {"id": stream_id}) as connection:
         for message in connection:
             yield json.loads(message) if isinstance(message, str) else message[16:]
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from defacer.engine.media.pictures.still_image import decode_picture
+from tests.cloud_run import cloud_run_proxy
+from tests.console.browser import launch_browser
 from tests.heif import HeifFile
 from tests.live.pictures import SIZE, Clip, VisibilityCount
 from tests.live.service import PATIENT, live_service
-from tests.servers import ROOT, wait_until
+from tests.servers import ROOT, free_port, wait_until
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = ROOT / ".screenshots"
@@ -90,17 +92,22 @@ def as_heic(picture: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("intake")
-def test_page_shows_its_redacted_camera(
+def test_page_shows_its_redacted_camera_through_cloud_run_proxy(
     storage_address: str, clip: Clip, target: bytes, video: Path, tmp_path: Path
 ) -> None:
     problems: list[str] = []
+    port = free_port()
+    address = f"http://localhost:{port}"
     with (
-        live_service(tmp_path, storage_address, ("-c", PATIENT)) as service,
+        live_service(
+            tmp_path, storage_address, ("-c", PATIENT), ("--behind-proxy",), live_origins=address
+        ) as service,
+        cloud_run_proxy(service.url, port) as urls,
         page_with_camera(video) as page,
     ):
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(service.url)
+        page.goto(address)
         page.screenshot(path=SCREENSHOTS / "live-before.png", full_page=True)
         require_accessible(page)
         page.locator("#targets").set_input_files(
@@ -127,6 +134,26 @@ def test_page_shows_its_redacted_camera(
         page.locator("#live").wait_for(state="hidden")
         other.locator("#problem").wait_for(state="visible")
         assert problems == []
+
+        watched = page.locator("#page-url").input_value()
+        assert watched.startswith(f"{address}/watch#")
+        stream = watched.partition("#")[2]
+        assert page.locator("#mjpeg-url").input_value() == f"{address}/mjpeg/{stream}"
+        assert {"/sockets/watch", "/sockets/camera", "/watch", "/end"} <= set(urls)
+        assert [url for url in urls if stream in url] == []
+
+
+def test_page_of_another_origin_shows_why_its_stream_is_refused(storage_address: str, tmp_path: Path) -> None:
+    port, own = free_port(), "https://live-1.europe-west1.run.app"
+    with (
+        live_service(tmp_path, storage_address, arguments=("--behind-proxy",), live_origins=own) as service,
+        cloud_run_proxy(service.url, port),
+        launch_browser() as browser,
+    ):
+        page = browser.new_page()
+        page.goto(f"http://localhost:{port}/watch#any-stream")
+        reason = f"This page is not at an address of the live page. Open {own} instead."
+        expect(page.locator("#problem")).to_have_text(reason)
 
 
 @pytest.mark.usefixtures("intake")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from google.cloud import storage
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from defacer.web.live.sessions import (
     CAMERA_TIMEOUT_SECONDS,
@@ -72,7 +72,7 @@ def test_all_viewers_get_redacted_frames_of_a_camera(service: Service, clip: Cli
     fields = {"targets": [{"person": "me", "data": base64.b64encode(target).decode()}], "mode": "pixelate"}
     started = service.start_stream(**fields)
     page, player = VisibilityCount(clip), VisibilityCount(clip)
-    address = f"{service.url}/streams/{started['id']}/mjpeg"
+    address = f"{service.url}/mjpeg/{started['id']}"
     with camera(service, started, clip), requests.get(address, stream=True, timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
         frames = read_mjpeg(answer)
@@ -213,8 +213,7 @@ def test_unreadable_target_picture_is_refused_with_its_number(service: Service, 
 
 def test_frame_that_is_not_a_jpeg_ends_the_stream(service: Service, clip: Clip) -> None:
     started = service.start_stream()
-    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
-        connection.send(started["key"])
+    with service.open_socket("camera", started) as connection:
         connection.send(b"12345678" + clip.jpegs[0][:3000])
         with pytest.raises(ConnectionClosed):
             connection.recv(60)
@@ -259,14 +258,22 @@ def test_resources_are_freed_when_an_address_has_no_viewer(service: Service, cli
 
 def test_sending_frames_and_ending_a_stream_need_its_key(service: Service, clip: Clip) -> None:
     started = service.start_stream()
-    with service.open_socket(f"/streams/{started['id']}/camera") as connection:
-        connection.send("no key")
-        with pytest.raises(ConnectionClosed):
-            connection.recv(60)
+    with (
+        service.open_socket("camera", {**started, "key": "no key"}) as connection,
+        pytest.raises(ConnectionClosed),
+    ):
+        connection.recv(60)
     browser = service.open_page()
-    end = f"{service.url}/streams/{started['id']}/end"
-    assert browser.post(end, data="no key", timeout=60).status_code == 403
-    assert browser.post(end, data=started["key"], timeout=60).status_code == 204
+    access = {"stream": started["id"], "key": "no key"}
+    for key, status in (("no key", 403), (started["key"], 204)):
+        assert (
+            browser.post(f"{service.url}/end", json={**access, "key": key}, timeout=60).status_code == status
+        )
+    assert (
+        browser.post(f"{service.url}/end", json={**access, "stream": "unknown"}, timeout=60).status_code
+        == 404
+    )
+    assert browser.post(f"{service.url}/end", data=started["key"], timeout=60).status_code == 422
 
 
 def test_requests_of_other_sites_are_refused(service: Service) -> None:
@@ -281,22 +288,30 @@ def test_requests_of_other_sites_are_refused(service: Service) -> None:
         answer = browser.post(f"{service.url}/streams", json={}, headers=headers, timeout=60)
         assert answer.status_code == 403, headers
     started = service.start_stream()
-    for path in ("watch", "camera"):
-        with pytest.raises(InvalidStatus):
-            service.open_socket(f"/streams/{started['id']}/{path}", origin="https://evil.example")
+    for name in ("watch", "camera"):
+        with (
+            service.open_socket(name, started, origin="https://evil.example") as connection,
+            pytest.raises(ConnectionClosed) as refused,
+        ):
+            connection.recv(60)
+        assert refused.value.rcvd is not None
+        reason = f"This page is not at an address of the live page. Open {service.url} instead."
+        assert (refused.value.rcvd.code, refused.value.rcvd.reason) == (1008, reason)
 
 
 def test_ids_are_long_and_unknown_ids_are_not_found(service: Service) -> None:
     started = service.start_stream()
     assert len(started["id"]) >= 32
     assert started["id"] != started["key"]
-    for path in ("", "/mjpeg"):
-        assert requests.get(f"{service.url}/streams/unknown{path}", timeout=60).status_code == 404
-    with pytest.raises(InvalidStatus):
-        service.open_socket("/streams/unknown/watch")
+    assert requests.get(f"{service.url}/mjpeg/unknown", timeout=60).status_code == 404
+    with (
+        service.open_socket("watch", {"id": "unknown"}) as connection,
+        pytest.raises(ConnectionClosed, match="No such stream, or it has ended"),
+    ):
+        connection.recv(60)
 
 
-@pytest.mark.parametrize("path", ["/", "/static/live.js", "/static/style.css", "/streams/unknown"])
+@pytest.mark.parametrize("path", ["/", "/static/live.js", "/static/style.css", "/watch", "/mjpeg/unknown"])
 def test_responses_have_security_headers(service: Service, path: str) -> None:
     headers = requests.get(service.url + path, timeout=60).headers
     policy = headers["Content-Security-Policy"]
@@ -321,7 +336,7 @@ def test_log_has_no_private_data_of_a_stream(service: Service) -> None:
     service.start_stream()
     wait_until(lambda: "a stream started" in service.log.read_text(), "the start is logged")
     log = service.log.read_text()
-    for word in ("127.0.0.1:", "/streams/", "hunter2", "street"):
+    for word in ("127.0.0.1:", "/mjpeg/", "hunter2", "street"):
         assert word not in log
 
 

@@ -53,7 +53,7 @@ def serve_live_page(
     variables = {
         **NO_PIPELINE,
         "DEFACER_LIVE_PRIVATE_HOSTS": ALL_PRIVATE_HOSTS,
-        "DEFACER_LIVE_ORIGIN": url,
+        "DEFACER_LIVE_ORIGINS": url,
         "DEFACER_LOG_LEVEL": level,
     }
     with listener, use_variables(variables):

@@ -162,10 +162,11 @@ class WebhookSettings(SettingsGroup):
 
 
 class ConsoleSettings(SettingsGroup):
-    """The web console: its only origin, the account that signs its URLs, and the audience of IAP's tokens."""
+    """The web console: its origins, the account that signs its URLs, and the audience of IAP's tokens."""
 
-    console_origin: str | None = None
-    """The only origin of the console, such as `http://127.0.0.1:8080`. Without it, all origins are allowed."""
+    console_origins: str = "http://127.0.0.1:8080,http://localhost:8080"
+    """The origins of the console, comma-separated: where browsers open it. Changes that a page of
+    another origin sends are refused. The first one is named in the refusal."""
     console_signer: str | None = None
     """The account that signs the console's URLs of media. Without it, a random key signs them, which only the emulator
     accepts."""
@@ -178,10 +179,10 @@ class ConsoleSettings(SettingsGroup):
 
 
 class LiveSettings(SettingsGroup):
-    """The live page: its only origin, and the limits of its streams and their sources."""
+    """The live page: its origins, and the limits of its streams and their sources."""
 
-    live_origin: str | None = None
-    """The only origin of the live page. Without it, all origins are allowed."""
+    live_origins: str = "http://127.0.0.1:8090,http://localhost:8090"
+    """The origins of the live page, as for the console. Streams of other origins are refused too."""
     live_channels: bool = True
     """Whether a stream can keep the targets of a channel and use its policy."""
     live_streams: int = Field(default=2, ge=1, le=100)
@@ -256,15 +257,15 @@ class Settings(
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    @field_validator("console_origin", "live_origin", "console_link", "live_link")
+    @field_validator("console_origins", "live_origins", "console_link", "live_link")
     @classmethod
-    def _require_origin(cls, origin: str | None) -> str | None:
-        parts = urlsplit(origin or "")
-        if origin is not None and (
-            parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin
-        ):
-            raise ValueError("expected https://HOST or http://HOST:PORT, without a path")
-        return origin
+    def _require_origins(cls, origins: str | None) -> str | None:
+        """Refuse a misspelt origin, which would allow no page or another one."""
+        for origin in () if origins is None else origins.split(","):
+            parts = urlsplit(origin)
+            if parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin:
+                raise ValueError("expected https://HOST or http://HOST:PORT, without a path")
+        return origins
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

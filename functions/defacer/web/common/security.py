@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
+from starlette.websockets import WebSocket
 
 from defacer.web.common import iap
 
@@ -27,18 +27,19 @@ FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 256 * 1024
 MAX_FIELDS = 10_000
 UNPROTECTED_PATHS = {"/health"}  # for Cloud Run's health checks
+POLICY_VIOLATION, MAX_REASON_BYTES = 1008, 123  # of a closed WebSocket (RFC 6455)
 
 
 @dataclass(frozen=True)
 class Site:
-    """The site to protect: its name, its only origin (None: any), and what its pages can do.
+    """The site to protect: its name, its comma-separated origins, and what its pages can do.
 
     `storage` are the Cloud Storage URLs that pages read from and upload to. `audience` is the audience of the tokens of
     Identity-Aware Proxy, or None without the proxy.
     """
 
     name: str
-    origin: Callable[[], str | None]
+    origins: Callable[[], str]
     storage: tuple[str, ...] = ()
     camera: bool = False
     audience: Callable[[], str | None] = lambda: None
@@ -84,7 +85,10 @@ class SecurityMiddleware:
             return
         refusal = await self._find_refusal(scope, Headers(scope=scope))
         if scope["type"] == "websocket":
-            await (WebSocketClose(1008, refusal) if refusal else self._app)(scope, receive, send)
+            if refusal:
+                await refuse_socket(WebSocket(scope, receive, send), refusal)
+            else:
+                await self._app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -101,16 +105,17 @@ class SecurityMiddleware:
     async def _find_refusal(self, scope: Scope, headers: Headers) -> str | None:
         if scope["path"] in UNPROTECTED_PATHS:
             return None
-        origin, audience = self._site.origin(), self._site.audience()
-        # DNS rebinding: a page of another site whose host name resolves to this machine could read the responses.
-        if origin is not None and headers.get("host") != urlsplit(origin).netloc:
-            return (
-                f"Unknown host: {headers.get('host')}. The {self._site.name} is at {origin}. Open it there."
-            )
+        origins, audience = self._site.origins().split(","), self._site.audience()
+        # DNS rebinding: a page of another site whose host name resolves to this machine could read the responses. A
+        # proxy in front of the service selects the service by its host, so another host does not arrive.
+        is_behind_proxy = getattr(scope["app"].state, "proxies", 0) > 0
+        host = headers.get("host")
+        if not is_behind_proxy and host not in {urlsplit(origin).netloc for origin in origins}:
+            return f"Unknown host: {host}. The {self._site.name} is at {origins[0]}. Open it there."
         # Browsers let any page open a WebSocket to any address, so its origin is checked here.
         is_change = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if is_change and not is_same_origin(headers):
-            return f"This request was not sent by a page of the {self._site.name}. Open the page again and retry."
+        if is_change and not is_own_page(headers, origins):
+            return f"This page is not at an address of the {self._site.name}. Open {origins[0]} instead."
         if audience is None:
             return None
         refusal = await run_in_threadpool(iap.check_token, headers.get(iap.HEADER), audience)
@@ -119,13 +124,19 @@ class SecurityMiddleware:
         return refusal
 
 
-def is_same_origin(headers: Headers) -> bool:
-    """Return whether a browser states that a page of this origin sent the request. Browsers always state it."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+def is_own_page(headers: Headers, origins: list[str]) -> bool:
+    """Return whether a browser states that a page of these origins sent the request. Browsers always state it.
+
+    `Host` is not compared: `gcloud run services proxy` replaces it. Chromium sends no `Sec-Fetch-Site` for a WebSocket.
+    """
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    return (origin or site) is not None and origin in (None, *origins) and site in (None, "same-origin")
+
+
+async def refuse_socket(socket: WebSocket, reason: str) -> None:
+    """Close the socket with a reason for its page. It is accepted first: a page can't read why a handshake failed."""
+    await socket.accept()
+    await socket.close(POLICY_VIOLATION, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 def get_csrf_token(request: Request) -> str:

@@ -42,7 +42,7 @@ def build_console() -> Starlette:
     log.configure()
     site = Site(
         "console",
-        origin=lambda: settings().console_origin,
+        origins=lambda: settings().console_origins,
         storage=signed_urls.list_storage_sources(),
         audience=lambda: settings().console_iap_audience,
     )

@@ -1,7 +1,9 @@
 """The endpoints that are open for as long as a stream runs: frames in from a camera's page, redacted frames out.
 
-A message of a camera's page is a double that the page chooses, and a JPEG. A message to a watching page is that double,
-the frame's age in seconds as a double, and the redacted JPEG. Text messages in between are the stream's status as JSON.
+The first message of a page is JSON with the stream's id, and for a camera with its key. Cloud Run logs the URL of each
+request, so no URL of a page has them. A message of a camera's page is a double that the page chooses, and a JPEG. A
+message to a watching page is that double, the frame's age in seconds as a double, and the redacted JPEG. Text messages
+in between are the stream's status as JSON.
 """
 
 import asyncio
@@ -10,14 +12,17 @@ import struct
 import time
 from dataclasses import asdict
 
+from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from defacer.engine.errors import EngineError
+from defacer.pipeline.documents.base import Document
+from defacer.web.common.security import POLICY_VIOLATION
 from defacer.web.live.jpeg import Decoder
 from defacer.web.live.sessions import (
     CAMERA_GONE,
@@ -33,42 +38,48 @@ from defacer.web.live.stream import TooManyViewersError
 MARK = struct.Struct(">d")
 MARK_AND_AGE = struct.Struct(">dd")
 STATUS_SECONDS = 0.5
-KEY_SECONDS = 5.0
+ACCESS_SECONDS = 5.0
 BOUNDARY = "defacer"
 TOO_MANY_VIEWERS = "This stream has the largest number of viewers. Try again later."
 NO_STREAM = "No such stream, or it has ended. Start a new one."
-POLICY_VIOLATION, NORMAL_CLOSURE = 1008, 1000  # WebSocket close codes (RFC 6455)
+NORMAL_CLOSURE = 1000  # of a WebSocket (RFC 6455)
 
 
-def require_session(request: Request) -> Session:
-    """Return the session that the path names. Raise 404 if it does not exist."""
-    session = _find_session(request)
+class Access(Document):
+    """The stream that a page asks for. `key` is needed to send frames and to end the stream."""
+
+    stream: str = Field(repr=False)
+    key: str = Field(default="", repr=False)
+
+
+def require_session(sessions: SessionRegistry, stream: str) -> Session:
+    """Return the session of this id. Raise 404 if it does not exist."""
+    session = sessions.find(stream)
     if session is None:
         raise HTTPException(404, NO_STREAM)
     return session
 
 
-def _find_session(connection: HTTPConnection) -> Session | None:
-    sessions: SessionRegistry = connection.app.state.sessions
-    return sessions.find(connection.path_params["stream"])
-
-
-async def _accept(socket: WebSocket) -> Session | None:
-    """Accept the socket and return its session. Close the socket and return None if the session does not exist."""
-    session = _find_session(socket)
-    await (socket.accept() if session else socket.close(POLICY_VIOLATION, NO_STREAM))
-    return session
+async def _accept(socket: WebSocket) -> tuple[Session, str] | None:
+    """Accept the socket and return its session and key. Close the socket and return None without a session."""
+    await socket.accept()
+    try:
+        text = await asyncio.wait_for(socket.receive_text(), ACCESS_SECONDS)
+        access = Access.model_validate_json(text)
+        return require_session(socket.app.state.sessions, access.stream), access.key
+    except WebSocketDisconnect:
+        return None
+    except (TimeoutError, KeyError, ValidationError, HTTPException):
+        await socket.close(POLICY_VIOLATION, NO_STREAM)
+        return None
 
 
 async def camera(socket: WebSocket) -> None:
-    """Receive frames from the page that started the stream. Its first message is the key. The stream ends with it."""
-    session = await _accept(socket)
-    if session is None:
+    """Receive frames from the page that started the stream. The stream ends with it."""
+    accepted = await _accept(socket)
+    if accepted is None:
         return
-    try:
-        key = await asyncio.wait_for(socket.receive_text(), KEY_SECONDS)
-    except (TimeoutError, KeyError, WebSocketDisconnect):
-        key = ""
+    session, key = accepted
     if not session.is_owner(key) or session.has_camera or session.reader is not None:
         await socket.close(POLICY_VIOLATION, "This stream accepts no frames from this page.")
         return
@@ -93,9 +104,10 @@ async def camera(socket: WebSocket) -> None:
 
 async def watch(socket: WebSocket) -> None:
     """Send redacted frames and the stream's status to a page."""
-    session = await _accept(socket)
-    if session is None:
+    accepted = await _accept(socket)
+    if accepted is None:
         return
+    session, _ = accepted
     disconnected = asyncio.create_task(_wait_for_disconnect(socket.receive))
     status_sent = 0.0
     try:
@@ -126,8 +138,8 @@ def _status_json(session: Session) -> str:
 
 
 async def mjpeg(request: Request) -> Response:
-    """Return the stream as MJPEG, for OBS or a player."""
-    return _MjpegResponse(require_session(request))
+    """Return the stream as MJPEG, for OBS or a player. They only know a URL, so it has the id."""
+    return _MjpegResponse(require_session(request.app.state.sessions, request.path_params["stream"]))
 
 
 class _MjpegResponse(Response):

@@ -35,8 +35,9 @@ from defacer.web.live.url_policy import AddressError, Rules
 
 HERE = Path(__file__).parent
 TEMPLATES = make_environment(HERE)
+MAX_ACCESS_BYTES = 1000
 START_LIMIT = RateLimiter(30)  # a start can resolve a host name and connect to it
-SITE = Site("live page", origin=lambda: settings().live_origin, camera=True)
+SITE = Site("live page", origins=lambda: settings().live_origins, camera=True)
 
 
 def build_live_page() -> Starlette:
@@ -49,11 +50,11 @@ def build_live_page() -> Starlette:
             Route("/", _show_page),
             Route("/loaded", _wait_for_models),
             Route("/streams", _start_stream, methods=["POST"]),
-            Route("/streams/{stream}", _show_page),
-            Route("/streams/{stream}/end", _end_stream, methods=["POST"]),
-            Route("/streams/{stream}/mjpeg", endpoints.mjpeg),
-            WebSocketRoute("/streams/{stream}/camera", endpoints.camera),
-            WebSocketRoute("/streams/{stream}/watch", endpoints.watch),
+            Route("/watch", _show_page),
+            Route("/end", _end_stream, methods=["POST"]),
+            Route("/mjpeg/{stream}", endpoints.mjpeg),
+            WebSocketRoute("/sockets/camera", endpoints.camera),
+            WebSocketRoute("/sockets/watch", endpoints.watch),
             mount_static(HERE),
         ],
         middleware=[Middleware(SecurityMiddleware, site=SITE)],
@@ -79,17 +80,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def _show_page(request: Request) -> Response:
-    """Render the page to start a stream, or with a stream's id the page to watch it."""
-    stream_id = request.path_params.get("stream", "")
-    if stream_id:
-        endpoints.require_session(request)
+    """Render the page to start a stream, or the page to watch one: the script reads its id from the URL's fragment."""
+    is_watch_page = request.url.path == "/watch"
     config = settings()
-    lists = config.live_channels and config.live_channel_list and not stream_id
+    lists = config.live_channels and config.live_channel_list and not is_watch_page
     return render_page(
         TEMPLATES,
         request,
         "live.html",
-        stream=stream_id,
+        is_watch_page=is_watch_page,
         delay=config.live_delay_seconds,
         loading=not HOST.models_loaded,
         has_channels=config.live_channels,
@@ -143,8 +142,12 @@ def _url_rules() -> Rules:
 
 async def _end_stream(request: Request) -> Response:
     await require_csrf_token(request)
-    session = endpoints.require_session(request)
-    if not session.is_owner((await read_limited_body(request, 100)).decode(errors="replace")):
+    try:
+        access = endpoints.Access.model_validate_json(await read_limited_body(request, MAX_ACCESS_BYTES))
+    except ValidationError as error:
+        raise HTTPException(422, "The request is not valid. Load the page again.") from error
+    session = endpoints.require_session(request.app.state.sessions, access.stream)
+    if not session.is_owner(access.key):
         raise HTTPException(403, "Only the page that started a stream can end it.")
     session.end("The stream was ended.")
     return Response(status_code=204)

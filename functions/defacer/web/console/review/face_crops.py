@@ -15,7 +15,7 @@ from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import TrackId
 from defacer.report.face_views import FaceView, choose_views
 from defacer.web.common.rate_limit import RateLimiter
-from defacer.web.common.security import is_same_origin, read_limited_body
+from defacer.web.common.security import is_own_page, read_limited_body
 from defacer.web.console import people
 from defacer.web.console.engine_adapter import PictureCheck
 from defacer.web.console.review import engine_adapter
@@ -50,7 +50,7 @@ async def show_crops(request: Request) -> Response:
 
     A list that ends with `:1` has one face. A list can also be one box: `tracks=@SECOND,X1,Y1,X2,Y2`.
     """
-    if not is_same_origin(request.headers):
+    if not is_own_page(request.headers, settings().console_origins.split(",")):
         raise HTTPException(403, "This request was not sent by a page of the console. Open the page again.")
     CROP_LIMIT.enforce(request)
     review = await run_in_threadpool(load_review, request)

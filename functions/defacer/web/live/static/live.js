@@ -13,7 +13,6 @@ const CAMERA_PROBLEMS = {
 
 const byId = (id) => document.getElementById(id);
 const token = document.querySelector("meta[name=csrf]").content;
-const watchedStream = document.querySelector("meta[name=stream]").content;
 const form = byId("start-form"), picture = byId("picture");
 let running = null;
 
@@ -22,9 +21,11 @@ function showProblem(message) {
   byId("problem").hidden = !message;
 }
 
-function openSocket(path) {
+// Servers log URLs, so the stream's id and key are in the first message.
+function openSocket(path, access) {
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
   socket.binaryType = "arraybuffer";
+  socket.addEventListener("open", () => socket.send(JSON.stringify(access)));
   return socket;
 }
 
@@ -85,7 +86,7 @@ function sendCamera(media, key, id) {
   const video = byId("camera"), canvas = document.createElement("canvas");
   canvas.width = WIDTH;
   canvas.height = Math.min(MAX_HEIGHT, 2 * Math.round((WIDTH * video.videoHeight) / video.videoWidth / 2));
-  const context = canvas.getContext("2d", { alpha: false }), socket = openSocket(`/streams/${id}/camera`);
+  const context = canvas.getContext("2d", { alpha: false }), socket = openSocket("/sockets/camera", { stream: id, key });
   let encoding = false, timer = 0;
   const sendFrame = () => {
     if (encoding || socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
@@ -103,16 +104,13 @@ function sendCamera(media, key, id) {
       }
     }, "image/jpeg", QUALITY);
   };
-  socket.onopen = () => {
-    socket.send(key);
-    timer = setInterval(sendFrame, 1000 / FRAMES_PER_SECOND);
-  };
+  socket.addEventListener("open", () => { timer = setInterval(sendFrame, 1000 / FRAMES_PER_SECOND); });
   socket.onclose = () => clearInterval(timer);
   running.camera = { media, socket };
 }
 
 function watch(id, isOwnCamera) {
-  const socket = openSocket(`/streams/${id}/watch`), context = picture.getContext("2d", { alpha: false });
+  const socket = openSocket("/sockets/watch", { stream: id }), context = picture.getContext("2d", { alpha: false });
   let decoding = false;
   socket.onmessage = async ({ data }) => {
     if (typeof data === "string") return showStatus(JSON.parse(data));
@@ -133,7 +131,7 @@ function watch(id, isOwnCamera) {
     const delay = isOwnCamera && mark > 0 ? (performance.now() - mark) / 1000 : head.getFloat64(8);
     byId("delay-measured").textContent = `${delay.toFixed(2)} s`;
   };
-  // A socket that is refused before it opens, or a lost connection, has no reason.
+  // The reason is empty if the connection was lost, or if a proxy refused the socket.
   socket.onclose = ({ reason }) => stop(reason || LOST);
   return socket;
 }
@@ -173,8 +171,8 @@ async function start() {
     running = { id, key };
     form.hidden = true;
     byId("live").hidden = false;
-    byId("page-url").value = `${location.origin}/streams/${id}`;
-    byId("mjpeg-url").value = `${location.origin}/streams/${id}/mjpeg`;
+    byId("page-url").value = `${location.origin}/watch#${id}`;
+    byId("mjpeg-url").value = `${location.origin}/mjpeg/${id}`;
     running.watching = watch(id, media !== null);
     if (media) sendCamera(media, key, id);
     byId("stop").focus();
@@ -192,9 +190,10 @@ async function hideWhenLoaded(note) {
 }
 
 if (byId("loading")) hideWhenLoaded(byId("loading")).catch(() => {});
-if (watchedStream) {
+if (!form) {
   running = {};
-  running.watching = watch(watchedStream, false);
+  running.watching = watch(location.hash.slice(1), false);
+  window.addEventListener("hashchange", () => location.reload()); // the URL of another stream
 } else {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -207,6 +206,6 @@ if (watchedStream) {
     if (!running) return;
     const { id, key } = running;
     stop("");
-    await post(`/streams/${id}/end`, key).catch(() => {});
+    await post("/end", JSON.stringify({ stream: id, key })).catch(() => {});
   });
 }
