@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.reader import probe, read_frames
+from defacer.engine.media.reader import read_frames, read_video_info
 from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.ingest.plan_job import describe_video
@@ -70,7 +70,7 @@ class Planned:
 
 def read_header(clip: Path) -> VideoHeader:
     """Return the header as ingest reads it."""
-    return VideoHeader(**vars(probe(str(clip))))
+    return VideoHeader(**vars(read_video_info(str(clip))))
 
 
 def plan_job(

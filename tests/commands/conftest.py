@@ -22,7 +22,17 @@ class Shown(NamedTuple):
 
 Run = Callable[..., Shown]
 # The fields of a result as JSON, for files and for jobs.
-RESULT_FIELDS = {"frames", "black_frames", "kept", "hidden", "people", "dropped", "checked", "warnings"}
+RESULT_FIELDS = {
+    "frames",
+    "black_frames",
+    "kept",
+    "hidden",
+    "people",
+    "dropped",
+    "changes",
+    "checked",
+    "warnings",
+}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from defacer.engine.errors import VideoError
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.user_data import list_user_data
-from defacer.engine.media.reader import probe
+from defacer.engine.media.reader import read_video_info
 from tests.inputs.write_video import Text, Video, boxes, patch, set_edits, write
 
 SECONDS = 8.0
@@ -114,13 +114,13 @@ def edit_rate(rate: int) -> Change:
     ],
 )
 def test_inexact_headers_are_accepted(video: Path, change: Change) -> None:
-    assert probe(str(patch(video, change))).duration_seconds is not None
+    assert read_video_info(str(patch(video, change))).duration_seconds is not None
 
 
 def test_track_length_without_the_edit_list_is_accepted(video: Path) -> None:
     """Old muxers wrote the length of all samples, also of those that an edit list hides."""
     set_edits(video, ((5.0, 3.0),))
-    assert probe(str(patch(video, track_lengths(SECONDS)))).start_pts >= 0
+    assert read_video_info(str(patch(video, track_lengths(SECONDS)))).start_pts >= 0
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_track_length_without_the_edit_list_is_accepted(video: Path) -> None:
 )
 def test_headers_with_large_contradictions_are_refused(video: Path, change: Change, message: str) -> None:
     with pytest.raises(VideoError, match=message):
-        probe(str(patch(video, change)))
+        read_video_info(str(patch(video, change)))
 
 
 def test_index_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_index_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     for size in range(begin + 9, len(data) - 1, 11):
         part.write_bytes(data[:size])
         with pytest.raises(VideoError):
-            probe(str(part))
+            read_video_info(str(part))
 
 
 def test_deeply_nested_boxes_are_skipped(video: Path) -> None:
@@ -162,7 +162,7 @@ def test_deeply_nested_boxes_are_skipped(video: Path) -> None:
     assert list_user_data(str(deep)) == ()
     deep.write_bytes(video.read_bytes()[:32] + nested)
     with pytest.raises(VideoError):
-        probe(str(deep))
+        read_video_info(str(deep))
 
 
 def test_tags_in_another_encoding_than_utf_8_are_accepted(tmp_path: Path) -> None:
@@ -170,6 +170,6 @@ def test_tags_in_another_encoding_than_utf_8_are_accepted(tmp_path: Path) -> Non
     data = tagged.read_bytes().replace(b"CAFEXX", b"CAF\xe9XX")
     assert b"\xe9" in data
     tagged.write_bytes(data)
-    assert probe(str(tagged)).width == 320
+    assert read_video_info(str(tagged)).width == 320
     with av.open(str(tagged), metadata_errors="replace") as container:
         assert container.metadata["title"].startswith("CAF")

@@ -11,7 +11,7 @@ from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.pictures import heif_tables
 from defacer.engine.media.pictures.image_decoder import decode_here
 from defacer.engine.media.pictures.still_image import decode_picture, require_decodable
-from defacer.engine.media.reader import probe
+from defacer.engine.media.reader import read_video_info
 from tests.clips import Picture, astronaut, encode_picture
 from tests.heif import HeifFile
 
@@ -168,4 +168,4 @@ def test_photo_is_refused_as_a_video(kind: str, tmp_path: Any) -> None:
     photo = tmp_path / "photo.mp4"
     photo.write_bytes(HeifFile(portrait(), kind, 2, 2).to_bytes())
     with pytest.raises(VideoError, match=r"it is a picture \(HEIC or AVIF\)"):
-        probe(str(photo))
+        read_video_info(str(photo))

@@ -10,7 +10,7 @@ import pytest
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import probe, read_frames
+from defacer.engine.media.reader import read_frames, read_video_info
 from tests.clips import astronaut
 
 ALL = [(degrees, mirrored) for degrees in (0, 90, 180, -90) for mirrored in (False, True)]
@@ -44,7 +44,7 @@ def test_picture_is_displayed_as_in_ffmpeg(rotated: Path) -> None:
     ours = orientation_of(frame).to_displayed(frame.to_ndarray(format="rgb24").astype(np.uint8))
     theirs = np.frombuffer(shown, np.uint8).reshape(ours.shape).astype(int)
     assert np.abs(ours.astype(int) - theirs).mean() < 2
-    info = probe(str(rotated))
+    info = read_video_info(str(rotated))
     assert (info.height, info.width) == ours.shape[:2]
 
 
@@ -75,4 +75,4 @@ def test_rotation_by_30_degrees_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode(av.VideoFrame(WIDTH, HEIGHT, "yuv420p")))
         container.mux(stream.encode(None))
     with pytest.raises(VideoError, match="not turned by a multiple of 90 degrees"):
-        probe(str(path))
+        read_video_info(str(path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.reader import probe, read_frames
+from defacer.engine.media.reader import read_frames, read_video_info
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
 CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)
@@ -24,7 +24,7 @@ def times(video: Path, start: int | None, end: int | None) -> list[int]:
 
 
 def test_header_is_read(video: Path) -> None:
-    info = probe(str(video))
+    info = read_video_info(str(video))
     assert (info.width, info.height, info.codec) == (*CLIP.size, "h264")
     assert info.duration_seconds == pytest.approx(CLIP.seconds, abs=0.15)
     assert list(info.keyframes) == sorted(info.keyframes)
@@ -42,7 +42,7 @@ def test_tag_that_is_not_utf_8_is_accepted(tmp_path: Path) -> None:
     data = clip.read_bytes()
     assert data.count(b"Lavf") == 1  # the tag with the name of the muxer
     clip.write_bytes(data.replace(b"Lavf", b"L\xe4\xff\xfe"))
-    assert probe(str(clip)).codec == "h264"
+    assert read_video_info(str(clip)).codec == "h264"
     assert len(times(clip, None, None)) == CLIP.frames
 
 
@@ -55,7 +55,7 @@ def test_adjacent_ranges_have_every_frame_once(video: Path) -> None:
 
 def test_file_object_is_read_like_a_path(video: Path) -> None:
     source = io.BytesIO(video.read_bytes())
-    assert probe(source) == probe(str(video))
+    assert read_video_info(source) == read_video_info(str(video))
     assert [frame.pts for frame in read_frames(source)] == frame_times(video)
 
 
@@ -71,7 +71,7 @@ def test_file_that_is_not_a_video_is_refused(tmp_path: Path, name: str, data: by
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(VideoError, match=message):
-        probe(str(path))
+        read_video_info(str(path))
 
 
 def test_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(VideoError):
-        probe(str(part))
+        read_video_info(str(part))
 
 
 def test_file_with_sound_only_is_refused(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_file_with_sound_only_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(VideoError, match="no moving picture"):
-        probe(str(path))
+        read_video_info(str(path))
 
 
 def test_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
     playlist.write_text("ffconcat version 1.0\nfile secret.mp4\n")
     for source in (str(playlist), io.BytesIO(playlist.read_bytes())):
         with pytest.raises(VideoError, match="not a video that can be read"):
-            probe(source)
+            read_video_info(source)

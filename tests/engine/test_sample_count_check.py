@@ -13,7 +13,7 @@ import pytest
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.mp4.sample_count_check import MAX_SAMPLES, require_plausible_sample_count
-from defacer.engine.media.reader import MAX_PIXELS, probe
+from defacer.engine.media.reader import MAX_PIXELS, read_video_info
 from tests.clips import Clip, write_clip
 from tests.hostile import avi_that_claims_size, mp4_that_claims_frames, uncompressed_avi
 from tests.servers import ROOT
@@ -47,7 +47,7 @@ def track(handler: bytes, delta: int, samples: int, entries: int = 1, data: byte
 @pytest.mark.parametrize("count", [2**31, 2**32 - 1, 178_000_000, MAX_SAMPLES + 1])
 def test_mp4_that_claims_billions_of_frames_is_refused(count: int, clip: Path) -> None:
     with pytest.raises(VideoError, match=f"claims {count} frames in one track"):
-        probe(io.BytesIO(mp4_that_claims_frames(clip, count)))
+        read_video_info(io.BytesIO(mp4_that_claims_frames(clip, count)))
 
 
 def test_refusing_an_absurd_claim_needs_little_memory(clip: Path, tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_refusing_an_absurd_claim_needs_little_memory(clip: Path, tmp_path: Path
     file = tmp_path / "claims.mp4"
     file.write_bytes(mp4_that_claims_frames(clip, 178_000_000))
     code = (
-        "import resource, sys; from defacer.engine.media.reader import probe\n"
+        "import resource, sys; from defacer.engine.media.reader import read_video_info\n"
         "from defacer.engine.errors import VideoError\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
-        "try: probe(sys.argv[1])\n"
+        "try: read_video_info(sys.argv[1])\n"
         "except VideoError: print(peak() - before)\n"
     )
     command = [sys.executable, "-c", code, str(file)]
@@ -124,20 +124,20 @@ def test_mov_with_long_pcm_sound_is_accepted(tmp_path: Path) -> None:
             out.mux(sound.encode(frame_of_sound))
         out.mux(picture.encode(None))
     assert path.read_bytes().count(b"hdlr") == 4
-    assert probe(str(path)).duration_seconds == MAX_SAMPLES // 192_000 + 2
+    assert read_video_info(str(path)).duration_seconds == MAX_SAMPLES // 192_000 + 2
 
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (2**31 - 1, 2**31 - 1), (8_193, 8_192), (0, 0)])
 def test_frame_that_claims_too_many_pixels_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), *size)
     with pytest.raises(VideoError):
-        probe(io.BytesIO(avi))
+        read_video_info(io.BytesIO(avi))
 
 
 def test_message_about_a_large_frame_states_the_limit(tmp_path: Path) -> None:
     avi = avi_that_claims_size(uncompressed_avi(tmp_path / "small.avi"), 100_000, 100_000)
     with pytest.raises(VideoError, match=f"no picture size, or more than {MAX_PIXELS} pixels"):
-        probe(io.BytesIO(avi))
+        read_video_info(io.BytesIO(avi))
 
 
 @pytest.mark.parametrize("size", range(4, 24))
@@ -147,4 +147,4 @@ def test_box_that_ends_anywhere_is_refused(kind: bytes, size: int) -> None:
     media = box(b"mdia", inner + box(b"minf", box(b"stbl", inner)))
     header = box(b"moov", inner + box(b"trak", inner + box(b"edts", inner) + media))
     with pytest.raises(VideoError):
-        probe(io.BytesIO(box(b"ftyp", b"isom") + header))
+        read_video_info(io.BytesIO(box(b"ftyp", b"isom") + header))

@@ -68,7 +68,7 @@ def test_ingest_and_worker_read_little_of_a_gigabyte(
     uploaded: tuple[str, ObjectRef], proxy: Proxy, tmp_path: Path
 ) -> None:
     where, source = uploaded
-    info = IngestEngine().probe(source)
+    info = IngestEngine().probe(source, Policy())
     assert info.duration_seconds == pytest.approx(FRAMES / RATE, abs=0.1)
     index = 0 if where == "first" else MEGABYTE
     assert proxy.downloaded_bytes <= 8 * MEGABYTE + index

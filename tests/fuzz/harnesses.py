@@ -15,7 +15,7 @@ from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.pictures.image_decoder import decode_here
 from defacer.engine.media.pictures.still_image import require_decodable
-from defacer.engine.media.reader import probe
+from defacer.engine.media.reader import read_video_info
 from defacer.pipeline.channel import parse_policy
 from defacer.pipeline.documents import job_records, manifest, segment_messages
 from defacer.pipeline.documents.base import Document, parse_document
@@ -223,7 +223,7 @@ def claims(data: bytes) -> None:
 def video(data: bytes) -> None:
     """Read a video's header as ingest does."""
     try:
-        found = probe(io.BytesIO(data))
+        found = read_video_info(io.BytesIO(data))
     except VideoError as error:
         _require_short_message(error)
         return

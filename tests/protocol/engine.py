@@ -13,7 +13,7 @@ from pathlib import Path
 
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import TimeRange
+from defacer.pipeline.documents.manifest import Policy, TimeRange
 from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
@@ -70,7 +70,7 @@ class StandInEngine(MediaEngine):
 
     nonce: Callable[[], str]
 
-    def probe(self, source: ObjectRef) -> VideoHeader:
+    def probe(self, source: ObjectRef, policy: Policy) -> VideoHeader:
         clip = _read(source)
         clip.try_step("probe")
         seconds = float(clip.segments * SEGMENT_SECONDS)

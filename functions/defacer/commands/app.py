@@ -16,6 +16,7 @@ from defacer.commands.common.signals import interrupt_on_signals
 # A group whose extra is not installed is listed, and says how to install it.
 COMMANDS = (
     LazyCommand("run", "defacer.commands.files.run", "Hide the faces in videos on this machine."),
+    LazyCommand("probe", "defacer.commands.files.probe", "Show what a video is, and what its result keeps."),
     LazyCommand("tracks", "defacer.commands.files.tracks", "List the tracks of a report."),
     LazyCommand("render", "defacer.commands.files.render", "Write a video again with other decisions."),
     LazyCommand("doctor", "defacer.commands.doctor", "Check the installation and this machine."),

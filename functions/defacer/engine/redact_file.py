@@ -18,7 +18,8 @@ from defacer.engine.errors import (
 from defacer.engine.file_report import Report
 from defacer.engine.manual_corrections import Corrections
 from defacer.engine.media.joiner import fingerprint_of
-from defacer.engine.media.reader import Segment, probe
+from defacer.engine.media.probe import probe
+from defacer.engine.media.reader import Segment, VideoInfo
 from defacer.engine.models import weights
 from defacer.engine.option_check import check_options
 from defacer.engine.options import Options
@@ -57,7 +58,7 @@ class FileRedactor:
             return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
 
     def _find(self, video: Path, progress: StageCallback) -> Faces:
-        frames = _frame_count(video)
+        frames = _frame_count(probe(_path_of(video), self.options).info)
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
         if (self.pictures or self.faces) and self._gallery is None:
@@ -244,8 +245,7 @@ def _render(
     )
 
 
-def _frame_count(video: Path) -> int | None:
-    info = probe(_path_of(video))
+def _frame_count(info: VideoInfo) -> int | None:
     return round((info.duration_seconds or 0) * (info.frame_rate or 0)) or None
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Collection, Sequence
 
 from defacer.engine.errors import EngineError, PictureError, VideoError
-from defacer.engine.media import reader
 from defacer.engine.media.pictures.still_image import decode_picture
+from defacer.engine.media.probe import probe
+from defacer.engine.options import Options
 from defacer.engine.tracking import report_edit
 from defacer.engine_host import HOST, read_pictures
+from defacer.pipeline import log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import EditedFaces, MediaEngine, TargetGallery, VideoHeader
@@ -21,14 +24,21 @@ from defacer.report.edits import Edits
 class IngestEngine(MediaEngine):
     """The operations of `MediaEngine` that plan a job."""
 
-    def probe(self, source: ObjectRef) -> VideoHeader:
-        """Read the header in ranged requests."""
+    def probe(self, source: ObjectRef, policy: Policy) -> VideoHeader:
+        """Read the header in ranged requests, and log the codes of all changes."""
         with open_ranged(source) as file:
             try:
-                return VideoHeader(**vars(reader.probe(file)))
+                found = probe(file, Options(**policy.for_engine()))
             except VideoError as error:
                 name = object_names.owner_name(source.name)
                 raise PermanentError(error.code, f"{name}: {error}") from error
+        log.info(
+            "probed",
+            container=found.container,
+            codec=found.info.codec,
+            changes=sorted({change.code for change in found.changes}),
+        )
+        return VideoHeader(**vars(found.info))
 
     def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         """Embed all pictures with the engine of this process."""

@@ -71,7 +71,7 @@ def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: Media
     if image is not None:
         engine.require_replacement(image)
     pictures = channel.list_targets(source.bucket, video.channel)
-    header = engine.probe(source)
+    header = engine.probe(source, policy)
     job_limits.require_header(source, header)
     gallery = _store_gallery(job, pictures, policy, engine)
     return Manifest(

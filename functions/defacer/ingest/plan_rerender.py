@@ -83,7 +83,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
     image = find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
         engine.require_replacement(image)
-    header = engine.probe(source)
+    header = engine.probe(source, policy)
     manifest = Manifest(
         job=job,
         channel=video.channel,

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import Manifest, TimeRange
+from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange
 from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.report.changes import SourceChange
@@ -135,8 +135,11 @@ class MediaEngine:
     All raise PermanentError for input that can't be used, and RetryableError for a transient error.
     """
 
-    def probe(self, source: ObjectRef) -> VideoHeader:
-        """Read the header of a video."""
+    def probe(self, source: ObjectRef, policy: Policy) -> VideoHeader:
+        """Read the header of a video, and log what its result will not keep as it is.
+
+        Raises PermanentError for a video that a later step would refuse, as far as its first packets show.
+        """
         raise NotImplementedError
 
     def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:

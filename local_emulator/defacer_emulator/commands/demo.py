@@ -16,7 +16,7 @@ from defacer.commands.common.result_files import check_result, report_beside
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs.waiting import WaitOptions, print_result
 from defacer.engine.errors import VideoError
-from defacer.engine.media.reader import probe
+from defacer.engine.media.reader import read_video_info
 from defacer.engine.output_paths import write_atomically
 from defacer.program import program
 from defacer_emulator.commands.options import Keep, Mode, PubSub, Replacement
@@ -95,7 +95,7 @@ def demo(
 def _check_readable(video: Path) -> None:
     """Raise EmulatorUsageError unless FFmpeg can read the video. The start of the emulator would take longer."""
     try:
-        probe(str(video))
+        read_video_info(str(video))
     except VideoError as error:
         raise EmulatorUsageError(f"{video}: {error}") from error
 

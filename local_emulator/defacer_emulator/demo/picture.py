@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.orientation import orientation_of
-from defacer.engine.media.reader import probe, read_frames
+from defacer.engine.media.reader import read_frames, read_video_info
 
 Picture = NDArray[np.uint8]
 
@@ -39,7 +39,7 @@ def before_and_after(source: Path, result: Path, out: Path) -> None:
 
     The picture is 1280 pixels wide. Raises VideoError if one of the videos can't be read or lacks this frame.
     """
-    frame = read_frame(source, (probe(str(source)).duration_seconds or 0.0) / 2)
+    frame = read_frame(source, (read_video_info(str(source)).duration_seconds or 0.0) / 2)
     panes = [
         make_pane(frame.picture, "before"),
         make_pane(read_frame(result, frame.seconds).picture, "after"),
@@ -75,7 +75,7 @@ def read_frame(path: Path, seconds: float) -> TimedPicture:
 
     Raises VideoError if the video can't be read or has no such frame.
     """
-    info = probe(str(path))
+    info = read_video_info(str(path))
     start = info.start_pts + int((seconds - TIME_TOLERANCE_SECONDS) / info.time_base)
     frame = next(read_frames(str(path), start), None)
     if frame is None or frame.pts is None:

@@ -123,7 +123,7 @@ _NOT_A_VIDEO = (
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def probe(source: Source) -> VideoInfo:
+def read_video_info(source: Source) -> VideoInfo:
     """Read the header of a video. Raises VideoError if it is missing, or contradicts itself or the picture."""
     _refuse_photo(source)
     require_plausible_sample_count(source)

@@ -12,7 +12,7 @@ import av
 
 from defacer.engine.errors import ArgumentError, PictureError, VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import first_frame, open_video, probe, read_frames
+from defacer.engine.media.reader import first_frame, open_video, read_frames, read_video_info
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
 from defacer.engine.tracking.reduced_frame import ReducedFrame
@@ -131,7 +131,7 @@ class _Clip:
 
     @classmethod
     def open(cls, path: str) -> Self:
-        info = probe(path)
+        info = read_video_info(path)
         with open_video(path) as (container, stream):
             aspect = stream.sample_aspect_ratio
             frame = first_frame(container, stream)

@@ -1,0 +1,63 @@
+"""Check a video before any frame is searched: what it is, and what its result keeps, converts, corrects or drops."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from defacer.engine.media import side_streams
+from defacer.engine.media.mp4.user_data import list_user_data
+from defacer.engine.media.reader import Source, VideoInfo, open_video, read_video_info
+from defacer.engine.media.subtitles import subtitles_of
+from defacer.engine.media.telemetry import TELEMETRY_TRACK, has_telemetry_name
+from defacer.engine.options import Options
+from defacer.report.changes import ChangeCode, SourceChange
+
+
+@dataclass(frozen=True)
+class SourceProbe:
+    """A video that can be processed.
+
+    `container` is FFmpeg's name of its format. `kept` describes the tracks that the result has. `changes` are those
+    that are known before the video is read: texts with a position, for example, are found later.
+    """
+
+    info: VideoInfo
+    container: str
+    kept: tuple[str, ...]
+    changes: tuple[SourceChange, ...]
+
+
+def probe(source: Source, options: Options) -> SourceProbe:  # noqa: ARG001 - later checks depend on the options
+    """Read the header and the first packets of a video. Raises VideoError if it can't be processed."""
+    info = read_video_info(source)
+    with open_video(source) as (container, picture):
+        name = container.format.name
+        kept = (_describe_picture(info, picture), *_describe_tracks(container))
+        changes = [*side_streams.find_dropped(container, picture.index), *_find_telemetry(container)]
+    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(source)]
+    return SourceProbe(info, name, kept, tuple(dict.fromkeys(changes)))
+
+
+def _describe_picture(info: VideoInfo, picture: VideoStream) -> str:
+    rate = f", {info.frame_rate:.5g} frames a second" if info.frame_rate else ""
+    return f"picture: {info.codec}, {info.width}x{info.height}, {picture.pix_fmt}{rate}"
+
+
+def _describe_tracks(container: InputContainer) -> Iterator[str]:
+    for number, sound in enumerate(container.streams.audio, start=1):
+        if sound.codec_context is not None:
+            language = f", {sound.language}" if sound.language else ""
+            yield f"sound track {number}: {sound.codec_context.name}, {sound.rate} Hz, {sound.layout.name}{language}"
+    for texts in subtitles_of(container):
+        if not has_telemetry_name(texts):
+            language = f", {texts.language}" if texts.language else ""
+            yield f"subtitles: {side_streams.codec_of(texts)}{language}"
+    if chapters := container.chapters():
+        yield f"{len(chapters)} chapters"
+
+
+def _find_telemetry(container: InputContainer) -> Iterator[SourceChange]:
+    if any(map(has_telemetry_name, subtitles_of(container))):
+        yield SourceChange(ChangeCode.DROPPED_TELEMETRY, TELEMETRY_TRACK)
