@@ -148,6 +148,14 @@ class Storage:
             raise PreconditionFailed(name)
 
 
+@contextmanager
+def open_writer(blob: Blob, chunk_size: int, content_type: str, retry: object) -> Iterator[io.BytesIO]:
+    """Yield a file that is stored in the blob unless the block raises, in place of the client's `BlobWriter`."""
+    file = io.BytesIO()
+    yield file
+    blob.write(file.getvalue(), content_type)
+
+
 class Client:
     """`google.cloud.storage.Client`, as far as the functions use it."""
 
@@ -256,12 +264,10 @@ class Blob:
         self.content_type = content_type
         self._put("write", file.read(size), if_generation_match)
 
-    @contextmanager
-    def open(self, mode: str, chunk_size: int, content_type: str, retry: object) -> Iterator[io.BytesIO]:
+    def write(self, data: bytes, content_type: str) -> None:
+        """Store the data as `BlobWriter.close` does."""
         self.content_type = content_type
-        file = io.BytesIO()
-        yield file
-        self._put("write", file.getvalue())
+        self._put("write", data)
 
     def download_as_bytes(
         self,

@@ -34,7 +34,7 @@ from defacer.worker.detect_step import detect_and_announce
 from defacer.worker.redact_step import redact_and_announce
 from tests.protocol.engine import SEGMENT_SECONDS, StandInEngine
 from tests.protocol.invariants import INTAKE, OUTPUT, WORK, Upload, find_violations
-from tests.protocol.memory import Client, Publisher
+from tests.protocol.memory import Client, Publisher, open_writer
 from tests.protocol.mutations import AcknowledgedError
 from tests.protocol.scenario import BUG, REPORT, RESULT, VIDEO, Scenario, draw
 from tests.protocol.transitions import Transition, WatchedStorage
@@ -139,6 +139,7 @@ class InterleavingRun:
                 patch.setenv(f"DEFACER_{name.upper()}", str(value))
             patch.setattr(objects, "client", lambda: client)
             patch.setattr(objects, "retries", lambda: None)
+            patch.setattr(objects, "_BlobWriter", open_writer)
             patch.setattr(pubsub, "publisher", lambda: publisher)
             patch.setattr(pubsub, "PublisherApi", Publisher)
             patch.setattr(lease, "datetime", self.world)
