@@ -149,7 +149,7 @@ class Storage:
 
 
 @contextmanager
-def open_writer(blob: Blob, chunk_size: int, content_type: str, retry: object) -> Iterator[io.BytesIO]:
+def open_writer(blob: "Blob", chunk_size: int, content_type: str, retry: object) -> Iterator[io.BytesIO]:
     """Yield a file that is stored in the blob unless the block raises, in place of the client's `BlobWriter`."""
     file = io.BytesIO()
     yield file

@@ -16,7 +16,7 @@ from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.storage import objects
 from tests.cloud import Buckets, Environment
-from tests.protocol.memory import Client, Storage
+from tests.protocol.memory import Client, Storage, open_writer
 
 NAMES = ("a", "a/1", "b")
 BYTES = (b"one", b"two", b"")
@@ -126,6 +126,7 @@ def test_storage_in_memory_answers_like_fake_gcs_server(
         from_server = run_operation(operation, server)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objects, "client", lambda: client)
+            patch.setattr(objects, "_BlobWriter", open_writer)
             from_memory = run_operation(operation, memory)
         assert from_memory == from_server, "\n".join(done)
 
@@ -137,6 +138,7 @@ def test_replaced_version_exists_only_in_a_versioned_bucket() -> None:
         storage.put("work", "a", b"new")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(objects, "client", lambda storage=storage: Client(storage))
+            patch.setattr(objects, "_BlobWriter", open_writer)
             patch.setattr(objects, "retries", lambda: None)
             found = objects.find_blob("work", "a", old.generation)
         assert (found is not None) == bool(versioned)
