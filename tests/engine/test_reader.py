@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defacer.engine.errors import VideoError
+from defacer.engine.errors import TooFewKeyFramesError, VideoError
+from defacer.engine.media import reader
 from defacer.engine.media.reader import read_frames, read_video_info
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
@@ -103,3 +104,23 @@ def test_playlist_that_names_other_files_is_refused(tmp_path: Path) -> None:
     for source in (str(playlist), io.BytesIO(playlist.read_bytes())):
         with pytest.raises(VideoError, match="not a video that can be read"):
             read_video_info(source)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_only_key_frame_is_listed_at_the_start(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip(tmp_path / f"clip.{suffix}", Clip(seconds=3, keyframe_seconds=100))
+    header = read_video_info(str(clip))
+    assert header.keyframes == (header.start_pts,)
+
+
+def test_distant_range_without_a_usable_key_frame_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MPEG-TS has no index, so ingest does not know that each segment would be decoded from the beginning."""
+    clip = str(write_clip(tmp_path / "clip.ts", Clip(seconds=4, keyframe_seconds=100)))
+    header = read_video_info(clip)
+    monkeypatch.setattr(reader, "MAX_SECONDS_FROM_START", 2)
+    allowed, distant = (header.start_pts + seconds * 90_000 for seconds in (2, 3))
+    assert len(list(read_frames(clip, allowed))) == 50
+    with pytest.raises(TooFewKeyFramesError, match="no usable key frame within 60 s before 3 s"):
+        next(read_frames(clip, distant))

@@ -1,6 +1,7 @@
 """Each limit is a setting. The error says the value, the limit and what to do."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import numpy as np
 import pytest
 
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
+from defacer.ingest import job_limits, plan_job
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.media_engine import VideoHeader
 from defacer.pipeline.storage import object_names
-from tests.clips import admiral, astronaut, encode_picture
+from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, upload_push
 from tests.functions.ingesting import POLICY, VIDEO, assert_failed, manifest_of
 from tests.functions.linking import embeddings
@@ -32,6 +37,12 @@ LIMITS: dict[str, tuple[Any, ...]] = {
         "too-large",
         "frames of 320x180, at most 57599 pixels",
         "Export it smaller",
+    ),
+    "max_video_megapixels": (
+        2,
+        "too-large",
+        "has about 50 frames of 320x180, which are 3 megapixels; at most 2 are allowed",
+        "Cut it into parts",
     ),
     "max_policy_bytes": (15, "bad-policy", "has 17 bytes, at most 15 are allowed", "Upload a smaller file"),
     "max_target_pictures": (1, "too-many-targets", "2 target pictures", "At most 1 of"),
@@ -70,12 +81,37 @@ def test_exceeded_limit_fails_the_job_with_the_limit(
     assert_failed(buckets, topics, ref, code, *said)
 
 
+def test_too_few_key_frames_fail_the_job(
+    buckets: Buckets, topics: Topics, ingest: Post, tmp_path: Path, environment: Environment
+) -> None:
+    environment(segment_seconds=1, max_decode_times=2)
+    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=6, keyframe_seconds=100))
+    ref = buckets.put(buckets.intake, VIDEO, clip)
+    assert ingest(upload_push(ref)) == 200
+    said = "decoded 2.8 times, at most 2 times are allowed", "Export it with a key frame at least every 10 s"
+    assert_failed(buckets, topics, ref, "too-few-key-frames", *said)
+
+
+@pytest.mark.usefixtures("environment")
+def test_key_frame_too_far_for_a_worker_is_refused() -> None:
+    """A worker decodes 144 s of 4K at 60 frames per second in its share of the deadline."""
+    header = VideoHeader(
+        3840, 2160, "h264", Fraction(1, 1000), 0, 3600.0, 60.0, (0, *range(200_000, 3_600_000, 1000))
+    )
+    source = ObjectRef(bucket="intake", name=VIDEO, generation=1)
+    with pytest.raises(
+        PermanentError, match="no key frame for 199 s, with frames of 3840x2160 at most 145 s are"
+    ):
+        job_limits.require_key_frames(source, header, plan_job.cut_segments(header))
+
+
 def test_video_within_all_limits_is_planned(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:
     fill_channel(buckets)
     environment(
-        max_video_seconds=2.1, max_video_bytes=clip.stat().st_size, max_frame_pixels=320 * 180, max_policy_bytes=17,
+        max_video_seconds=2.1, max_video_megapixels=3,
+        max_video_bytes=clip.stat().st_size, max_frame_pixels=320 * 180, max_policy_bytes=17,
         max_target_pictures=2, max_targets_bytes=2**21, max_picture_bytes=2**20, max_picture_pixels=512 * 512,
         merge_megabytes_per_second=clip.stat().st_size / 539.9e6,
     )  # fmt: skip

@@ -7,7 +7,13 @@ from fractions import Fraction
 import pytest
 
 from defacer.pipeline.media_engine import VideoHeader
-from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
+from defacer.pipeline.segmentation import (
+    DECODE_SPEED,
+    MAX_SEGMENT_SECONDS,
+    choose_segment_seconds,
+    measure_decode_cost,
+    plan_segments,
+)
 from defacer.pipeline.settings import settings
 from tests.cloud import Environment
 
@@ -79,7 +85,8 @@ def test_random_key_frames_lead_to_no_tiny_or_long_segment() -> None:
         cuts = [cut or 0 for cut in boundaries(header_of(length, keyframes=keys))]
         edges = [0, *cuts, length * 1000]
         pieces = [right - left for left, right in itertools.pairwise(edges)]
-        assert all(piece <= 20_000 for piece in pieces), (length, keys, pieces)
+        gap = max(right - left for left, right in itertools.pairwise([0, *keys, length * 1000]))
+        assert all(piece <= max(20_000, gap * 3 / 4) for piece in pieces), (length, keys, pieces)
         if len(pieces) > 1:
             assert all(piece >= 4_999 for piece in pieces), (length, keys, pieces)
 
@@ -106,3 +113,32 @@ def test_large_frames_get_shorter_segments(
     environment(worker_megapixels_per_second=20, deadline_seconds=540, segment_seconds=10)
     header = header_of(100.0, size=(width, height), frame_rate=rate)
     assert choose_segment_seconds(header, settings()) == pytest.approx(seconds, rel=0.01)
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 20])
+def test_one_key_frame_costs_at_most_four_times_the_decoding(minutes: int) -> None:
+    """With segments of 10 s, 20 minutes would be decoded 60 times: the cost would grow with the square."""
+    header = header_of(minutes * 60, keyframes=(0,))
+    segments = plan_segments(header, 10)
+    assert measure_decode_cost(header, segments).times < 4
+    assert max((end.end or 0) - (end.start or 0) for end in segments[:-1]) <= MAX_SEGMENT_SECONDS * 1000
+
+
+def test_segments_shrink_where_decoding_takes_the_time_of_a_worker() -> None:
+    """Decoding and processing each segment takes at most as long as processing 60 s."""
+    header = header_of(1000, keyframes=(0,))
+    cuts = [0, *(segment.end for segment in plan_segments(header, 10, longest=60) if segment.end)]
+    assert max(cuts) > 900_000
+    for start, end in itertools.pairwise(cuts):
+        assert end - start <= max(10_000, 60_000 - start // DECODE_SPEED)
+
+
+def test_key_frames_keep_the_usual_length_after_a_long_gap() -> None:
+    cuts = boundaries(header_of(140, keyframes=(0, 100_000, 110_000, 120_000, 130_000)))
+    assert cuts[-4:] == [100_000, 110_000, 120_000, 130_000]
+    assert len(cuts) == 9
+
+
+def test_unknown_key_frames_cost_one_decoding() -> None:
+    header = header_of(40)
+    assert measure_decode_cost(header, plan_segments(header, 10)).times == 1

@@ -8,6 +8,7 @@ class EngineErrorCode(StrEnum):
 
     ENGINE = "engine"
     NOT_A_VIDEO = "not-a-video"
+    TOO_FEW_KEY_FRAMES = "too-few-key-frames"
     BAD_PICTURE = "bad-picture"
     CHECK_FAILED = "check-failed"
     QUARANTINED = "quarantined"
@@ -31,6 +32,12 @@ class VideoError(EngineError):
     """The input can't be processed as a video: it is another kind of file, empty, truncated, or without pictures."""
 
     code = EngineErrorCode.NOT_A_VIDEO
+
+
+class TooFewKeyFramesError(VideoError):
+    """The video has so few key frames that each part of it would be decoded from the beginning of the file."""
+
+    code = EngineErrorCode.TOO_FEW_KEY_FRAMES
 
 
 class PictureError(EngineError):

@@ -1,6 +1,10 @@
 """The limits of a job, which are checked before it is planned. They are settings (README.md)."""
 
+from collections.abc import Sequence
+
+from defacer.pipeline import segmentation
 from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.manifest import TimeRange
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.media_engine import VideoHeader
@@ -61,6 +65,46 @@ def require_header(source: ObjectRef, header: VideoHeader) -> None:
             "are allowed",
             "Export it smaller",
         )
+    megapixels = _frames_of(header) * header.width * header.height / 1e6
+    if megapixels > settings().max_video_megapixels:
+        raise _exceeded(
+            source,
+            ErrorCode.TOO_LARGE,
+            f"has about {_frames_of(header)} frames of {header.width}x{header.height}, which are "
+            f"{megapixels:.0f} megapixels; at most {settings().max_video_megapixels} are allowed",
+            "Cut it into parts, or export it smaller or with fewer frames per second",
+        )
+
+
+def _frames_of(header: VideoHeader) -> int:
+    """Return the number of frames, by the index or else by the duration and the frame rate of the header."""
+    rate = min(header.frame_rate or segmentation.DEFAULT_FRAME_RATE, segmentation.MAX_FRAME_RATE)
+    return header.frames or round((header.duration_seconds or 0) * rate)
+
+
+def require_key_frames(source: ObjectRef, header: VideoHeader, segments: Sequence[TimeRange]) -> None:
+    """Raise PermanentError for a video with so few key frames that its segments decode too much.
+
+    Each segment decodes everything since the key frame before it.
+    """
+    cost, limits = segmentation.measure_decode_cost(header, segments), settings()
+    # Before it processes a segment, a worker spends at most its share of the deadline on decoding.
+    longest = segmentation.seconds_in_time(header, limits) * segmentation.DECODE_SPEED
+    if cost.longest_distance > longest:
+        problem = (
+            f"has no key frame for {cost.longest_distance:.0f} s, with frames of {header.width}x{header.height} at "
+            f"most {longest:.0f} s are allowed"
+        )
+    elif cost.times > limits.max_decode_times:
+        problem = (
+            f"has so few key frames that each frame would be decoded {cost.times:.1f} times, at most "
+            f"{limits.max_decode_times:g} times are allowed"
+        )
+    else:
+        return
+    raise _exceeded(
+        source, ErrorCode.TOO_FEW_KEY_FRAMES, problem, "Export it with a key frame at least every 10 s"
+    )
 
 
 def _exceeded(source: ObjectRef, code: ErrorCode, problem: str, advice: str) -> PermanentError:

@@ -14,7 +14,12 @@ from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import events, failure, job_state
 from defacer.pipeline.lifecycle.segments import publish_tasks
 from defacer.pipeline.media_engine import MediaEngine, VideoHeader
-from defacer.pipeline.segmentation import choose_segment_seconds, plan_segments
+from defacer.pipeline.segmentation import (
+    MAX_SEGMENT_SECONDS,
+    choose_segment_seconds,
+    plan_segments,
+    seconds_in_time,
+)
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import VideoName
@@ -73,6 +78,8 @@ def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: Media
     pictures = channel.list_targets(source.bucket, video.channel)
     header = engine.probe(source, policy)
     job_limits.require_header(source, header)
+    segments = cut_segments(header)
+    job_limits.require_key_frames(source, header, segments)
     gallery = _store_gallery(job, pictures, policy, engine)
     return Manifest(
         job=job,
@@ -86,7 +93,7 @@ def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: Media
         gallery=gallery.ref,
         replacement=image,
         video=describe_video(header),
-        segments=cut_segments(header),
+        segments=segments,
     )
 
 
@@ -104,7 +111,8 @@ def describe_video(header: VideoHeader) -> Video:
 
 def cut_segments(header: VideoHeader) -> tuple[TimeRange, ...]:
     """Plan the segments of the video by the settings."""
-    return plan_segments(header, choose_segment_seconds(header, settings()))
+    longest = min(MAX_SEGMENT_SECONDS, seconds_in_time(header, settings()))
+    return plan_segments(header, choose_segment_seconds(header, settings()), longest)
 
 
 def require_targets(manifest: Manifest) -> None:

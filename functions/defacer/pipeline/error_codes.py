@@ -16,9 +16,13 @@ class ErrorCode(StrEnum):
     BAD_NAME = "bad-name"
     """The object name is too long or contains characters that are not allowed. | Rename the video and upload it."""
     TOO_LARGE = "too-large"
-    """The file or the frame size exceeds a limit. | Cut the video into parts, or export it in a smaller size."""
+    """The file, the frame size or the pixels of all frames exceed a limit. |
+    Cut the video into parts, or export it in a smaller size."""
     TOO_LONG = "too-long"
     """The video is longer than the limit. | Cut the video into parts."""
+    TOO_FEW_KEY_FRAMES = "too-few-key-frames"
+    """The video has so few key frames that workers would decode it too often. |
+    Export it with a key frame at least every 10 s and upload it."""
     TOO_MANY_FACES = "too-many-faces"
     """The video has more detections than the merge can hold in memory. | Cut the video into parts."""
     TOO_SLOW = "too-slow"

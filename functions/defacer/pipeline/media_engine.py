@@ -26,7 +26,8 @@ RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to
 class VideoHeader:
     """A video's header. Width and height are those of the displayed frame.
 
-    Times are in units of `time_base`. `keyframes` are the sorted times of the key frames that the index lists.
+    Times are in units of `time_base`. `keyframes` are the sorted times of the key frames that the index lists, and
+    `frames` is the number of frames in it. Without an index they are empty and None.
     """
 
     width: int
@@ -37,6 +38,7 @@ class VideoHeader:
     duration_seconds: float | None
     frame_rate: float | None
     keyframes: tuple[int, ...]
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,12 @@ class IngestSettings(SettingsGroup):
     """The size of a video."""
     max_frame_pixels: int = Field(default=8192 * 4608, ge=1, le=8192 * 8192)  # the engine's own limit
     """The pixels of a frame. Each side is also limited to 16,384 pixels."""
+    # The work of 5.6 hours of 3840x2160 at 60 frames per second: about 7 USD on CPU workers (infra/CAPACITY.md).
+    max_video_megapixels: int = Field(default=10_000_000, ge=1)
+    """The pixels of all frames of a video, in millions."""
+    max_decode_times: float = Field(default=10.0, ge=2)
+    """How often a frame is decoded in one step, in the mean of the video. A segment decodes everything since
+    the key frame before it, so a video with few key frames costs more."""
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
     """The size of a policy."""
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, dropwhile
+from itertools import chain
 from typing import BinaryIO
 
 import av
@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import VideoError
+from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
 from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
@@ -31,6 +31,9 @@ Source = str | BinaryIO
 Packets = Iterator["av.Packet[VideoStream]"]
 # Decoding starts at a key frame this long before the wanted time, or in the end at the start of the file.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
+# Without a usable key frame so near, decoding starts at the beginning of the file. Each segment would do that, so it is
+# allowed for the first minutes only.
+MAX_SECONDS_FROM_START = 600
 DAMAGE_BACK_SECONDS = 10
 MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
 # FFmpeg's decoders of these codecs hide errors unless `err_detect` is set.
@@ -64,7 +67,7 @@ class VideoInfo:
     """The header of a video. Width and height are those of the upright frame, in stored pixels.
 
     `keyframes` are the sorted decode times of the key frames around each second, from the index. A key frame is shown
-    a few frames after its decode time.
+    a few frames after its decode time. `frames` is the number of frames that the index states, if it does.
     """
 
     width: int
@@ -75,6 +78,7 @@ class VideoInfo:
     duration_seconds: float | None
     frame_rate: float | None
     keyframes: tuple[int, ...]
+    frames: int | None = None
 
 
 @contextmanager
@@ -158,6 +162,7 @@ def read_video_info(source: Source) -> VideoInfo:
             duration_seconds=duration,
             frame_rate=float(rate) if rate else None,
             keyframes=_find_keyframes(stream, start, duration),
+            frames=stream.frames or None,
         )
 
 
@@ -198,7 +203,8 @@ def _find_keyframes(stream: VideoStream, start: int, duration: float | None) -> 
                 after = max(after, pts)
                 if pts == target:
                     break
-    return tuple(sorted(pts for pts in found if pts >= start))
+    # With frames out of order, the first key frame is decoded before `start`.
+    return tuple(sorted({max(pts, start) for pts in found}))
 
 
 def _require_plausible_duration(stream: VideoStream, duration: float | None) -> None:
@@ -343,29 +349,40 @@ def _packets_from_keyframes(
 ) -> Iterator[Packets]:
     """Yield the packets from a key frame at or before `start`, then those from earlier and earlier key frames.
 
-    The last item has all packets of the file.
+    The last item has all packets of the file. Raises VideoError instead if `start` is too far from the beginning.
     """
-    begin = stream.start_time or 0
+    begin, base = stream.start_time or 0, time_base(stream)
     if start is not None:
         for back in SEEK_BACK_SECONDS:
-            target = start - round(back / time_base(stream))
+            target = start - round(back / base)
             if target <= begin:
                 break
             container.seek(target, stream=stream, backward=True)
-            packets = _skip_to_keyframe(container.demux(stream))
+            packets = _skip_to_keyframe(container.demux(stream), start + round(MAX_REORDER_SECONDS / base))
             first = next(packets, None)
             if first is not None and (first.pts is None or first.pts <= start):
                 yield chain((first,), packets)
+        if (start - begin) * base > MAX_SECONDS_FROM_START:
+            raise TooFewKeyFramesError(
+                f"it has no usable key frame within {SEEK_BACK_SECONDS[-1]} s before {float(start * base):.0f} s. "
+                "Export it with a key frame at least every 10 s."
+            )
         container.seek(min(begin, 0), stream=stream, backward=True)
     yield container.demux(stream)
 
 
-def _skip_to_keyframe(packets: Packets) -> Packets:
+def _skip_to_keyframe(packets: Packets, until: int) -> Packets:
     """Skip packets until a key frame, because without an index a seek ends between two key frames.
 
-    A decoder without the parameter sets of a key frame reports every packet as damaged.
+    A decoder without the parameter sets of a key frame reports every packet as damaged. Without a key frame until the
+    time `until`, yield nothing: the rest of the file can be large.
     """
-    return dropwhile(lambda packet: not packet.is_keyframe, packets)
+    for packet in packets:
+        if packet.is_keyframe:
+            yield packet
+            yield from packets
+        elif packet.dts is not None and packet.dts > until:
+            return
 
 
 def _decode_packets(packets: Packets) -> Iterator[av.VideoFrame]:
