@@ -4,7 +4,7 @@ locals {
   # The values that differ between the pages. The tables below leave out a page whose variable is not set.
   every_page = {
     console = {
-      members       = try(var.console.members, [])
+      members       = distinct(concat(try(var.console.administrators, []), local.owners))
       timeout       = "900s" # the job list is a long request
       requests      = 60
       affinity      = false
@@ -25,12 +25,11 @@ locals {
   }
   pages = { for name, page in local.every_page : name => page if local.optional[name] }
 
-  # Environment variables of single pages in addition to local.environment. null omits the variable.
+  # Environment variables of single pages in addition to local.environment and local.access. null omits the variable.
   page_values = {
     console = {
-      DEFACER_CONSOLE_ORIGINS      = join(",", local.console_origins)
-      DEFACER_CONSOLE_SIGNER       = try(google_service_account.page["console"].email, null)
-      DEFACER_CONSOLE_IAP_AUDIENCE = try(var.console.iap_audience, null)
+      DEFACER_CONSOLE_ORIGINS = join(",", local.console_origins)
+      DEFACER_CONSOLE_SIGNER  = try(google_service_account.page["console"].email, null)
     }
     live = {
       DEFACER_LIVE_ORIGINS   = join(",", local.live_origins)
@@ -38,6 +37,16 @@ locals {
       DEFACER_LIVE_STREAMS   = "2"
       DEFACER_LIVE_VIEWERS   = "8"
       DEFACER_LIVE_HOSTS     = join(",", try(var.live.hosts, []))
+    }
+  }
+
+  # The users of the pages, and the channels that each can open. A page refuses requests without a token of Identity-Aware Proxy for its own audience
+  # (https://cloud.google.com/iap/docs/signed-headers-howto).
+  access = {
+    for name in keys(local.pages) : name => {
+      DEFACER_IAP_AUDIENCE   = "/projects/${data.google_project.this.number}/locations/${var.region}/services/${name}"
+      DEFACER_CHANNEL_OWNERS = jsonencode({ for channel, members in var.channels : channel => members.owners })
+      DEFACER_ADMINISTRATORS = jsonencode(try(var.console.administrators, []))
     }
   }
 
@@ -162,7 +171,7 @@ resource "google_cloud_run_v2_service" "page" {
       args    = ["--host=0.0.0.0", "--port=8080", "--behind-proxy"]
 
       dynamic "env" {
-        for_each = merge(local.environment, { for name, value in local.page_values[each.key] : name => value if value != null })
+        for_each = merge(local.environment, local.access[each.key], { for name, value in local.page_values[each.key] : name => value if value != null })
         content {
           name  = env.key
           value = env.value

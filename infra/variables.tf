@@ -100,14 +100,49 @@ variable "webhook" {
   default     = null
 }
 
+variable "channels" {
+  description = "The channels and their members. owners do everything in their channel, also on the console. uploaders add videos, and viewers download results. {}: only administrators of the project have access."
+  type = map(object({
+    owners    = optional(list(string), [])
+    uploaders = optional(list(string), [])
+    viewers   = optional(list(string), [])
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.channels) : can(regex("^[^/[:cntrl:]]{1,200}$", name)) && !contains([".", ".."], name)])
+    error_message = "A channel's name must have 1 to 200 characters, no slash and no control character. It must not be \".\" or \"..\"."
+  }
+
+  validation {
+    condition     = alltrue([for channel in var.channels : alltrue([for member in channel.owners : can(regex("^(user|domain|serviceAccount):", member))])])
+    error_message = "Each of owners must be user:, domain: or serviceAccount: and an address. The console learns no groups of a user."
+  }
+
+  validation {
+    condition     = alltrue([for channel in var.channels : alltrue([for member in concat(channel.uploaders, channel.viewers) : can(regex("^(user|group|domain|serviceAccount):", member))])])
+    error_message = "Each of uploaders and viewers must be user:, group:, domain: or serviceAccount: and an address. A channel cannot be public."
+  }
+
+  validation {
+    condition     = alltrue([for channel in var.channels : length(concat(channel.owners, channel.uploaders, channel.viewers)) > 0])
+    error_message = "Each channel needs a member in owners, uploaders or viewers. Terraform ignores other words."
+  }
+
+  validation {
+    condition     = length(jsonencode({ for name, channel in var.channels : name => channel.owners })) <= 32000
+    error_message = "The names of all channels and owners must fit into 32,000 characters, which Cloud Run allows for a setting of the console. Name a domain: instead of its users."
+  }
+}
+
 variable "console" {
-  description = "The console: the members who can open it (\"user:ada@example.com\", \"group:...\"), the audience of Identity-Aware Proxy's tokens if that protects it, and your own origins for it (\"https://console.example.com\"). null: no console."
-  type        = object({ members = optional(list(string), []), iap_audience = optional(string), origins = optional(list(string), []) })
+  description = "The console: the administrators, who can open all channels (\"user:ada@example.com\", \"domain:...\"), and your own origins for it (\"https://console.example.com\"). The owners of a channel can open that channel. null: no console."
+  type        = object({ administrators = optional(list(string), []), origins = optional(list(string), []) })
   default     = null
 
   validation {
-    condition     = var.console == null || alltrue([for member in try(var.console.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
-    error_message = "Each of console.members must be user:, group:, domain: or serviceAccount: and an address. The console shows source videos, so it cannot be public."
+    condition     = var.console == null || alltrue([for member in try(var.console.administrators, []) : can(regex("^(user|domain|serviceAccount):", member))])
+    error_message = "Each of console.administrators must be user:, domain: or serviceAccount: and an address. The console learns no groups of a user, and it shows source videos, so it cannot be public."
   }
 
   validation {

@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from google.auth import jwt
-from google.auth.crypt import EsSigner
 from google.auth.exceptions import TransportError
-from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from defacer.pipeline import log
@@ -21,6 +16,8 @@ from defacer.web.common import iap
 from defacer.web.console.console_app import build_console
 from defacer_emulator.chaos.http import Request, Response
 from tests.cloud_run import HOST
+from tests.console.identity import ADA, AUDIENCE, Signer, trusted_signer
+from tests.console.routes import list_routes
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
 
@@ -32,17 +29,12 @@ PAGES = (
     "/channels/street/jobs",
 )
 JOB = "0" * 20
-AUDIENCE = "/projects/1/locations/somewhere/services/console"
 
 
 def list_post_paths() -> list[str]:
     """Return every path that accepts POST."""
-    paths = [
-        route.path
-        for route in build_console().routes
-        if isinstance(route, Route) and "POST" in (route.methods or ())
-    ]
-    return [path.format(channel="street", job=JOB) for path in paths]
+    routes = list_routes(build_console())
+    return [route.path.format(channel="street", job=JOB) for route in routes if route.method == "POST"]
 
 
 @pytest.mark.parametrize(
@@ -158,41 +150,20 @@ def test_a_proxy_can_replace_the_host_but_not_the_origin(visitor: Visitor, serve
     assert foreign.text == f"This page is not at an address of the console. Open {visitor.address} instead."
 
 
-def sign_token(key: ec.EllipticCurvePrivateKey, **claims: object) -> str:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    now = int(time.time())
-    fields = {"iss": iap.ISSUER, "aud": AUDIENCE, "iat": now - 10, "exp": now + 600, **claims}
-    return jwt.encode(EsSigner.from_string(pem, "key"), fields).decode()
-
-
 def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
     visitor: Visitor,
     environment: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    key, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-    async def keys(_: Request) -> Response:
-        return Response(
-            200, (("Content-Type", "application/json"),), json.dumps({"key": public.decode()}).encode()
-        )
-
-    with serving(keys) as address:
-        monkeypatch.setattr(iap, "KEYS_URL", address)
-        monkeypatch.setattr(iap, "_keys", iap.KeyCache())
-        environment(console_iap_audience=AUDIENCE)
+    with trusted_signer(monkeypatch) as signer:
+        environment(iap_audience=AUDIENCE, administrators=json.dumps([f"user:{ADA}"]))
 
         def status(token: str | None) -> int:
             headers = {**PAGE, iap.HEADER: token} if token else PAGE
             return requests.get(visitor.address, headers=headers, timeout=60).status_code
 
-        assert status(sign_token(key)) == 200
+        assert status(signer.sign()) == 200
         assert status(None) == 403
         log.configure()
         capsys.readouterr()
@@ -201,10 +172,17 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
         logged = capsys.readouterr().out
         assert logged.count("a token of Identity-Aware Proxy was refused") == 4
         assert "secret" not in logged
-        assert status(sign_token(other)) == 403
-        assert status(sign_token(key, aud="/projects/2")) == 403
-        assert status(sign_token(key, iss="https://elsewhere.example")) == 403
-        assert status(sign_token(key, iat=int(time.time()) - 9000, exp=int(time.time()) - 8000)) == 403
+        assert status(Signer().sign()) == 403
+        now = int(time.time())
+        for claims in (
+            {"aud": "/projects/2"},
+            {"aud": None},
+            {"iss": "https://elsewhere.example"},
+            {"email": None},
+            {"iat": now - 9000, "exp": now - 8000},
+            {"iat": now + 300},
+        ):
+            assert (claims, status(signer.sign(**claims))) == (claims, 403)
 
 
 def test_keys_are_replaced_by_newer_ones_and_kept_if_a_fetch_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ ALL_VARIABLES = (
     "worker=cpu",
     "alert_email=me@example.com",
     "billing_account=000000-000000-000000",
-    'console={members=["user:ada@example.com"],origins=["https://console.example.com"]}',
+    'console={administrators=["user:ada@example.com"],origins=["https://console.example.com"]}',
+    'channels={street={owners=["user:olga@example.com"],uploaders=["group:crew@example.com"],viewers=["user:vera@example.com"]},'
+    'streetside={owners=["domain:side.example"],uploaders=["user:udo@example.com"],viewers=["user:wim@example.com"]}}',
     "keep_sources_days=30",
     f"kms_key_name={KEY}",
 )

@@ -57,8 +57,13 @@ def test_services_have_the_emulator_s_environment_and_valid_settings(
             assert f"https://live-{NUMBER}.{REGION}.run.app" in parsed.live_origins.split(",")
         else:
             assert parsed.console_signer == f"defacer-console@{PROJECT}.iam.gserviceaccount.com"
-            assert parsed.console_iap_audience is None
             assert parsed.console_origins.startswith("https://console.example.com,https://console-")
+        assert parsed.iap_audience == f"/projects/{NUMBER}/locations/{REGION}/services/{name}"
+        assert parsed.administrators == {"user:ada@example.com"}
+        assert parsed.channel_owners == {
+            "street": {"user:olga@example.com"},
+            "streetside": {"domain:side.example"},
+        }
     assert set(services) == {function.subscription for function in functions}
     for function in functions:
         (template,) = services[function.subscription]["template"]

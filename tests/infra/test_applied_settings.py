@@ -74,7 +74,8 @@ def test_pages_open_for_members_and_uploads_come_from_origins(
     if not project.variables:
         assert (invokers, intake["cors"]) == (set(), [])
         return
-    assert invokers == {(name, "user:ada@example.com") for name in PAGES}
+    owners = {("console", "user:olga@example.com"), ("console", "domain:side.example")}
+    assert invokers == {(name, "user:ada@example.com") for name in PAGES} | owners
     (cors,) = intake["cors"]
     assert cors["origin"] == [
         "https://console.example.com",
@@ -141,7 +142,14 @@ def test_customer_managed_key_encrypts_all_stored_data(
             "with the region of the deployment",
         ),
         ("kms_key_name=k", "kms_key_name must be projects/P/locations/REGION/keyRings/R/cryptoKeys/K"),
-        ('console={members=["allUsers"]}', "Each of console.members must be user:"),
+        ('console={administrators=["allUsers"]}', "Each of console.administrators must be user:"),
+        ('console={administrators=["group:g@x"]}', "The console learns no groups of a user"),
+        ('channels={a={owners=["group:crew@example.com"]}}', "The console learns no groups of a user"),
+        ('channels={a={uploaders=["allUsers"]}}', "A channel cannot be public"),
+        ('channels={a={viewers=["allAuthenticatedUsers"]}}', "A channel cannot be public"),
+        ('channels={"a/b"={viewers=["user:v@example.com"]}}', "A channel's name must have 1 to 200"),
+        ('channels={".."={viewers=["user:v@example.com"]}}', "A channel's name must have 1 to 200"),
+        ('channels={a={owner=["user:v@example.com"]}}', "Each channel needs a member"),
         ('console={origins=["https://console.example.com/"]}', "Each of console.origins must be https://"),
         ('live={origins=["http://live.example.com"]}', "Each of live.origins must be https://"),
         ('live={members=["allAuthenticatedUsers"]}', "Each of live.members must be user:"),

@@ -150,7 +150,11 @@ def test_page_exists_only_for_named_members(page: str) -> None:
     variable = dict(blocks("variable"))[page]
     assert variable["default"] in (None, "null", "${null}")
     assert local("optional")[page] == f"${{var.{page} != null}}"
-    assert local("every_page")[page]["members"] == f"${{try(var.{page}.members, [])}}"
+    members = {
+        "console": "${distinct(concat(try(var.console.administrators, []), local.owners))}",
+        "live": "${try(var.live.members, [])}",
+    }
+    assert local("every_page")[page]["members"] == members[page]
     invoker = resources("google_cloud_run_v2_service_iam_member")["page_invoker"]
     assert invoker["for_each"] == "${local.page_members}"
     assert invoker["member"] == "${each.value.member}"

@@ -10,10 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from defacer.pipeline import topology
 
@@ -22,6 +32,11 @@ MEBIBYTE = 1024 * 1024
 SECRETS = {"webhook_secret"}
 HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 IpNetwork = IPv4Network | IPv6Network
+Member = Annotated[
+    str,
+    StringConstraints(pattern=r"^((user|serviceAccount):[^@\s]+@|domain:)[^@\s]+$"),
+    AfterValidator(str.lower),
+]
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # The networks of homes and companies (RFC 1918, RFC 4193). Other special networks lead to this machine or to metadata.
 PRIVATE_NETWORKS = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
@@ -167,8 +182,23 @@ class WebhookSettings(SettingsGroup):
         return url
 
 
+class IdentitySettings(SettingsGroup):
+    """The users of the console and the live page, and the channels that each of them can open.
+
+    A member is `user:EMAIL`, `serviceAccount:EMAIL` or `domain:DOMAIN`.
+    """
+
+    iap_audience: str | None = Field(default=None, pattern=r"^/projects/[0-9]+/[!-~]+$")
+    """The audience of Identity-Aware Proxy's tokens. Requests without such a token are refused. Without it, the pages
+    start only beside the emulator, and each caller can open each channel."""
+    channel_owners: Json[dict[str, frozenset[Member]]] = {}
+    """The members that can open each channel, as JSON: `{"CHANNEL": ["MEMBER", ...], ...}`."""
+    administrators: Json[frozenset[Member]] = frozenset()
+    """The members that can open all channels, as JSON: `["MEMBER", ...]`."""
+
+
 class ConsoleSettings(SettingsGroup):
-    """The web console: its origins, the account that signs its URLs, and the audience of IAP's tokens."""
+    """The web console: its origins, and the account that signs its URLs."""
 
     console_origins: str = "http://127.0.0.1:8080,http://localhost:8080"
     """The origins of the console, comma-separated: where browsers open it. Changes that a page of
@@ -180,8 +210,6 @@ class ConsoleSettings(SettingsGroup):
     """The Python module that writes a sample video and a target picture. Without it, the console offers no sample."""
     live_link: str | None = None
     """The address of the live page, for a link in the console."""
-    console_iap_audience: str | None = None
-    """The audience of Identity-Aware Proxy's tokens. With it, requests without a token are refused."""
 
 
 class LiveSettings(SettingsGroup):
@@ -256,6 +284,7 @@ class Settings(
     WorkerSettings,
     MergeSettings,
     WebhookSettings,
+    IdentitySettings,
     ConsoleSettings,
     LiveSettings,
 ):

@@ -1,4 +1,4 @@
-"""Check the signed token that Identity-Aware Proxy adds to each request that it lets through.
+"""Verify the signed token that Identity-Aware Proxy adds to each request that it lets through.
 
 https://cloud.google.com/iap/docs/signed-headers-howto
 """
@@ -6,6 +6,7 @@ https://cloud.google.com/iap/docs/signed-headers-howto
 import json
 import threading
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +22,7 @@ HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"
 KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
 KEYS_SECONDS, RETRY_SECONDS = 3600.0, 60.0
+CLOCK_SKEW_SECONDS = 30  # as Google recommends
 REFUSED = "This request did not come through Identity-Aware Proxy. Open this page at its own address."
 
 
@@ -64,16 +66,37 @@ class KeyCache:
 _keys = KeyCache()
 
 
-def check_token(token: str | None, audience: str) -> str | None:
-    """Return why Identity-Aware Proxy did not let this request through, as a sentence; None if it did."""
+class UnverifiedError(Exception):
+    """Identity-Aware Proxy did not let this request through. The message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user that Identity-Aware Proxy verified. `domain` is the Google Workspace domain of the account, if any."""
+
+    email: str
+    domain: str | None
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The members that stand for this user in the settings."""
+        domain = {f"domain:{self.domain}"} if self.domain else set()
+        return frozenset({f"user:{self.email}", f"serviceaccount:{self.email}", *domain})
+
+
+def verify_token(token: str | None, audience: str) -> User:
+    """Return the user that the token names. Raise UnverifiedError unless the proxy signed it for this audience."""
     if not token:
-        return REFUSED
+        raise UnverifiedError(REFUSED)
     try:
-        claims = id_token.verify_token(token, _keys, audience, KEYS_URL)  # type: ignore[arg-type]
+        claims = id_token.verify_token(token, _keys, audience, KEYS_URL, CLOCK_SKEW_SECONDS)  # type: ignore[arg-type]
     except TransportError as error:
         log.error("the keys of Identity-Aware Proxy could not be fetched", error)
-        return "Google's public keys could not be fetched. Try again in a minute."
+        raise UnverifiedError("Google's public keys could not be fetched. Try again in a minute.") from error
     except (GoogleAuthError, ValueError, KeyError) as error:
         log.warning("a token of Identity-Aware Proxy was refused", error)
-        return REFUSED
-    return None if claims.get("iss") == ISSUER else REFUSED
+        raise UnverifiedError(REFUSED) from error
+    email, domain = claims.get("email"), claims.get("hd")
+    if claims.get("iss") != ISSUER or not email:
+        raise UnverifiedError(REFUSED)
+    return User(str(email).lower(), str(domain).lower() if domain else None)

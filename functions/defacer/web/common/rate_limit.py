@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from defacer.web.common.security import USER
+from defacer.web.common.security import find_user
 
 MAX_CALLERS = 10_000
 
@@ -44,12 +44,12 @@ class RateLimiter:
 
 
 def identify_caller(request: Request) -> str:
-    """Return the user that Identity-Aware Proxy names, else the caller's address.
+    """Return the user that Identity-Aware Proxy verified, else the caller's address.
 
     Each trusted proxy appends its caller to X-Forwarded-For. Entries before those are the caller's own claims.
     """
-    user = request.scope.get("state", {}).get(USER)
+    user = find_user(request)
     proxies = getattr(request.app.state, "proxies", 0)
     forwarded = [part.strip() for part in ",".join(request.headers.getlist("x-forwarded-for")).split(",")]
     address = forwarded[-proxies] if 0 < proxies <= len(forwarded) else ""
-    return user or address or (request.client.host if request.client else "?")
+    return (user.email if user else "") or address or (request.client.host if request.client else "?")

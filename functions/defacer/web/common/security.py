@@ -13,16 +13,17 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from defacer.pipeline.settings import settings
 from defacer.web.common import iap
 
 SAFE_METHODS = {"GET", "HEAD"}
 TOKEN_HEADER, TOKEN_FIELD = "x-csrf-token", "csrf"
-USER = "user"  # key in a request's state: the user that Identity-Aware Proxy names
+USER = "user"  # key in a request's state: the user that Identity-Aware Proxy verified
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 256 * 1024
 MAX_FIELDS = 10_000
@@ -34,15 +35,13 @@ POLICY_VIOLATION, MAX_REASON_BYTES = 1008, 123  # of a closed WebSocket (RFC 645
 class Site:
     """The site to protect: its name, its comma-separated origins, and what its pages can do.
 
-    `storage` are the Cloud Storage URLs that pages read from and upload to. `audience` is the audience of the tokens of
-    Identity-Aware Proxy, or None without the proxy.
+    `storage` are the Cloud Storage URLs that pages read from and upload to.
     """
 
     name: str
     origins: Callable[[], str]
     storage: tuple[str, ...] = ()
     camera: bool = False
-    audience: Callable[[], str | None] = lambda: None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -105,7 +104,7 @@ class SecurityMiddleware:
     async def _find_refusal(self, scope: Scope, headers: Headers) -> str | None:
         if scope["path"] in UNPROTECTED_PATHS:
             return None
-        origins, audience = self._site.origins().split(","), self._site.audience()
+        origins, audience = self._site.origins().split(","), settings().iap_audience
         # DNS rebinding: a page of another site whose host name resolves to this machine could read the responses. A
         # proxy in front of the service selects the service by its host, so another host does not arrive.
         is_behind_proxy = getattr(scope["app"].state, "proxies", 0) > 0
@@ -118,10 +117,18 @@ class SecurityMiddleware:
             return f"This page is not at an address of the {self._site.name}. Open {origins[0]} instead."
         if audience is None:
             return None
-        refusal = await run_in_threadpool(iap.check_token, headers.get(iap.HEADER), audience)
-        if refusal is None:  # the header with the user is only trusted beside a valid token
-            scope.setdefault("state", {})[USER] = headers.get("x-goog-authenticated-user-email")
-        return refusal
+        try:
+            user = await run_in_threadpool(iap.verify_token, headers.get(iap.HEADER), audience)
+        except iap.UnverifiedError as error:
+            return str(error)
+        scope.setdefault("state", {})[USER] = user
+        return None
+
+
+def find_user(connection: HTTPConnection) -> iap.User | None:
+    """Return the user that Identity-Aware Proxy verified for this request, or None without the proxy."""
+    user: iap.User | None = connection.scope.get("state", {}).get(USER)
+    return user
 
 
 def is_own_page(headers: Headers, origins: list[str]) -> bool:

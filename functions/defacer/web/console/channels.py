@@ -1,12 +1,13 @@
-"""The start page with the list of channels. A channel is a folder below `channels/` in the intake bucket."""
+"""The start page with the channels of the user. A channel is a folder below `channels/` in the intake bucket."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from defacer.pipeline.channel import find_name_problem, list_channels
+from defacer.pipeline.channel import find_name_problem
 from defacer.pipeline.settings import settings
+from defacer.web.common.channel_access import is_unlimited, list_open_channels, require_access
 from defacer.web.console.rendering import channel_url, render_console_page
 
 
@@ -29,17 +30,18 @@ async def open_channel(request: Request, fields: dict[str, str]) -> Response:
     problem = find_name_problem(name)
     if problem:
         return await _render(request, 422, problem)
+    require_access(request, name)
     return RedirectResponse(channel_url(name, "upload"), 303)
 
 
 async def _render(request: Request, status: int, problem: str | None) -> Response:
-    config = settings()
-    names = await run_in_threadpool(list_channels, config.intake_bucket)
+    names = await run_in_threadpool(list_open_channels, request)
     return render_console_page(
         request,
         "channels.html",
         status,
         channels=names,
-        has_sample=config.console_sample is not None,
+        has_sample=settings().console_sample is not None,
+        can_create=is_unlimited(request),
         problem=problem,
     )

@@ -7,13 +7,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from defacer.engine_host import EngineBusyError
 from defacer.pipeline import log
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.objects import AlreadyWrittenError
+from defacer.web.common.channel_access import ChannelAccessMiddleware, require_identity
 from defacer.web.common.page_templates import mount_static
 from defacer.web.common.security import SecurityMiddleware, Site, require_csrf_token
 from defacer.web.console import (
@@ -32,19 +33,18 @@ from defacer.web.console.review import face_crops, review_changes, review_data, 
 
 PostHandler = Callable[[Request, dict[str, str]], Awaitable[Response]]
 CHANNEL = "/channels/{channel}"
-JOB = CHANNEL + "/jobs/{job}"
+JOB = "/jobs/{job}"
 STATUS_TITLES = {404: "Not found", 403: "Not allowed", 429: "Too many requests", 503: "Not available"}
 
 
 def build_console() -> Starlette:
     """Build the console. Raise SettingsError if the settings are not valid."""
-    settings()
+    require_identity()
     log.configure()
     site = Site(
         "console",
         origins=lambda: settings().console_origins,
         storage=signed_urls.list_storage_sources(),
-        audience=lambda: settings().console_iap_audience,
     )
     return Starlette(
         routes=[
@@ -52,39 +52,7 @@ def build_console() -> Starlette:
             Route("/", channels.show_channels),
             _post_route("/channels", channels.open_channel),
             _post_route("/sample", sample.upload_sample),
-            Route(CHANNEL + "/upload", upload.show_upload_page),
-            _post_route(CHANNEL + "/uploads", upload.start),
-            Route(CHANNEL + "/people", people.show_people),
-            Route(CHANNEL + "/people/picture", people.redirect_to_picture),
-            _post_route(CHANNEL + "/people/pictures", people.add),
-            _post_route(CHANNEL + "/people/check", people.check),
-            _post_route(CHANNEL + "/people/rename", people.rename),
-            _post_route(CHANNEL + "/people/remove", people.remove),
-            _post_route(CHANNEL + "/people/stored", privacy.describe_person),
-            _post_route(CHANNEL + "/people/forget", privacy.forget),
-            Route(CHANNEL + "/policy", policy.show_policy),
-            _post_route(CHANNEL + "/policy/save", policy.save),
-            _post_route(CHANNEL + "/policy/replacement", policy.replace_picture),
-            _post_route(CHANNEL + "/policy/preview", policy.show_preview),
-            Route(CHANNEL + "/jobs", jobs.show_jobs),
-            Route(CHANNEL + "/jobs/live", jobs.stream_changes),
-            _post_route(JOB + "/retry", jobs.retry),
-            Route(JOB + "/stored", privacy.describe_erasure),
-            _post_route(JOB + "/erase", privacy.erase_job),
-            Route(JOB + "/counts", job_facts.count_tracks),
-            Route(JOB + "/thumbnail", job_facts.show_thumbnail),
-            Route(JOB, review_page.show_job),
-            Route(JOB + "/source", review_page.redirect_to_source),
-            Route(JOB + "/result", review_page.redirect_to_result),
-            Route(JOB + "/report", review_page.redirect_to_report),
-            Route(JOB + "/review.json", review_data.show_data),
-            Route(JOB + "/tracks/{track}", review_data.show_track),
-            Route(JOB + "/boxes", review_data.show_boxes),
-            Route(JOB + "/crops", face_crops.show_crops),
-            _post_route(JOB + "/targets", face_crops.save_target),
-            _post_route(JOB + "/edits", review_changes.request_edits),
-            _post_route(JOB + "/follow", source_search.follow_drawn_boxes),
-            _post_route(JOB + "/look-again", source_search.find_missed_faces),
+            Mount(CHANNEL, routes=_channel_routes(), middleware=[Middleware(ChannelAccessMiddleware)]),
             mount_static(HERE),
         ],
         middleware=[Middleware(SecurityMiddleware, site=site)],
@@ -97,6 +65,45 @@ def build_console() -> Starlette:
             Exception: _render_unexpected_error,
         },
     )
+
+
+def _channel_routes() -> list[Route]:
+    """Return the routes of a channel, below its path."""
+    return [
+        Route("/upload", upload.show_upload_page),
+        _post_route("/uploads", upload.start),
+        Route("/people", people.show_people),
+        Route("/people/picture", people.redirect_to_picture),
+        _post_route("/people/pictures", people.add),
+        _post_route("/people/check", people.check),
+        _post_route("/people/rename", people.rename),
+        _post_route("/people/remove", people.remove),
+        _post_route("/people/stored", privacy.describe_person),
+        _post_route("/people/forget", privacy.forget),
+        Route("/policy", policy.show_policy),
+        _post_route("/policy/save", policy.save),
+        _post_route("/policy/replacement", policy.replace_picture),
+        _post_route("/policy/preview", policy.show_preview),
+        Route("/jobs", jobs.show_jobs),
+        Route("/jobs/live", jobs.stream_changes),
+        _post_route(JOB + "/retry", jobs.retry),
+        Route(JOB + "/stored", privacy.describe_erasure),
+        _post_route(JOB + "/erase", privacy.erase_job),
+        Route(JOB + "/counts", job_facts.count_tracks),
+        Route(JOB + "/thumbnail", job_facts.show_thumbnail),
+        Route(JOB, review_page.show_job),
+        Route(JOB + "/source", review_page.redirect_to_source),
+        Route(JOB + "/result", review_page.redirect_to_result),
+        Route(JOB + "/report", review_page.redirect_to_report),
+        Route(JOB + "/review.json", review_data.show_data),
+        Route(JOB + "/tracks/{track}", review_data.show_track),
+        Route(JOB + "/boxes", review_data.show_boxes),
+        Route(JOB + "/crops", face_crops.show_crops),
+        _post_route(JOB + "/targets", face_crops.save_target),
+        _post_route(JOB + "/edits", review_changes.request_edits),
+        _post_route(JOB + "/follow", source_search.follow_drawn_boxes),
+        _post_route(JOB + "/look-again", source_search.find_missed_faces),
+    ]
 
 
 def _post_route(path: str, handler: PostHandler) -> Route:

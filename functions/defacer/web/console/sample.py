@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from defacer.pipeline import log
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
+from defacer.web.common.channel_access import require_access
 from defacer.web.console.rendering import channel_url
 
 CHANNEL, VIDEO = "sample", "sample.mp4"
@@ -21,8 +22,9 @@ TIMEOUT_SECONDS = 120
 _one_at_a_time = asyncio.Lock()
 
 
-async def upload_sample(_: Request, __: dict[str, str]) -> Response:
+async def upload_sample(request: Request, _: dict[str, str]) -> Response:
     """Generate the sample unless the channel has it, upload it, and redirect to its job."""
+    require_access(request, CHANNEL)
     module = settings().console_sample
     if module is None:
         raise HTTPException(404, "This console has no sample. Upload a video of yours.")

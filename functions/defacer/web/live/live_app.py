@@ -19,11 +19,11 @@ from starlette.routing import Route, WebSocketRoute
 
 from defacer.engine_host import HOST
 from defacer.pipeline import log
-from defacer.pipeline.channel import list_channels
 from defacer.pipeline.documents.base import EncodingError, normalize_utf8
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.settings import settings
+from defacer.web.common.channel_access import list_open_channels, require_access, require_identity
 from defacer.web.common.page_templates import make_environment, mount_static, render_page
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import SecurityMiddleware, Site, read_limited_body, require_csrf_token
@@ -42,7 +42,8 @@ SITE = Site("live page", origins=lambda: settings().live_origins, camera=True)
 
 def build_live_page() -> Starlette:
     """Build the live page. Raise SettingsError if the settings are not valid."""
-    settings()
+    if settings().live_channels:
+        require_identity()
     log.configure()
     return Starlette(
         routes=[
@@ -83,7 +84,8 @@ async def _show_page(request: Request) -> Response:
     """Render the page to start a stream, or the page to watch one: the script reads its id from the URL's fragment."""
     is_watch_page = request.url.path == "/watch"
     config = settings()
-    lists = config.live_channels and config.live_channel_list and not is_watch_page
+    is_known = config.live_channel_list or config.iap_audience is not None
+    lists = config.live_channels and is_known and not is_watch_page
     return render_page(
         TEMPLATES,
         request,
@@ -92,7 +94,7 @@ async def _show_page(request: Request) -> Response:
         delay=config.live_delay_seconds,
         loading=not HOST.models_loaded,
         has_channels=config.live_channels,
-        channels=await run_in_threadpool(list_channels, config.intake_bucket) if lists else None,
+        channels=await run_in_threadpool(list_open_channels, request) if lists else None,
         console=config.console_link,
         private=bool(config.live_private_hosts),
     )
@@ -122,6 +124,8 @@ async def _start_stream(request: Request) -> Response:
         raise HTTPException(
             422, "This page runs without a pipeline, so it has no channels. Use target pictures."
         )
+    if stream_request.channel is not None:
+        require_access(request, stream_request.channel)
     START_LIMIT.enforce(request)
     address = None
     if stream_request.address is not None:
