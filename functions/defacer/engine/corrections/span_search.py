@@ -7,8 +7,7 @@ from fractions import Fraction
 import av
 
 from defacer.engine.errors import ArgumentError
-from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import Source, first_frame, open_video, read_frames
+from defacer.engine.media.reader import Source, read_frames, read_picture_form
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.reduced_frame import ReducedFrame
@@ -59,7 +58,7 @@ def search_span(
     """
     if span.start > span.end:
         raise ArgumentError("the time span ends before it begins. Name the earlier time first.")
-    orientation = _orientation_of(span.source)
+    orientation = read_picture_form(span.source).orientation
 
     def detect(frame: av.VideoFrame) -> SampledFrame:
         held = ReducedFrame(frame, orientation=orientation)
@@ -98,10 +97,3 @@ def _choose_frames(
 
 def _any_between(times: Collection[int], first: int, end: int) -> bool:
     return any(first <= time < end for time in times)
-
-
-def _orientation_of(source: Source) -> Orientation:
-    with open_video(source) as (container, stream):
-        aspect = stream.sample_aspect_ratio
-        frame = first_frame(container, stream)
-    return Orientation() if frame is None else orientation_of(frame, aspect)

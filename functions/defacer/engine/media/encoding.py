@@ -11,10 +11,10 @@ from fractions import Fraction
 import av
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import VideoError
+from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
-from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import Source, first_frame, open_video, time_base
+from defacer.engine.media.orientation import Orientation
+from defacer.engine.media.reader import Source, first_frame, open_video, read_picture_form, time_base
 from defacer.engine.runtime.gpu import can_encode
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
@@ -35,7 +35,10 @@ BT601 = 6  # ITU-T H.273
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are encoded. `fields` is "tff", "bff" or None (progressive). `hdr` are parameters for x265."""
+    """How frames are encoded. `fields` is "tff", "bff" or None (progressive). `hdr` are parameters for x265.
+
+    `form` is that of the frames (see `read_frames`).
+    """
 
     codec: str
     pixel_format: str
@@ -49,6 +52,7 @@ class Encoding:
     color_transfer: int
     color_matrix: int
     orientation: Orientation
+    form: PictureForm
     fields: str | None = None
     hdr: tuple[str, ...] = ()
 
@@ -82,38 +86,38 @@ class Encoding:
 
 def encoding_of(source: Source) -> Encoding:
     """Return the encoding for a source. Raises VideoError if no frame can be decoded."""
+    form = read_picture_form(source)
     with open_video(source) as (container, stream):
         frame = first_frame(container, stream)
-        if frame is None:
-            raise VideoError("it shows no frame that can be decoded. Export the video again.")
         fields = _fields(stream, frame)
         deep = max(component.bits for component in frame.format.components) > 8
-        pixel_format = _chroma(frame) + ("10le" if deep else "")
+        pixel_format = _chroma(frame, form) + ("10le" if deep else "")
         if frame.format.name.startswith("yuvj") and not deep:
             pixel_format = pixel_format.replace("yuv", "yuvj")
         codec = "libx265" if deep and not fields else "libx264"
         if codec == "libx264" and not deep and not fields:
-            codec = "h264_nvenc" if can_encode(frame.width, frame.height, pixel_format) else codec
+            codec = "h264_nvenc" if can_encode(form.width, form.height, pixel_format) else codec
         rgb = frame.format.is_rgb
         return Encoding(
             codec=codec,
             pixel_format=pixel_format,
-            width=frame.width,
-            height=frame.height,
+            width=form.width,
+            height=form.height,
             rate=stream.average_rate or FALLBACK_RATE,
             time_base=time_base(stream),
-            pixel_shape=stream.sample_aspect_ratio or None,
+            pixel_shape=form.pixel_shape,
             color_range=0 if rgb else int(frame.color_range),
             color_primaries=int(frame.color_primaries),
             color_transfer=int(frame.color_trc),
             color_matrix=BT601 if rgb else int(frame.colorspace),
-            orientation=orientation_of(frame, stream.sample_aspect_ratio),
+            orientation=form.orientation,
+            form=form,
             fields=fields,
             hdr=tuple(x265_parameters(frame)) if codec == "libx265" else (),
         )
 
 
-def _chroma(frame: av.VideoFrame) -> str:
+def _chroma(frame: av.VideoFrame, size: PictureForm) -> str:
     """Return the planar 8-bit format that keeps all chroma samples, of those that players support."""
     form = frame.format
     if form.name.startswith("gray") or form.is_rgb:
@@ -121,7 +125,7 @@ def _chroma(frame: av.VideoFrame) -> str:
     else:
         across = -(-64 // form.chroma_width(64))
         down = -(-64 // form.chroma_height(64))
-    odd_width, odd_height = frame.width % 2, frame.height % 2
+    odd_width, odd_height = size.width % 2, size.height % 2
     if across >= 2 and down >= 2 and not odd_width and not odd_height:
         return "yuv420p"
     return "yuv422p" if across >= 2 and down == 1 and not odd_width else "yuv444p"

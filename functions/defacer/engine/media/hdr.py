@@ -5,15 +5,14 @@ BT.2100) faces look washed out. One curve for all samples is enough for the dete
 """
 
 import struct
-from collections.abc import Iterable
 from functools import cache
 from itertools import starmap
-from typing import cast
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.sidedata.sidedata import SideData
+
+from defacer.engine.media.display.side_data import side_data_of
 
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 WHITE = 203.0  # candela per square metre, the reference white of HDR (ITU-R BT.2408)
@@ -47,7 +46,7 @@ def _curve(transfer: int) -> npt.NDArray[np.uint8]:
 
 def x265_parameters(frame: av.VideoFrame) -> list[str]:
     """Return x265's parameters for the mastering display and the light level (SMPTE ST 2086, CTA-861.3)."""
-    found = {data.type.name: bytes(data) for data in cast(Iterable[SideData], frame.side_data)}
+    found = side_data_of(frame)
     parameters = []
     display = found.get("MASTERING_DISPLAY_METADATA")
     if display:

@@ -32,9 +32,9 @@ from defacer.engine.media import side_streams
 from defacer.engine.media.mp4.faststart import FaststartWriter
 from defacer.engine.media.mp4.header_check import Mp4Header, read_header
 from defacer.engine.media.mp4.user_data import list_user_data
-from defacer.engine.media.orientation import UPRIGHT, Matrix, matrix_of
+from defacer.engine.media.orientation import UPRIGHT, Matrix
 from defacer.engine.media.passthrough import PassthroughResult, PassthroughStreams, TimedPacket, begin_seconds
-from defacer.engine.media.reader import Source, first_frame, open_video, time_base
+from defacer.engine.media.reader import Source, open_video, read_picture_form, time_base
 from defacer.engine.media.segment_writer import WrittenSegment, translate_write_errors
 from defacer.engine.media.side_streams import SOUND_END_SECONDS, TrackDigest
 from defacer.engine.media.source_audit import SourceAudit
@@ -121,7 +121,7 @@ def join(
         raise VideoError("it shows no frame that can be decoded. Export the video again.")
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports list", "the frames at different times are")
-    matrix, telemetry = _display_matrix(source), find_telemetry_tracks(source)
+    matrix, telemetry = read_picture_form(source).matrix, find_telemetry_tracks(source)
     out = FaststartWriter(body)
     with ExitStack() as reading:
         container, picture = reading.enter_context(open_video(source))
@@ -256,12 +256,6 @@ def _movie_timescale(base: Fraction, rates: Sequence[int]) -> int:
     if exact > MAX_TIMESCALE:
         exact = base.denominator
     return exact * -(-1000 // exact)
-
-
-def _display_matrix(source: Source) -> Matrix:
-    with open_video(source) as (container, stream):
-        frame = first_frame(container, stream)
-        return UPRIGHT if frame is None else matrix_of(frame)
 
 
 def _add_video_stream(

@@ -4,18 +4,16 @@ The detector and the recognizer work on the displayed picture, which has square 
 """
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from av.sidedata.sidedata import SideData
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.display.side_data import side_data_of
 
 Box = tuple[float, float, float, float]
 Matrix = tuple[int, ...]  # FFmpeg's display matrix: nine numbers by row, the first two columns in 65536ths
@@ -52,6 +50,15 @@ class Orientation:
     def _stretched_size(self, width: int, height: int) -> tuple[int, int]:
         return round(width * self.pixel_width), round(height * self.pixel_height)
 
+    def relative_to(self, other: "Orientation") -> "Orientation":
+        """Return how to turn a stored picture of this orientation into one of the other orientation."""
+        return Orientation(
+            other.a * self.a + other.b * self.b,
+            other.c * self.a + other.d * self.b,
+            other.a * self.c + other.b * self.d,
+            other.c * self.c + other.d * self.d,
+        )
+
     def to_displayed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return a stored image (H, W, ...) as a player displays it."""
         size = self._stretched_size(image.shape[1], image.shape[0])
@@ -84,28 +91,31 @@ class Orientation:
         return (x1 * per_x, y1 * per_y, x2 * per_x, y2 * per_y)
 
 
-def matrix_of(frame: av.VideoFrame) -> Matrix:
-    """Return the display matrix of the frame; UPRIGHT if it has none.
-
-    Call it once for a stream: in PyAV a frame and its side data refer to each other, so that the frame stays in memory.
-    Do not call it for a frame that was made writable, because PyAV would read freed memory.
-    """
-    for data in cast(Iterable[SideData], frame.side_data):
-        if data.type.name == "DISPLAYMATRIX":
-            return struct.unpack("<9i", bytes(data)[:36])
-    return UPRIGHT
+def matrix_from(side_data: dict[str, bytes]) -> Matrix:
+    """Return the display matrix in the side data of a frame; UPRIGHT if it has none."""
+    data = side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if data is None else struct.unpack("<9i", data[:36])
 
 
-def orientation_of(frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> Orientation:
-    """Return how the frame is displayed. `pixel_shape` is the width of a stored pixel over its height (None: square).
+def orientation_from(matrix: Matrix, pixel_shape: Fraction | None = None) -> Orientation:
+    """Return how a picture is displayed. `pixel_shape` is the width of a stored pixel over its height (None: square).
 
     Raises VideoError unless the rotation is a multiple of 90 degrees.
     """
-    matrix = matrix_of(frame)
     a, b, c, d = (int(np.sign(matrix[place])) for place in (0, 1, 3, 4))
     if (bool(a), bool(b)) != (bool(d), bool(c)) or bool(a) == bool(b):
         raise VideoError("its picture is not turned by a multiple of 90 degrees. Export the video upright.")
     return Orientation(a, b, c, d, *_pixel_sides(float(pixel_shape or 1)))
+
+
+def orientation_of(frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> Orientation:
+    """Return how the frame is displayed. See `side_data_of` for the limits of a frame's side data."""
+    return orientation_from(matrix_of(frame), pixel_shape)
+
+
+def matrix_of(frame: av.VideoFrame) -> Matrix:
+    """Return the display matrix of the frame; UPRIGHT if it has none. See `side_data_of`."""
+    return matrix_from(side_data_of(frame))
 
 
 def _pixel_sides(shape: float) -> tuple[float, float]:

@@ -9,13 +9,13 @@ from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media import side_streams
+from defacer.engine.media.reader import BROADCASTS
 from defacer.engine.media.side_streams import EditListTrimmer, TrackDigest, end_of, seconds_of
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
 from defacer.report.changes import ChangeCode, SourceChange
 
-BROADCASTS = ("mpegts", "mpeg")
 CHAPTER_SECONDS = 0.01
 
 TimedPacket = tuple[float, "Packet[Any]"]

@@ -20,15 +20,17 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
+from defacer.engine.media.display.matroska_crop import read_crop
+from defacer.engine.media.display.picture_form import FormConverter, PictureForm
 from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
-from defacer.engine.media.orientation import orientation_of
 from defacer.engine.runtime.gpu import hardware_decoder
 from defacer.picture_formats import content_type_of
 
 Source = str | BinaryIO
 Packets = Iterator["av.Packet[VideoStream]"]
+ShapedFrame = tuple[av.VideoFrame, Fraction | None]  # with the shape of its pixels, if that can change
 # Decoding starts at a key frame this long before the wanted time, or in the end at the start of the file.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
 # Without a usable key frame so near, decoding starts at the beginning of the file. Each segment would do that, so it is
@@ -40,6 +42,7 @@ MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is sho
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
 MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; no job is longer
 MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
+BROADCASTS = ("mpegts", "mpeg")  # containers that do not state the shape of pixels
 MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 # Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
@@ -148,12 +151,9 @@ def read_video_info(source: Source) -> VideoInfo:
         width, height = stream.width, stream.height
         if header is not None:
             header.require_picture_size(width, height)
-        frame = first_frame(container, stream)
-        if frame is not None:
-            width, height = orientation_of(frame).displayed_size(width, height)
         start = stream.start_time or 0
         _require_plausible_duration(stream, duration)
-        return VideoInfo(
+        info = VideoInfo(
             width=width,
             height=height,
             codec=stream.codec_context.name,
@@ -164,6 +164,11 @@ def read_video_info(source: Source) -> VideoInfo:
             keyframes=_find_keyframes(stream, start, duration),
             frames=stream.frames or None,
         )
+    form = read_picture_form(source)
+    width, height = replace(form.orientation, pixel_width=1, pixel_height=1).displayed_size(
+        form.width, form.height
+    )
+    return replace(info, width=width, height=height)
 
 
 def _refuse_photo(source: Source) -> None:
@@ -223,11 +228,11 @@ def _require_plausible_duration(stream: VideoStream, duration: float | None) -> 
         )
 
 
-def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
-    """Decode the first frame that a player shows; None if no frame can be decoded.
+def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:
+    """Decode the first frame that a player shows.
 
     It has properties that no header states. Do not use the container afterwards. Raises VideoError for an encrypted
-    picture.
+    picture, and if no frame can be decoded.
     """
     for packet in container.demux(stream):
         if packet.has_sidedata("encryption_info"):
@@ -238,7 +243,26 @@ def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame
             continue
         if frames:
             return frames[0]
-    return None
+    raise VideoError("it shows no frame that can be decoded. Export the video again.")
+
+
+def read_picture_form(source: Source) -> PictureForm:
+    """Return the form in which all frames of a video are read: that of its first frame, cropped as a player shows it.
+
+    Raises VideoError if no frame can be decoded.
+    """
+    with open_video(source) as (container, stream):
+        number = container.streams.video.index(stream)
+        frame = first_frame(container, stream)
+        shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
+    return PictureForm.of_first(frame, shape, read_crop(source, number))
+
+
+def _changing_shape(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Return the pixel aspect ratio of the last decoded frame; None if the container states one for the whole video."""
+    if container.format.name not in BROADCASTS:
+        return None
+    return stream.codec_context.sample_aspect_ratio or Fraction(1)
 
 
 def read_frames(
@@ -247,34 +271,49 @@ def read_frames(
     end: int | None = None,
     black: list[int] | None = None,
     on_skip: Callable[[], None] = lambda: None,
+    form: PictureForm | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Yield the displayed frames with `start <= pts < end`, in order. None means no limit.
 
-    Raises VideoError for a frame that can't be decoded, has no time of its own, or differs in size or format from the
-    one before. No frame is skipped silently. With a list as `black`, a frame that can't be decoded is black instead,
-    and its time is added to the list. `on_skip` is called for each frame between a key frame and the first wanted
-    frame, which can be minutes. It can raise an error to stop.
+    All frames have the `form`, by default that of the first frame of the video (see `read_picture_form`).
+
+    Raises VideoError for a frame that can't be decoded, or has no time of its own. No frame is skipped
+    silently. With a list as `black`, a frame that can't be decoded is black instead, and its time is added to the list.
+    `on_skip` is called for each frame between a key frame and the first wanted frame, which can be minutes. It can
+    raise an error to stop.
     """
-    frame_format: _FrameFormat | None = None
+    last: int | None = None
+    converter = FormConverter(form or read_picture_form(source))
     frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, on_skip)
-    for frame in frames:
-        frame_format = _require_usable(frame, frame_format)
-        if end is not None and frame_format.pts >= end:
+    for frame, shape in frames:
+        last = _require_usable(frame, last)
+        if end is not None and last >= end:
             return
-        if start is None or frame_format.pts >= start:
-            yield frame
+        if start is None or last >= start:
+            yield converter.convert(frame, shape)
         else:
             on_skip()
 
 
-def _read(source: Source, start: int | None) -> Iterator[av.VideoFrame]:
+def _read(source: Source, start: int | None) -> Iterator[ShapedFrame]:
     with open_video(source, hardware_decoder()) as (container, stream):
-        yield from _decode_from(container, stream, start)
+        yield from _with_shapes(_decode_from(container, stream, start), container, stream)
+
+
+def _with_shapes(
+    frames: Iterator[av.VideoFrame], container: InputContainer, stream: VideoStream
+) -> Iterator[ShapedFrame]:
+    """Yield frames with the shape of their pixels. It changes at key frames, and the decoder is ahead of its frames."""
+    shape: Fraction | None = None
+    for frame in frames:
+        if frame.key_frame:
+            shape = _changing_shape(container, stream)
+        yield frame, shape
 
 
 def _read_past_damage(
     source: Source, start: int | None, end: int | None, black: list[int], on_skip: Callable[[], None]
-) -> Iterator[av.VideoFrame]:
+) -> Iterator[ShapedFrame]:
     """Read the range twice, because later packets decide whether a frame counts as damaged."""
     with open_video(source) as (container, stream):
         base = time_base(stream)
@@ -292,42 +331,33 @@ def _read_past_damage(
                 black.append(pts)
             return damage.black_frame(found.sample, pts)
 
-        for _, frames in damage.decode_packets(packets, stream):
-            for frame in frames or ():
-                if frame.pts is None or frame.pts in found.damaged:
-                    continue
-                for pts in due:
-                    if pts >= frame.pts:
-                        break
-                    yield make_black_frame(pts)
-                yield frame
-        yield from map(make_black_frame, due)
+        def frames_of_range() -> Iterator[av.VideoFrame]:
+            for _, frames in damage.decode_packets(packets, stream):
+                for frame in frames or ():
+                    if frame.pts is None or frame.pts in found.damaged:
+                        continue
+                    for pts in due:
+                        if pts >= frame.pts:
+                            break
+                        yield make_black_frame(pts)
+                    yield frame
+            yield from map(make_black_frame, due)
+
+        yield from _with_shapes(frames_of_range(), container, stream)
 
 
-@dataclass(frozen=True)
-class _FrameFormat:
-    pts: int
-    size: tuple[int, int]
-    pixel_format: str
-    rotation: int
-
-
-def _require_usable(frame: av.VideoFrame, previous: _FrameFormat | None) -> _FrameFormat:
+def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
+    """Return the time of the frame. Raises VideoError if it is damaged, or not after the `last` frame."""
     at = f"the frame at {float(frame.time or 0):.2f} s"
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
     if frame.is_corrupt:
         raise VideoError(f"{at} is damaged. {_DAMAGED}")
-    found = _FrameFormat(frame.pts, (frame.width, frame.height), frame.format.name, int(frame.rotation))
-    if previous is None:
-        return found
-    if frame.pts <= previous.pts:
+    if last is not None and frame.pts <= last:
         raise VideoError(
             f"{at} has the same time as the frame before, or an earlier one. Convert the video to MP4 first."
         )
-    if found != replace(previous, pts=found.pts):
-        raise VideoError(f"its picture changes size or format at {at}. Export the video in one size.")
-    return found
+    return frame.pts
 
 
 def _decode_from(

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import Source, open_video
 from defacer.engine.models.arrays import Image
@@ -45,8 +46,10 @@ def cut_faces(source: Source, views: Sequence[FaceView], margin: float) -> list[
 
 def _read_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[FaceView, tuple[Image, Box]]]:
     """Yield each view with its displayed frame and its box in pixels of that."""
-    orientation = encoding_of(source).orientation
-    for view, frame in _decode_views(source, views):
+    form = encoding_of(source).form
+    converter, orientation = FormConverter(form), form.orientation
+    for view, decoded in _decode_views(source, views):
+        frame = converter.convert(decoded)
         image = display_frame(frame, orientation, MAX_DECODED_SIDE)
         width, _ = orientation.displayed_size(frame.width, frame.height)
         scale = image.shape[1] / width

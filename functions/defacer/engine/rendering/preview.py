@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
@@ -52,7 +53,7 @@ def render_preview_frame(
     decoded.
     """
     encoding = encoding_of(source)
-    frame = encoding.convert(_frame_at(source, share))
+    frame = encoding.convert(FormConverter(encoding.form).convert(_frame_at(source, share)))
     small = display_frame(frame, encoding.orientation, DETECTOR_SIDE)
     width, _ = encoding.orientation.displayed_size(frame.width, frame.height)
     scale = small.shape[1] / width
@@ -75,7 +76,7 @@ def render_small_frame(source: Source, share: float) -> bytes:
     Raises VideoError for a video that cannot be processed.
     """
     encoding = encoding_of(source)
-    frame = encoding.convert(_frame_at(source, share))
+    frame = encoding.convert(FormConverter(encoding.form).convert(_frame_at(source, share)))
     return encode_jpeg(display_frame(frame, encoding.orientation, SMALL_SIDE))
 
 

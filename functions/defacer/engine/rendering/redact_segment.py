@@ -77,7 +77,7 @@ def redact_segment(
     drawn = drawn or DrawnMasks()
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = extension.required_frames(segment)
-    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0))
+    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0), encoding.form)
 
     def redact_decoded() -> Generator[av.VideoFrame]:
         masks = check.masks if check else drawn

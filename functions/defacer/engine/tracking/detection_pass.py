@@ -10,8 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import Segment, first_frame, open_video, read_frames, time_base
+from defacer.engine.media.reader import Segment, open_video, read_frames, read_picture_form, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
@@ -83,11 +82,9 @@ def detect_subsegments(
 
     A caller that links each subsegment before it takes the next one never holds the embeddings of a whole video.
     """
-    with open_video(segment.source) as (container, stream):  # a file object has one reader at a time
+    with open_video(segment.source) as (_, stream):  # a file object has one reader at a time
         base, side = time_base(stream), crop_side(stream)
-        frame = first_frame(container, stream)
-        orientation = Orientation() if frame is None else orientation_of(frame, stream.sample_aspect_ratio)
-        del frame
+    form = read_picture_form(segment.source)
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sampler = Sampler(detector)
@@ -118,8 +115,9 @@ def detect_subsegments(
         _reading_limit(last, base) if past_damage else None,
         [] if past_damage else None,
         lambda: progress(0),
+        form,
     )
-    found = split_into_windows(frames_read, first, last, side, orientation)
+    found = split_into_windows(frames_read, first, last, side, form.orientation)
     results: list[_WindowResult] = []
     frames = 0
     for number, result in enumerate(map_ordered(detect, found, 1 if has_cuda() else usable_threads())):

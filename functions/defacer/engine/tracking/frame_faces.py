@@ -11,8 +11,8 @@ from typing import Self
 import av
 
 from defacer.engine.errors import ArgumentError, PictureError, VideoError
-from defacer.engine.media.orientation import Orientation, orientation_of
-from defacer.engine.media.reader import first_frame, open_video, read_frames, read_video_info
+from defacer.engine.media.orientation import Orientation
+from defacer.engine.media.reader import read_frames, read_picture_form, read_video_info
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
 from defacer.engine.tracking.reduced_frame import ReducedFrame
@@ -132,12 +132,11 @@ class _Clip:
     @classmethod
     def open(cls, path: str) -> Self:
         info = read_video_info(path)
-        with open_video(path) as (container, stream):
-            aspect = stream.sample_aspect_ratio
-            frame = first_frame(container, stream)
-        if frame is None or frame.pts is None:
+        form = read_picture_form(path)
+        frame = next(read_frames(path, form=form), None)
+        if frame is None:
             raise VideoError("no frame of it can be decoded. Export it again.")
-        return cls(path, frame.pts, info.time_base, orientation_of(frame, aspect), info.duration_seconds)
+        return cls(path, frame.pts or 0, info.time_base, form.orientation, info.duration_seconds)
 
     def pts_at(self, seconds: Fraction) -> int:
         return self.start + math.floor(seconds / self.base)

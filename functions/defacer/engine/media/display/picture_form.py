@@ -1,0 +1,146 @@
+"""Read all frames of a video in one form, as a player with a fixed window shows them.
+
+A picture can change its size, its proportions, its rotation or its pixel format in the middle: in a call, on
+television, or in a screen recording. All frames get the form of the first frame. A frame of other proportions is scaled
+to fit, and
+has black bars. Pixels outside of the container's crop are removed.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from defacer.engine.media.display.matroska_crop import Crop
+from defacer.engine.media.display.side_data import side_data_of
+from defacer.engine.media.orientation import Matrix, Orientation, matrix_from, orientation_from
+
+UNSPECIFIED = 2  # of color matrices (ITU-T H.273)
+MATRIX_NAMES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+RANGE_NAMES = {1: "limited", 2: "full"}
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """The form of a video's frames: their stored size without `crop`, format, colors, pixel aspect ratio and matrix."""
+
+    width: int
+    height: int
+    pixel_format: str
+    pixel_shape: Fraction | None
+    color_matrix: int
+    color_range: int
+    matrix: Matrix
+    rotation: int
+    crop: Crop
+
+    @classmethod
+    def of_first(cls, frame: av.VideoFrame, pixel_shape: Fraction | None, crop: Crop) -> "PictureForm":
+        """Return the form of a video that begins with this frame. Do not use the frame's side data afterwards."""
+        width, height = frame.width - crop.left - crop.right, frame.height - crop.top - crop.bottom
+        if width <= 0 or height <= 0:
+            crop, width, height = Crop(), frame.width, frame.height
+        if crop != Crop():  # the filter moves a crop onto the grid of the chroma samples
+            width -= width % (64 // frame.format.chroma_width(64))
+            height -= height % (64 // frame.format.chroma_height(64))
+        return cls(
+            width, height, frame.format.name, pixel_shape or None, int(frame.colorspace), int(frame.color_range),
+            matrix_from(side_data_of(frame)), int(frame.rotation), crop,
+        )  # fmt: skip
+
+    @property
+    def orientation(self) -> Orientation:
+        """Return how these frames are displayed. Raises VideoError for a rotation by other than right angles."""
+        return orientation_from(self.matrix, self.pixel_shape)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The form of one decoded frame."""
+
+    width: int
+    height: int
+    pixel_format: str
+    rotation: int
+    pixel_shape: Fraction | None
+
+
+class FormConverter:
+    """Converts frames to one form. A frame that has it already is returned as it is."""
+
+    def __init__(self, form: PictureForm):
+        self._form = form
+        self._usual = _Given(
+            form.width, form.height, form.pixel_format, form.rotation, form.pixel_shape
+        ) if form.crop == Crop() else None  # fmt: skip
+        self._given: _Given | None = None
+        self._graph: av.filter.Graph | None = None
+
+    def convert(self, frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> av.VideoFrame:
+        """Return the frame in the form. `pixel_shape` is None if the container states one for the whole video."""
+        given = _Given(
+            frame.width, frame.height, frame.format.name, int(frame.rotation), pixel_shape or self._form.pixel_shape
+        )  # fmt: skip
+        if given == self._usual:
+            return frame
+        if given != self._given or self._graph is None:
+            self._given, self._graph = given, self._make_graph(frame, given)
+        self._graph.vpush(frame)
+        converted = self._graph.vpull()
+        converted.pts, converted.time_base = frame.pts, frame.time_base
+        return converted
+
+    def _make_graph(self, frame: av.VideoFrame, given: _Given) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        )
+        filters = [graph.add(name, arguments) for name, arguments in self._filters(frame, given)]
+        graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+        return graph
+
+    def _filters(self, frame: av.VideoFrame, given: _Given) -> list[tuple[str, str]]:
+        """Return names and arguments of FFmpeg's filters."""
+        form, crop = self._form, self._form.crop
+        width, height = given.width, given.height
+        filters = []
+        if (width, height) == (form.width + crop.left + crop.right, form.height + crop.top + crop.bottom):
+            width, height = form.width, form.height
+            filters.append(("crop", f"{width}:{height}:{crop.left}:{crop.top}"))
+        shape = given.pixel_shape or Fraction(1)
+        if given.rotation != form.rotation:
+            turn = orientation_from(matrix_from(side_data_of(frame))).relative_to(form.orientation)
+            filters += _turn_filters(turn)
+            if turn.is_transposed:
+                width, height, shape = height, width, 1 / shape
+        fitted = _fit(Fraction(width) * shape / (form.pixel_shape or 1), height, form.width, form.height)
+        if fitted != (width, height) or given.pixel_format != form.pixel_format:
+            filters.append(("scale", _scale_arguments(frame, form, fitted)))
+        if fitted != (form.width, form.height):
+            filters.append(("pad", f"{form.width}:{form.height}:-1:-1"))
+        return [*filters, ("format", form.pixel_format)]
+
+
+def _fit(width: Fraction, height: int, max_width: int, max_height: int) -> tuple[int, int]:
+    """Return the largest even size of these proportions. A difference of a pixel is no reason for a bar."""
+    scale = min(max_width / width, Fraction(max_height, height))
+    return _round_side(width * scale, max_width), _round_side(height * scale, max_height)
+
+
+def _round_side(side: Fraction, limit: int) -> int:
+    return limit if abs(limit - side) < 2 else max(2, round(side / 2) * 2)
+
+
+def _turn_filters(turn: Orientation) -> list[tuple[str, str]]:
+    across, down = (turn.c, turn.b) if turn.is_transposed else (turn.a, turn.d)
+    filters = [("transpose", "cclock_flip")] if turn.is_transposed else []
+    return filters + [(name, "") for name, sign in (("hflip", across), ("vflip", down)) if sign < 0]
+
+
+def _scale_arguments(frame: av.VideoFrame, form: PictureForm, size: tuple[int, int]) -> str:
+    parts = [f"{size[0]}:{size[1]}", "flags=bicubic", "interl=-1"]
+    if form.color_matrix in MATRIX_NAMES and int(frame.colorspace) not in (UNSPECIFIED, form.color_matrix):
+        parts.append(f"out_color_matrix={MATRIX_NAMES[form.color_matrix]}")
+    if form.color_range in RANGE_NAMES:
+        parts.append(f"out_range={RANGE_NAMES[form.color_range]}")
+    return ":".join(parts)

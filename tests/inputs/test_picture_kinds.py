@@ -1,0 +1,122 @@
+"""Test pictures that change in the middle, or that data of the container crops, turns or projects.
+
+The results are compared with the drawn scene, and by ffprobe.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from defacer.engine.media.orientation import orientation_of
+from defacer.engine.options import Options
+from tests.inputs.picture_files import FRAMES, Part, photos, scene, write_parts
+from tests.inputs.run_engine import deface
+from tests.inputs.segment_check import require_same_at_key_frames
+from tests.inputs.test_rows import EngineWithoutDetector
+
+FAST = (("preset", "ultrafast"), ("crf", "12"))
+VPX = (("deadline", "realtime"), ("cpu-used", "8"), ("b", "2M"))
+MPEG2 = (("b", "8M"), ("g", "10"))
+MIN_PSNR = 30.0
+BLUR = (7, 7)  # because the edges of a scaled picture can be a pixel off
+
+
+@dataclass(frozen=True)
+class Changing:
+    """A video of parts. `sizes` are the displayed sizes of the parts, and the first is that of the result."""
+
+    make: Callable[[Path], Path]
+    sizes: tuple[tuple[int, int], ...]
+    frames: int = FRAMES
+
+
+def parts(
+    name: str, *given: Part, codec: str = "libx264", options: tuple[tuple[str, str], ...] = FAST
+) -> Changing:
+    sizes = tuple((round(part.size[0] * part.shape), part.size[1]) for part in given)
+    return Changing(lambda folder: write_parts(folder / name, given, codec, options), sizes)
+
+
+WIDE, SMALL, LARGE, TALL = Part((320, 180)), Part((160, 120)), Part((640, 360)), Part((180, 320))
+CHANGING = {
+    "television that changes its size": parts("in.ts", WIDE, SMALL, LARGE),
+    "television that changes its proportions": parts(
+        "in.ts", Part((352, 288), Fraction(12, 11)), Part((352, 288), Fraction(16, 11)), codec="mpeg2video",
+        options=MPEG2),
+    "a call in VP8": parts("in.webm", WIDE, LARGE, TALL, codec="libvpx", options=VPX),
+    "a screen recording in VP9": parts("in.webm", LARGE, WIDE, codec="libvpx-vp9", options=VPX),
+    "other chroma samples": parts("in.ts", WIDE, Part((320, 180), pixel_format="yuv444p"), WIDE),
+    "photos that EXIF turns in two ways": Changing(
+        lambda folder: photos(folder, 6, 1, 8, 3), ((270, 480),) * 4, frames=12),
+}  # fmt: skip
+FIRST = {"television that changes its size", "photos that EXIF turns in two ways"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FIRST else [pytest.mark.slow]) for name in CHANGING]
+)
+def test_changing_picture_is_fitted_into_the_first_size(name: str, tmp_path: Path) -> None:
+    changing = CHANGING[name]
+    source, out = changing.make(tmp_path), tmp_path / "out.mp4"
+    require_same_at_key_frames(source)
+    deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    shown = displayed(out)
+    assert len(shown) == changing.frames * len(changing.sizes)
+    for number, picture in enumerate(shown):
+        assert picture.shape[1::-1] == changing.sizes[0]
+        size = changing.sizes[number // changing.frames]
+        expected = fitted(scene(*size, number), changing.sizes[0])
+        assert cv2.PSNR(cv2.blur(picture, BLUR), cv2.blur(expected, BLUR)) >= MIN_PSNR, number
+    assert times(source) == pytest.approx(times(out), abs=0.002)
+
+
+def displayed(path: Path) -> list[np.ndarray]:
+    """Return the displayed frames of a video, RGB, in square pixels."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [
+            orientation_of(frame, stream.sample_aspect_ratio).to_displayed(
+                frame.to_ndarray(format="rgb24").astype(np.uint8)
+            )
+            for frame in container.decode(stream)
+        ]
+
+
+def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the picture scaled to fit into this size, with black bars."""
+    scale = min(size[0] / picture.shape[1], size[1] / picture.shape[0])
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = (min(side, limit) for side, limit in zip(small.shape[:2], size[::-1], strict=True))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    whole = np.zeros((size[1], size[0], 3), np.uint8)
+    whole[top : top + height, left : left + width] = small[:height, :width]
+    return whole
+
+
+def times(path: Path) -> list[float]:
+    """Return the times of the frames, relative to the first, as ffprobe states them."""
+    if shutil.which("ffprobe") is None:
+        pytest.skip("ffprobe is not on the PATH. Run `apt-get install ffmpeg`.")
+    command = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-of",
+        "json",
+        "-show_entries",
+        "packet=pts_time",
+    ]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    found = sorted(float(packet["pts_time"]) for packet in json.loads(done.stdout)["packets"])
+    return [time - found[0] for time in found]
