@@ -147,3 +147,10 @@ def avi_that_claims_frames(avi: bytes, count: int) -> bytes:
     file, stream = avi.index(b"avih") + 8 + 16, avi.index(b"strh") + 8 + 32
     number = struct.pack("<I", count)
     return avi[:file] + number + avi[file + 4 : stream] + number + avi[stream + 4 :]
+
+
+def tiff_that_claims(side: int) -> bytes:
+    """Return a TIFF without pixels that states `side` x `side` pixels."""
+    entries = [(tag, 4, 1, value) for tag, value in ((256, side), (257, side), (273, 8), (279, 0))]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4)

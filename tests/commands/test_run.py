@@ -94,7 +94,9 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     shutil.copy(video, folder / "c übung.mov")
     shutil.copy(video, folder / "a.defaced.mp4")  # the result of an earlier run
     (folder / "b.mp4").write_text("no video")
-    (folder / "notes.txt").write_text("no video")
+    for name in ("notes.txt", ".DS_Store", "c übung.srt", "._b.mp4", "d.part"):
+        (folder / name).write_text("no video")
+    (folder / "empty.mp4").touch()
 
     done = defacer("run", folder, "-o", out, "--report", out, "--json")
 
@@ -106,6 +108,9 @@ def test_a_folder_is_redacted_and_a_bad_file_does_not_end_it(
     assert {"video", "result", "report"} | RESULT_FIELDS == set(good)
     assert (good["result"], good["kept"], good["hidden"]) == (str(out / "c übung.defaced.mp4"), 0, 1)
     assert done.err.endswith(f"error: 1 of 2 videos failed: {folder / 'b.mp4'}\n")
+    others = (".DS_Store", "._b.mp4", "c übung.srt", "d.part", "empty.mp4", "notes.txt")
+    listed = ", ".join(str(folder / name) for name in others)
+    assert f"ignored, because they are not videos: {listed}\n" in done.err
     assert sorted(path.name for path in out.iterdir()) == [
         "c übung.defaced.mp4",
         "c übung.defaced.report.jsonl",

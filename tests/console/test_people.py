@@ -57,8 +57,19 @@ def test_clear_picture_is_stored_where_ingest_reads_it(suffix: str, visitor: Vis
     assert len(visitor.buckets.names(visitor.buckets.intake)) == 1
 
 
-def test_heic_is_stored_as_a_jpeg_which_browsers_show(visitor: Visitor) -> None:
-    answer = add(visitor, HeifFile(astronaut(), columns=2, rows=2).to_bytes())
+def test_page_names_the_files_that_fail_each_video(visitor: Visitor) -> None:
+    buckets = visitor.buckets
+    buckets.put(buckets.intake, "channels/street/targets/Ada/old/1.png", b"x")
+    buckets.put(buckets.intake, "channels/street/targets/._Ada.png", b"x")
+    page = visitor.open(visitor.url("street", "people"))
+    assert "fails because of targets/Ada/old/1.png." in page
+    assert "._Ada" not in page
+
+
+@pytest.mark.parametrize("kind", ["heic", "tiff"])
+def test_heic_and_tiff_are_stored_as_a_jpeg_which_browsers_show(kind: str, visitor: Visitor) -> None:
+    tiff = encode_picture(astronaut(), ".tiff")
+    answer = add(visitor, HeifFile(astronaut(), columns=2, rows=2).to_bytes() if kind == "heic" else tiff)
 
     assert answer.json()["usable"], answer.text
     (target,) = channel.list_targets(visitor.buckets.intake, "street")

@@ -27,13 +27,14 @@ from tests.hostile import (
     png_of_chunks,
     png_of_texts,
     progressive_jpeg,
+    tiff_that_claims,
     webp_of_chunks,
     webp_that_claims,
 )
 from tests.servers import ROOT, wait_until
 
 HUGE = 60_000
-UNREADABLE = "me is not a picture that can be read. Use a JPEG, PNG, WebP, HEIC or AVIF file."
+UNREADABLE = "me is not a picture that can be read. Use a JPEG, PNG, WebP, HEIC, AVIF or TIFF file."
 MAX_GROWTH = 64 * 1024  # KiB
 
 
@@ -44,11 +45,13 @@ def picture_that_claims(kind: str) -> bytes:
         return heic_that_claims(HUGE, kind)
     if kind == "webp":
         return webp_that_claims(encode_picture(astronaut(), ".webp"), HUGE, HUGE)
+    if kind == "tiff":
+        return tiff_that_claims(HUGE)
     return jpeg_that_claims(encode_picture(astronaut(), ".jpg"), HUGE, HUGE)
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "heic", "avif"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "heic", "avif", "tiff"])
 def test_picture_that_claims_too_much_is_refused_before_decoding(
     kind: str, alpha: bool, tmp_path: Path
 ) -> None:
@@ -72,7 +75,7 @@ def test_picture_that_claims_too_much_is_refused_before_decoding(
     assert int(growth) < MAX_GROWTH
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tiff"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (30, 20)])
 def test_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, int]) -> None:
     width, height = size
@@ -83,10 +86,20 @@ def test_picture_of_any_allowed_size_is_decoded(suffix: str, size: tuple[int, in
         require_decodable(data, "me", width * height - 1)
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".gif"])
+@pytest.mark.parametrize("suffix", [".bmp", ".gif"])
 def test_other_picture_formats_are_refused(suffix: str) -> None:
-    with pytest.raises(PictureError, match="Use a JPEG, PNG, WebP, HEIC or AVIF file"):
+    with pytest.raises(PictureError, match="Use a JPEG, PNG, WebP, HEIC, AVIF or TIFF file"):
         decode_picture(encode_picture(astronaut(), suffix), "me")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"big_tiff": True}])
+def test_tiff_is_decoded_upright(orientation: int, options: dict[str, object]) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    turns = {1: 0, 3: 2, 6: 1, 8: 3}[orientation]
+    Image.fromarray(np.rot90(astronaut(), turns)).save(file, "TIFF", exif=exif, **options)
+    assert np.array_equal(decode_picture(file.getvalue(), "me"), astronaut())
 
 
 @pytest.mark.parametrize(
@@ -106,6 +119,9 @@ def test_other_picture_formats_are_refused(suffix: str) -> None:
         b"RIFF\0\0\0\0WEBP",
         b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0" + bytes(10),
         b"RIFF\0\0\0\0WEBPJUNK\0\0\0\0" + bytes(10),
+        b"II*\0",
+        b"II*\0\x08\0\0\0\xff\xff",
+        b"MM\0+\0\x08\0\0" + b"\xff" * 20,
     ],
     ids=lambda data: repr(data[:12]),
 )
@@ -114,7 +130,7 @@ def test_truncated_header_or_missing_size_is_refused(data: bytes) -> None:
         decode_picture(data, "me")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
 def test_truncated_picture_is_decoded_or_refused(suffix: str) -> None:
     whole = encode_picture(astronaut(), suffix)
     outcomes: set[object] = set()

@@ -221,6 +221,7 @@ class Blob:
         self.metadata: Mapping[str, str] | None = None
         self.time_deleted: str | None = None
         self.content_type: str | None = None
+        self.content_encoding: str | None = None
         self.chunk_size = 0
         self.size = 0
         self.crc32c = ""

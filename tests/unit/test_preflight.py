@@ -30,7 +30,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("bitmap.jpg").write_bytes(b"BM\x00\x00\x00\x00")
     Path("out.mp4").touch()
     shutil.copy("me.png", "photo.mp4")
-    shutil.copy("me.png", "me.gif")
+    shutil.copy("me.png", ".me.png")
+    shutil.copy("in.mp4", "in.part")
     Path("folder.mp4").mkdir()
 
 
@@ -47,7 +48,11 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--video=in.mp4", "--target=none.png"], "The target picture none.png does not exist."),
         (["--target=video.png"], "The target picture video.png is not a picture that can be read."),
         (["--target=bitmap.jpg"], "The target picture bitmap.jpg is not a picture that can be read."),
-        (["--target=me.gif"], "The target picture me.gif must end in one of .avif, .heic, .heif, .jpeg,"),
+        (["--target=.me.png"], "The target picture .me.png names no person, because it starts with a dot."),
+        (
+            ["--video=in.part"],
+            "'in.part' can't be uploaded into channel 'demo': files of this name are by-products",
+        ),
         (["--mode=blurr"], "The mode 'blurr' is unknown. Choose one of blur, pixelate, solid, image."),
         (["--mode=image"], "Mode image needs a picture: add --replacement PICTURE.png"),
         (["--mode=image", "--replacement=in.mp4"], "The replacement picture in.mp4 is not a picture"),

@@ -25,6 +25,17 @@ def require_name(source: ObjectRef, video: VideoName) -> None:
         )
 
 
+def require_no_compression(source: ObjectRef, content_encoding: str | None) -> None:
+    """Raise PermanentError for a video that is stored compressed: only parts of it are read, and gzip has no parts."""
+    if content_encoding:
+        raise PermanentError(
+            ErrorCode.NOT_A_VIDEO,
+            f"{object_names.owner_name(source.name)} is stored with {content_encoding} compression (Content-Encoding: "
+            f"{content_encoding}), so its parts can't be read. Upload it without compression, for example with `gsutil "
+            "cp` without -z, -Z, -j and -J.",
+        )
+
+
 def require_size(source: ObjectRef, size: int) -> None:
     """Raise PermanentError for a file that is larger than allowed, or than merge can join within its deadline."""
     allowed = settings().max_video_bytes

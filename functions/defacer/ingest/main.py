@@ -31,4 +31,4 @@ def ingest(event: CloudEvent) -> None:
         elif object_names.parse_confirmation(uploaded.name):
             confirm_job.apply_confirmation(uploaded, IngestEngine())
         else:
-            plan_job.plan_upload_job(uploaded, IngestEngine())
+            plan_job.plan_upload_job(uploaded, IngestEngine(), is_empty=pubsub.is_about_empty_object(message))

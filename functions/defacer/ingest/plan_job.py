@@ -27,22 +27,30 @@ from defacer.pipeline.storage.object_names import VideoName
 NUMPY_ARCHIVE = "application/octet-stream"
 
 
-def plan_upload_job(source: ObjectRef, engine: MediaEngine) -> None:
+def plan_upload_job(source: ObjectRef, engine: MediaEngine, *, is_empty: bool = False) -> None:
     """Plan the job of this upload. If it was planned before, publish its tasks again.
 
-    Ignores any object that is not a video of the intake bucket. Two plannings of one upload can run at the same time:
-    the first manifest counts, and both publish the same tasks.
+    Ignores any object that is not a video of the intake bucket, and an empty object, which gcsfuse writes before each
+    file. Two plannings of one upload can run at the same time: the first manifest counts, and both publish the same
+    tasks.
     """
     video = object_names.parse_video(source.name)
     if source.bucket != settings().intake_bucket or video is None:
         log.info("ignored an object that is not a video of the intake bucket")
+        return
+    if is_empty:
+        log.info("ignored an empty object")
         return
     job = object_names.job_of(source)
     with failure.fail_job_on_permanent_error(job, "ingest", source):
         if failure.finish_if_over(job):  # a planning can have died after it wrote too late
             return
         found = job_state.find_manifest(job)
-        manifest, ref = found or write_manifest(_draft_manifest(job, source, video, engine))
+        planned = found or _plan(source, video, engine)
+        if planned is None:
+            log.info("ignored an empty object")
+            return
+        manifest, ref = planned
         if failure.finish_if_over(job):  # its cleanup can have run before the writes
             return
         if found and job_state.is_detection_over(
@@ -64,13 +72,22 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
     publish_tasks(manifest, ref, faces)
 
 
-def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: MediaEngine) -> Manifest:
-    """Validate all inputs first, and write the gallery last."""
+def _plan(source: ObjectRef, video: VideoName, engine: MediaEngine) -> objects.Stored[Manifest] | None:
+    """Write the manifest. Return None for an empty object."""
     job_limits.require_name(source, video)
     blob = objects.find_blob(source.bucket, source.name, source.generation)
     if blob is None:
         raise objects.object_missing_error(source, ErrorCode.SOURCE_GONE)
+    if not blob.size:
+        return None
+    job_limits.require_no_compression(source, blob.content_encoding)
     job_limits.require_size(source, blob.size)
+    return write_manifest(_draft_manifest(source, blob.size, video, engine))
+
+
+def _draft_manifest(source: ObjectRef, size: int, video: VideoName, engine: MediaEngine) -> Manifest:
+    """Validate all inputs first, and write the gallery last."""
+    job = object_names.job_of(source)
     policy = channel.read_policy(source.bucket, video.channel)
     image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
@@ -85,7 +102,7 @@ def _draft_manifest(job: str, source: ObjectRef, video: VideoName, engine: Media
         job=job,
         channel=video.channel,
         source=source,
-        source_size=blob.size,
+        source_size=size,
         result=video.result,
         report=video.report,
         policy=policy,
@@ -122,8 +139,7 @@ def require_targets(manifest: Manifest) -> None:
     manifest is deleted when the job fails, not here, because another planning might need it.
     """
     source = manifest.source
-    people = {picture.person for picture in channel.list_targets(source.bucket, manifest.channel)}
-    if not people.issuperset(manifest.targets):
+    if not set(channel.list_kept_people(manifest.channel)).issuperset(manifest.targets):
         raise PermanentError(
             job_state.TARGET_GONE,
             f"{object_names.owner_name(source.name)} was not processed: target pictures were removed while it was "

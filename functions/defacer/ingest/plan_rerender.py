@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from defacer.ingest import plan_job
 from defacer.pipeline import log
-from defacer.pipeline.channel import find_replacement, list_targets
+from defacer.pipeline.channel import find_replacement, list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
 from defacer.pipeline.documents.report import ReportHead
@@ -155,7 +155,7 @@ def _edit_faces(source: ObjectRef, faces: bytes, edits: Edits, engine: MediaEngi
     """
     name = object_names.owner_name(source.name)
     channel = object_names.channel_of_input(source.name) or ""
-    known = {picture.person for picture in list_targets(source.bucket, channel)}
+    known = set(list_kept_people(channel))
     try:
         edited = engine.edit_faces(faces, edits, known)
     except PermanentError as error:

@@ -10,6 +10,7 @@ from itertools import islice
 from google.cloud.storage import Blob
 from pydantic import ValidationError
 
+from defacer.by_products import is_by_product
 from defacer.pipeline import log
 from defacer.pipeline.documents.base import EncodingError, ObjectRef, normalize_utf8
 from defacer.pipeline.documents.manifest import Policy
@@ -36,6 +37,14 @@ class TargetPicture:
     @property
     def label(self) -> str:
         return object_names.owner_name(self.ref.name)
+
+
+@dataclass(frozen=True)
+class TargetsFolder:
+    """The files below `targets/`. `misplaced` are the names of those that are not in the folder of a person."""
+
+    pictures: tuple[TargetPicture, ...]
+    misplaced: tuple[str, ...]
 
 
 def read_policy(bucket: str, channel: str) -> Policy:
@@ -81,21 +90,38 @@ def find_replacement(bucket: str, channel: str) -> ObjectRef:
 def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
     """Return the channel's target pictures, sorted by name. Without any, everyone is hidden.
 
-    Raises PermanentError if they are more, or larger, than allowed.
+    Raises PermanentError for a misplaced file, and if the pictures are more, or larger, than allowed.
+    """
+    folder = read_targets_folder(bucket, channel)
+    if folder.misplaced:
+        raise PermanentError(
+            ErrorCode.BAD_TARGET,
+            f"{object_names.owner_name(folder.misplaced[0])} is not in the folder of a person. Move it to "
+            "targets/PERSON/, or delete it. Then upload the video again.",
+        )
+    return folder.pictures
+
+
+def read_targets_folder(bucket: str, channel: str) -> TargetsFolder:
+    """Return the files of the channel's folder `targets/` without by-products of systems.
+
+    Raises PermanentError if the pictures are more, or larger, than allowed.
     """
     limits = settings()
-    prefix = object_names.targets_prefix(channel)
-    pictures, size, listed = [], 0, 0
-    for blob in _list(bucket, prefix):
+    pictures, misplaced, size, listed = [], [], 0, 0
+    for blob in _list(bucket, object_names.targets_prefix(channel)):
         listed += 1
+        if is_by_product(blob.name):
+            continue
         person = object_names.parse_target(blob.name)
         if person is None:
+            misplaced.append(blob.name)
             continue
         _require_size(blob, limits.max_picture_bytes, ErrorCode.BAD_TARGET)
         size += blob.size
         pictures.append(TargetPicture(person, objects.reference(blob)))
-    if len(pictures) < listed:
-        log.info("ignored objects that are not target pictures", ignored=listed - len(pictures))
+    if ignored := listed - len(pictures) - len(misplaced):
+        log.info("ignored by-products in the folder of target pictures", ignored=ignored)
     if len(pictures) > limits.max_target_pictures or size > limits.max_targets_bytes or listed == MAX_LISTED:
         raise PermanentError(
             ErrorCode.TOO_MANY_TARGETS,
@@ -103,7 +129,7 @@ def list_targets(bucket: str, channel: str) -> tuple[TargetPicture, ...]:
             f"{pluralize(listed, 'object')}. At most {limits.max_target_pictures} of "
             f"{_mebibytes(limits.max_targets_bytes)} are allowed, among fewer than {MAX_LISTED} objects. Remove some.",
         )
-    return tuple(pictures)
+    return TargetsFolder(tuple(pictures), tuple(misplaced))
 
 
 def find_name_problem(name: str) -> str | None:

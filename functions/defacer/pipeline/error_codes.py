@@ -39,7 +39,8 @@ class ErrorCode(StrEnum):
     """A target picture shows no usable face, or not the person of the other pictures. |
     Upload another picture and the video."""
     BAD_TARGET = "bad-target"
-    """A target picture is too large. | Upload a smaller picture and the video."""
+    """A target picture is too large, or a file below `targets/` is not in the folder of a person. |
+    Upload a smaller picture, or move or delete the file. Then upload the video again."""
     BAD_REPLACEMENT = "bad-replacement"
     """The replacement picture can't be used. | Upload another `replacement.png` and the video."""
     NO_REPLACEMENT = "no-replacement"

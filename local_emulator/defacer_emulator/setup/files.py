@@ -22,10 +22,9 @@ def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], repl
         _check_name(video, VideoName(channel, video.name))
     for target in targets:
         _check_name(target, VideoName(channel, target.name))
-        if target.suffix.lower() not in SUFFIXES:
-            allowed = ", ".join(sorted(SUFFIXES))
+        if target.name.startswith("."):
             raise EmulatorUsageError(
-                f"The target picture {target} must end in one of {allowed}. Save it in one of these formats."
+                f"The target picture {target} names no person, because it starts with a dot. Rename it."
             )
         _check_picture(target, "The target picture")
     names = [target.name for target in targets]

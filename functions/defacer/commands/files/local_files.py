@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from defacer.by_products import is_beside_videos
 from defacer.commands.common.exit_codes import UsageError
 from defacer.commands.common.result_files import report_beside
 from defacer.engine.output_paths import check_outputs
@@ -39,11 +40,12 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class FilePlan:
-    """The files to process, those that need no work, and the folders to create."""
+    """The files to process, those that need no work, the folders to create, and the files that are ignored."""
 
     to_do: list[LocalFile]
     done: list[LocalFile]
     new_folders: frozenset[Path]
+    ignored: list[Path]
 
     @contextmanager
     def created_folders(self) -> Iterator[None]:
@@ -73,7 +75,8 @@ def plan_files(
     newer than it is done. `others` are further inputs, which no result replaces. Raises UsageError or ArgumentError,
     and writes nothing.
     """
-    videos = [video for path in inputs for video in _videos_of(path)]
+    ignored: list[Path] = []
+    videos = [video for path in inputs for video in _videos_of(path, ignored)]
     several = len(videos) > 1 or any(path.is_dir() for path in inputs)
     named = [(path, option) for path, option in ((out, "-o"), (report, "--report")) if path is not None]
     if several:
@@ -86,25 +89,31 @@ def plan_files(
         check_files([file.video], file.outputs, force=force or file in done, new_folders=new)
     every = [path for file in files for path in file.outputs]
     check_outputs(every, [*videos, *others], force=True, new_folders=new)
-    return FilePlan([file for file in files if file not in done], done, new)
+    return FilePlan([file for file in files if file not in done], done, new, ignored)
 
 
-def _videos_of(path: Path) -> Iterator[Path]:
-    """Yield a file, or the videos in a folder without hidden files and results of earlier runs."""
+def _videos_of(path: Path, ignored: list[Path]) -> Iterator[Path]:
+    """Yield a file, or the videos in a folder without results of earlier runs. Add all other files to `ignored`."""
     if not path.is_dir():
         yield path
         return
-    found = [
-        file
-        for file in sorted(path.iterdir())
-        if file.suffix.lower() in VIDEO_SUFFIXES
-        and not file.name.startswith(".")
-        and not file.stem.endswith(".defaced")
-        and file.is_file()
-    ]
+    files = [file for file in sorted(path.iterdir()) if file.is_file()]
+    found = [file for file in files if _is_video(file)]
     if not found:
         raise UsageError(f"The folder {path} has no video. Name a video, or another folder.")
+    ignored += [file for file in files if file not in found and ".defaced." not in file.name]
     yield from found
+
+
+def _is_video(file: Path) -> bool:
+    """Return whether a file in a folder is a video, by its name: not a by-product, an empty file or a result."""
+    return (
+        file.suffix.lower() in VIDEO_SUFFIXES
+        and not file.name.startswith(".")
+        and not file.stem.endswith(".defaced")
+        and not is_beside_videos(file.name)
+        and file.stat().st_size > 0
+    )
 
 
 def _require_folder(path: Path, option: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from defacer.plurals import pluralize, printable
 from defacer.program import quote_words
 from defacer.report.changes import describe_changes
 from defacer.report.texts import ADVICE, CHECK_OFF
+
+MAX_NAMED = 10  # ignored files in one line
 
 
 def print_result(file: LocalFile, report: Report, *, json_output: bool) -> None:
@@ -30,6 +32,13 @@ def print_skipped(file: LocalFile, *, json_output: bool) -> None:
         print(json.dumps({**_names(file), "skipped": True}), flush=True)
     else:
         print(f"skipped, {printable(str(file.out))} exists; --force writes it again", flush=True)
+
+
+def ignored_line(files: Sequence[Path]) -> str:
+    """Return a line that names the first files of folders that are not videos."""
+    names = ", ".join(printable(str(file)) for file in files[:MAX_NAMED])
+    more = f" and {pluralize(len(files) - MAX_NAMED, 'more file')}" if len(files) > MAX_NAMED else ""
+    return f"ignored, because they are not videos: {names}{more}"
 
 
 def print_failure(video: Path, error: Exception, *, json_output: bool) -> None:

@@ -40,7 +40,7 @@ Keep = Annotated[
         "--keep",
         metavar="PICTURE|DIR",
         help="A picture of a person who stays visible, or a folder with pictures of one person. JPEG, PNG, WebP, "
-        "HEIC or AVIF. Repeat it for several people. [default: hide everyone]",
+        "HEIC, AVIF or TIFF. Repeat it for several people. [default: hide everyone]",
     ),
 ]
 KeepPeople = Annotated[
@@ -109,14 +109,15 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     """
     from defacer.commands.common.terminal import Terminal
     from defacer.commands.files.local_files import plan_files
-    from defacer.commands.files.results import print_skipped
+    from defacer.commands.files.results import ignored_line, print_skipped
     from defacer.commands.files.targets import ask_on_terminal
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
     from defacer.engine.recognition.target_files import find_people
     from defacer.engine.redact_file import FileRedactor, check_files, choose_faces
 
-    people = find_people(keep or [], keep_people)
+    terminal = Terminal(verbosity(context))
+    people = find_people(keep or [], keep_people, terminal.print_line)
     covers = [replacement] if replacement else []
     check_files(covers, [], force=force)
     plan = plan_files(
@@ -148,7 +149,8 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         verify=verify,
     )
     check_options(options, has_replacement=replacement is not None)
-    terminal = Terminal(verbosity(context))
+    if plan.ignored:
+        terminal.print_line(ignored_line(plan.ignored))
     for file in plan.done:
         print_skipped(file, json_output=json_output)
     if not plan.to_do:

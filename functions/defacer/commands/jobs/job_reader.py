@@ -50,5 +50,5 @@ def _uploads() -> dict[str, Blob]:
     return {
         object_names.job_id(intake, blob.name, int(blob.generation)): blob
         for blob in objects.list_blobs(intake, object_names.CHANNELS)
-        if object_names.channel_of_input(blob.name)
+        if object_names.channel_of_input(blob.name) and blob.size  # ingest ignores an empty object
     }

@@ -12,6 +12,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient as PublisherApi
 from google.pubsub_v1 import PublishRequest, PubsubMessage
+from pydantic_core import from_json
 
 from defacer.pipeline.documents.base import AnyDocument, Document, ObjectRef, parse_document
 from defacer.pipeline.errors import MalformedMessageError
@@ -108,6 +109,18 @@ def parse_upload(message: Message) -> ObjectRef | None:
             f"message {message.id} is not a valid notification of Cloud Storage: attribute {error}, "
             f"found {sorted(attributes)}"
         ) from error
+
+
+def is_about_empty_object(message: Message) -> bool:
+    """Return whether the resource in a Cloud Storage notification has the size 0.
+
+    The object itself can be gone: gcsfuse replaces the empty version at once.
+    """
+    try:
+        resource = from_json(message.data)
+    except ValueError:
+        return False
+    return isinstance(resource, dict) and str(resource.get("size")) == "0"
 
 
 @cache

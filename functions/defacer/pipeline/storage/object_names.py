@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from defacer.picture_formats import SUFFIXES
+from defacer.by_products import is_beside_videos, is_by_product
 
 if TYPE_CHECKING:  # `make demo` checks names before any package is installed
     from collections.abc import Iterable
@@ -96,6 +96,8 @@ class VideoName:
             return 'its name has a part that is "." or ".."'
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
             return "its name has a control character, such as a line break"
+        if is_beside_videos(name):
+            return "files of this name are by-products of systems or cameras, which De-facer ignores"
         size = max(len(made.encode()) for made in (name, self.result, self.report))
         if size > MAX_NAME_BYTES:
             return (
@@ -121,25 +123,23 @@ def is_object_name(name: str) -> bool:
 
 
 def parse_video(object_name: str) -> VideoName | None:
-    """Parse the name of a video. Return None for any other name."""
+    """Parse the name of a video. Return None for any other name, such as a by-product of a camera."""
     match = _VIDEO.fullmatch(object_name)
-    return VideoName(match["channel"], match["path"]) if match else None
+    return VideoName(match["channel"], match["path"]) if match and not is_beside_videos(object_name) else None
 
 
 def parse_target(object_name: str) -> str | None:
     """Return the person of a target picture; None for any other name.
 
-    `targets/PERSON.jpg` and `targets/PERSON/anything.png` both name PERSON. Deeper folders are ignored.
-    The endings are `picture_formats.SUFFIXES`.
+    `targets/PERSON.jpg` and `targets/PERSON/anything` both name PERSON. The content decides whether it is a picture.
     """
     match = _TARGET.fullmatch(object_name)
-    if not match:
+    if not match or is_by_product(object_name):
         return None
     parts = match["path"].split("/")
-    picture = PurePosixPath(parts[-1])
-    if picture.suffix.lower() not in SUFFIXES or len(parts) > 2 or {"", ".", ".."} & set(parts):
+    if len(parts) > 2 or {"", ".", ".."} & set(parts) or (len(parts) == 1 and parts[0].startswith(".")):
         return None
-    return picture.stem if len(parts) == 1 else parts[0]
+    return PurePosixPath(parts[0]).stem if len(parts) == 1 else parts[0]
 
 
 @dataclass(frozen=True)
@@ -235,8 +235,7 @@ def list_people(object_names: Iterable[str]) -> tuple[str, ...]:
 def mentions_target(text: str, person: str) -> bool:
     """Return whether a text, such as the reason of a failure, contains the name of a target picture of this person."""
     folder_or_file = re.escape(_normalize(f"targets/{person}"))
-    ends = "|".join(map(re.escape, ("/", *SUFFIXES)))
-    return re.search(rf"\b{folder_or_file}({ends})", _normalize(text), re.IGNORECASE) is not None
+    return re.search(rf"\b{folder_or_file}(/|\.\w| |$)", _normalize(text), re.IGNORECASE) is not None
 
 
 def targets_prefix(channel: str) -> str:

@@ -6,6 +6,7 @@ The state of the pipeline is objects and preconditions. Reads, deletes and listi
 
 import base64
 import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -30,6 +31,8 @@ from defacer.report.json_lines import ReportError, split_report
 
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
+GZIP = "gzip"  # the content encoding of an object that `gsutil cp -z` or `-Z` wrote
+GZIP_FORMAT = 31  # zlib's `wbits` for gzip with its header
 # Of a conditional write that another writer overtakes. Races settle within a round.
 MAX_CAS_RETRIES = 5
 # A larger file is uploaded in chunks of this size. The client's default is 100 MiB, and a chunk is held in memory.
@@ -174,9 +177,31 @@ def list_folders(bucket: str, prefix: str) -> list[str]:
 
 
 def read(ref: ObjectRef) -> bytes:
-    """Read one version and verify its checksum. Raises PermanentError if it was deleted or replaced."""
+    """Read one version and verify its checksum. Unpack it if it is stored with `Content-Encoding: gzip`.
+
+    Raises PermanentError if it was deleted or replaced, or if it can't be unpacked.
+    """
+    blob = _pinned(ref)
     with transient_errors_as_retryable("reading an object"), not_found_as_permanent(ref):
-        return cast(bytes, _pinned(ref).download_as_bytes(retry=retries()))
+        data = cast(bytes, blob.download_as_bytes(raw_download=True, retry=retries()))
+    return _unpack(data, ref) if blob.content_encoding == GZIP else data
+
+
+def _unpack(data: bytes, ref: ObjectRef) -> bytes:
+    """Unpack gzip up to the size of the largest input that is read as a whole: a few bytes can unpack to gigabytes."""
+    allowed = settings().max_picture_bytes
+    unpacker = zlib.decompressobj(wbits=GZIP_FORMAT)
+    try:
+        unpacked = unpacker.decompress(data, allowed)
+    except zlib.error:
+        unpacked = b""
+    if unpacker.eof:
+        return unpacked
+    raise PermanentError(
+        ErrorCode.BAD_OBJECT,
+        f"{object_names.owner_name(ref.name)} is stored with gzip compression, and does not unpack to at most "
+        f"{allowed} bytes. Upload it without compression (`gsutil cp` without -z and -Z), then upload the video again.",
+    )
 
 
 def download(ref: ObjectRef, path: Path) -> None:

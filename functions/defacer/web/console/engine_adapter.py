@@ -82,8 +82,11 @@ def check_picture(data: bytes) -> PictureCheck:
 
 
 def make_displayable(data: bytes) -> bytes:
-    """Return a target picture in a format that browsers show. Few show HEIC, so it becomes a JPEG without metadata."""
-    if content_type_of(data) != "image/heic":
+    """Return a target picture in a format that browsers show.
+
+    Few show HEIC or TIFF, so these become a JPEG without metadata.
+    """
+    if content_type_of(data) not in ("image/heic", "image/tiff"):
         return data
     image = decode_picture(data, PICTURE_LABEL, max_pixels=settings().max_picture_pixels)
     scale = min(1.0, DISPLAYED_SIDE / max(image.shape[:2]))

@@ -200,7 +200,7 @@ def list_jobs(channel: str) -> dict[str, ListedJob]:
             jobs[job] = ListedJob(job, blob.updated, source, None)
     upload_names = {}
     for blob in objects.list_blobs(config.intake_bucket, object_names.videos_prefix(channel)):
-        if object_names.parse_video(blob.name) is not None:
+        if object_names.parse_video(blob.name) is not None and blob.size:  # ingest ignores an empty object
             ref = objects.reference(blob)
             job = object_names.job_of(ref)
             jobs[job] = ListedJob(job, blob.updated, blob.name, ref)

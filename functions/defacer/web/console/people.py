@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from defacer.engine_host import HOST
 from defacer.picture_formats import SUFFIX_OF, content_type_of
-from defacer.pipeline.channel import list_targets
+from defacer.pipeline.channel import TargetPicture, read_targets_folder
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -62,10 +63,11 @@ _checks = _CheckCache()
 async def show_people(request: Request) -> Response:
     """Render the page with all people and their pictures."""
     channel = require_channel(request)
-    people = await run_in_threadpool(_list_people, channel)
-    most = settings().max_picture_bytes
+    folder = await run_in_threadpool(read_targets_folder, settings().intake_bucket, channel)
+    misplaced = list(map(object_names.owner_name, folder.misplaced))
+    people, most = _group_by_person(folder.pictures), settings().max_picture_bytes
     return render_console_page(
-        request, "people.html", channel=channel, tab="people", people=people, most=most
+        request, "people.html", channel=channel, tab="people", people=people, misplaced=misplaced, most=most
     )
 
 
@@ -115,9 +117,9 @@ async def remove(request: Request, fields: dict[str, str]) -> Response:
     return JSONResponse({"removed": removed})
 
 
-def _list_people(channel: str) -> dict[str, list[PictureCard]]:
+def _group_by_person(pictures: Sequence[TargetPicture]) -> dict[str, list[PictureCard]]:
     people: dict[str, list[PictureCard]] = {}
-    for target in list_targets(settings().intake_bucket, channel):
+    for target in pictures:
         card = PictureCard(target.ref, _checks.get(target.ref))
         people.setdefault(target.person, []).append(card)
     return dict(sorted(people.items()))
@@ -145,7 +147,7 @@ def store_picture(channel: str, person: str, data: bytes, check: PictureCheck) -
 
 
 def _require_picture(channel: str, name: str) -> ObjectRef:
-    for picture in list_targets(settings().intake_bucket, channel):
+    for picture in read_targets_folder(settings().intake_bucket, channel).pictures:
         if picture.ref.name == name:
             return picture.ref
     raise HTTPException(404, NO_PICTURE)
@@ -162,7 +164,7 @@ def _sign_picture_url(channel: str, name: str) -> str:
 
 
 def _require_pictures_of(channel: str, person: str) -> list[ObjectRef]:
-    pictures = list_targets(settings().intake_bucket, channel)
+    pictures = read_targets_folder(settings().intake_bucket, channel).pictures
     refs = [picture.ref for picture in pictures if picture.person == person]
     if not refs:
         raise HTTPException(404, "This person was renamed or removed. Load the page again.")

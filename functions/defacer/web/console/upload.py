@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from defacer.pipeline.channel import list_targets
+from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import objects
 from defacer.pipeline.storage.object_names import VideoName
@@ -27,7 +27,7 @@ REPLACE, KEEP_BOTH = "replace", "keep-both"  # values of the form field `on_conf
 async def show_upload_page(request: Request) -> Response:
     """Render the page for uploads."""
     channel = require_channel(request)
-    people = await run_in_threadpool(_list_people, channel)
+    people = await run_in_threadpool(list_kept_people, channel)
     most = format_size(settings().max_video_bytes)
     return render_console_page(
         request, "upload.html", channel=channel, tab="upload", people=people, most=most
@@ -97,8 +97,3 @@ def _find_free_name(bucket: str, video: VideoName) -> VideoName:
         if objects.find_blob(bucket, candidate.object_name) is None:
             return candidate
     raise HTTPException(422, f"The channel has {MAX_NUMBERED} videos of this name. Rename the file.")
-
-
-def _list_people(channel: str) -> list[str]:
-    pictures = list_targets(settings().intake_bucket, channel)
-    return sorted({picture.person for picture in pictures})

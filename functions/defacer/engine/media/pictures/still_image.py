@@ -1,4 +1,4 @@
-"""Check and decode pictures: JPEG, PNG, WebP, HEIC and AVIF.
+"""Check and decode pictures: JPEG, PNG, WebP, HEIC, AVIF and TIFF.
 
 A few kilobytes can claim any size, or cost minutes to decode. So the size and the number of scans are read from the
 bytes first, and then the picture is decoded in a process that ends after MAX_DECODE_SECONDS.
@@ -13,6 +13,7 @@ from defacer.engine.errors import PictureError
 from defacer.engine.media.pictures import image_decoder
 from defacer.engine.media.pictures.heif import HEIF_TYPES, read_heif
 from defacer.engine.media.pictures.heif_tables import HeifError
+from defacer.engine.media.pictures.tiff import read_tiff_size
 from defacer.picture_formats import JPEG, NAMES, PNG, content_type_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,12 @@ def _read_header(data: bytes, label: str) -> PictureHeader | None:
     kind = content_type_of(data)
     if kind in HEIF_TYPES:
         return _heif_header(data, label)
-    readers = {"image/png": _png_header, "image/jpeg": _jpeg_header, "image/webp": _webp_header}
+    readers = {
+        "image/png": _png_header,
+        "image/jpeg": _jpeg_header,
+        "image/webp": _webp_header,
+        "image/tiff": _tiff_header,
+    }
     return readers[kind](data) if kind else None
 
 
@@ -108,6 +114,15 @@ def _heif_header(data: bytes, label: str) -> PictureHeader:
     sizes = [size for part in (picture.color, picture.alpha) if part for size in part.sizes]
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     return PictureHeader(width, height, scans=1, parts=len(picture.color.tiles))
+
+
+def _tiff_header(data: bytes) -> PictureHeader | None:
+    """Return the size of the first picture, or of one of its tiles if that is larger."""
+    size = read_tiff_size(data)
+    if size is None:
+        return None
+    width, height = max(size.width, size.tile_width), max(size.height, size.tile_height)
+    return PictureHeader(width, height, scans=1, parts=size.entries)
 
 
 def _webp_header(data: bytes) -> PictureHeader | None:
