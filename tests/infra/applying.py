@@ -1,9 +1,15 @@
 """Apply infra/ with the real Terraform to an empty project of the stub provider."""
 
+import os
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.infra.stub_provider import PROJECT, StubProvider
 from tests.infra.test_terraform import TOOLS
@@ -63,6 +69,22 @@ class Project:
     def resources(self, kind: str) -> list[dict[str, Any]]:
         """Return the applied resources of a type, without its prefix `google_`."""
         return self.provider.resources.get(f"google_{kind}", [])
+
+
+@contextmanager
+def apply_project(folder: Path, variables: tuple[str, ...]) -> Iterator[Project]:
+    """Initialize Terraform in a copy of infra/ for an empty project. Skip the test without Terraform."""
+    if not shutil.which("terraform") or not SCHEMA.exists():
+        pytest.skip("requires terraform, and google_schema.json in the folder that DEFACER_TOOLS names")
+    provider = StubProvider(SCHEMA)
+    for path in (*INFRA.glob("*.tf"), *INFRA.glob("*.tftpl")):
+        shutil.copy(path, folder)
+    (folder / "state_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    with provider.serve() as served:
+        project = Project(folder, provider, {**os.environ, **served, "CHECKPOINT_DISABLE": "1"}, variables)
+        done = project.terraform("init", "-input=false", "-no-color")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield project
 
 
 def first_targets() -> list[str]:

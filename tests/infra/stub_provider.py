@@ -218,6 +218,7 @@ def _computed_value(kind: str, name: str, made: dict[str, Any]) -> str:
     parts = {
         ("google_service_account", "email"): account,
         ("google_service_account", "member"): f"serviceAccount:{account}",
+        ("google_service_account", "name"): f"projects/{PROJECT}/serviceAccounts/{account}",
         ("google_cloud_run_v2_service", "uri"): f"https://{known}.example",
         ("google_pubsub_topic", "id"): f"projects/{PROJECT}/topics/{known}",
         ("google_project_iam_custom_role", "id"): f"projects/{PROJECT}/roles/{made.get('role_id')}",

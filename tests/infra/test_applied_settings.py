@@ -5,8 +5,10 @@ import json
 import pytest
 
 from defacer_emulator.resources import Resources
+from tests.console.permissions import console_grants
 from tests.infra.applying import KEY, REGION, TAG, Project
 from tests.infra.stub_provider import NUMBER, PROJECT
+from tests.permissions import Grant, read_grants
 
 RESOURCES = Resources(PROJECT)
 PAGES = {"console", "live"}
@@ -105,6 +107,24 @@ def test_console_reads_only_documents_in_the_work_bucket(
                 'resource.name.endsWith(".json")',
                 'resource.name.endsWith("/faces.jsonl")',
             }
+
+
+def test_console_tests_have_the_grants_of_its_account(project: Project) -> None:
+    """The tests in tests/console run with `console_grants` only."""
+    if not project.variables:
+        return
+    member = f"serviceAccount:defacer-console@{PROJECT}.iam.gserviceaccount.com"
+    buckets = dict(zip(("intake", "work", "output"), RESOURCES.buckets, strict=True))
+
+    def describe(grants: list[Grant]) -> set[tuple[str, frozenset[str], str]]:
+        return {(grant.resource, grant.permissions, grant.condition) for grant in grants}
+
+    created = [
+        grant
+        for grant in read_grants(project.provider.resources)
+        if grant.member == member and grant.resource.startswith("projects/_/buckets/")
+    ]
+    assert describe(created) == describe(console_grants(buckets))
 
 
 def test_customer_managed_key_encrypts_all_stored_data(
