@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from defacer.engine.errors import CheckError, EngineError, WeightsError
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.pictures.image_decoder import MAX_PROCESSES
 from defacer.engine.media.pictures.still_image import require_decodable
@@ -127,7 +128,8 @@ class RerenderEngine(MediaEngine):
     def rerender(self, report: JobReport, replacement: bytes | None, out: Path) -> JobReport:
         """Write the MP4 `out`. Raises PermanentError if the source was deleted, or is not the report's."""
         name = f"gs://{report.source.bucket}/{report.source.name}"
-        with open_ranged(report.source) as source:
+        with open_ranged(report.source) as file:
+            source = ClockedSource(file, report.clock)
             try:
                 if fingerprint_of(source) != report.fingerprint:
                     raise CheckError("the report is about another video.")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from defacer.commands.common.terminal import Terminal
     from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
-    from defacer.engine.media.reader import Source
+    from defacer.engine.media.clock.clocked_source import Source
     from defacer.report.edits import Edits
     from defacer.report.faces import Faces
     from defacer.report.tracks import Decision

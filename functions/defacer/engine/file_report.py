@@ -1,8 +1,8 @@
 """The report of one redacted file: its tracks with their decisions, and what the result was made with."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from defacer.engine.options import Options
 from defacer.engine.output_paths import write_atomically
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.report.changes import ChangeCode, SourceChange
+from defacer.report.clock import Clock
 from defacer.report.faces import Faces, dump_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
 from defacer.report.tracks import VERSION, TargetWarning, TrackRecord
@@ -23,7 +24,8 @@ class Report:
     """The report of a redacted video. It holds no picture and no embedding.
 
     `changes` lists dropped, converted and corrected data, and `dropped` has the texts of the first. `checked` is
-    the outcome of the check by a second detector, or None without one. `fingerprint` identifies the source.
+    the outcome of the check by a second detector, or None without one. `fingerprint` identifies the source,
+    and `clock` has the corrections of its times.
     """
 
     faces: Faces
@@ -33,6 +35,7 @@ class Report:
     dropped: tuple[str, ...]
     checked: Mapping[str, Any] | None
     changes: tuple[SourceChange, ...] = ()
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def tracks(self) -> tuple[TrackRecord, ...]:
@@ -73,6 +76,7 @@ class Report:
             "fingerprint": self.fingerprint,
             "dropped": self.dropped,
             "changes": [asdict(change) for change in self.changes],
+            "clock": asdict(self.clock),
             "checked": self.checked,
             "faces": json.loads(dump_head(self.faces.head)),
         }
@@ -83,7 +87,8 @@ class Report:
     def _from_bytes(cls, data: bytes) -> Self:
         head_line, lines = split_report(data)
         head = json.loads(head_line)
-        options = Options(**{field.name: head["policy"][field.name] for field in fields(Options)})
+        policy = {"strict_timing": False, **head["policy"]}  # not in older reports
+        options = Options(**{one.name: policy[one.name] for one in fields(Options)})
         check_values(options)
         return cls(
             faces=read_faces_between(join_report(json.dumps(head["faces"]).encode(), lines)),
@@ -92,7 +97,16 @@ class Report:
             black_frames=int(head.get("black_frames", 0)),
             dropped=tuple(head.get("dropped", ())),
             checked=head.get("checked"),
-            changes=tuple(
-                SourceChange(ChangeCode(one["code"]), str(one["text"])) for one in head.get("changes", ())
-            ),
+            changes=_read_changes(head.get("changes", ())),
+            clock=_read_clock(head.get("clock", {})),
         )
+
+
+def _read_changes(changes: Sequence[Mapping[str, Any]]) -> tuple[SourceChange, ...]:
+    return tuple(SourceChange(ChangeCode(one["code"]), str(one["text"])) for one in changes)
+
+
+def _read_clock(record: Mapping[str, Any]) -> Clock:
+    given = dict(record)
+    offsets, changes = given.pop("offsets", (0,)), given.pop("changes", ())
+    return Clock(offsets=tuple(map(int, offsets)), changes=_read_changes(changes), **given)

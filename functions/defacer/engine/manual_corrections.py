@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from defacer.engine.corrections.drawn_mask import DrawnMask, SecondsRange
 from defacer.engine.corrections.look_again import look_again
 from defacer.engine.engine import Engine
-from defacer.engine.media.reader import Source
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options

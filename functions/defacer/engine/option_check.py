@@ -12,7 +12,13 @@ from defacer.engine.runtime import torch_package
 from defacer.picture_formats import NAMES
 
 RANGES = {"strength": (1, 3), "quality": (0, 40)}
-EXAMPLES = {"strength": "1.5", "color": "'#1a2b3c'", "match_threshold": "0.9", "quality": "18"}
+EXAMPLES = {
+    "strength": "1.5",
+    "color": "'#1a2b3c'",
+    "match_threshold": "0.9",
+    "quality": "18",
+    "strict_timing": "True",
+}
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -58,7 +64,7 @@ def _check_type(name: str, value: object, hint: Any) -> None:
     if choices and value not in choices:
         raise ArgumentError(f"{name} is {value!r}, allowed are {', '.join(choices)}. Choose one of them.")
     types = (*parts, int) if float in parts else tuple(parts)
-    if not choices and (not isinstance(value, types) or isinstance(value, bool)):
+    if not choices and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
         raise ArgumentError(f"{name} is {value!r}, allowed is a value such as {EXAMPLES[name]}. Change it.")
 
 

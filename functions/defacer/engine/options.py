@@ -18,7 +18,7 @@ class Options:
 
     `strength` (1 to 3) is how much coarser than usual a face is hidden. `color` is for mode solid. `quality` is x264's
     rate factor, from 0 (lossless) to 40. `verify` is how a second detector checks the result: not at all, in five
-    frames a second, or in every frame.
+    frames a second, or in every frame. `strict_timing` refuses a video whose times have to be corrected.
     """
 
     mode: Mode = "blur"
@@ -30,4 +30,5 @@ class Options:
     match_threshold: float | None = None
     quality: int = 18
     on_decode_error: OnDecodeError = "refuse"
+    strict_timing: bool = False
     verify: VerifyLevel = "standard"

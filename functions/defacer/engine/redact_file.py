@@ -17,6 +17,7 @@ from defacer.engine.errors import (
 )
 from defacer.engine.file_report import Report
 from defacer.engine.manual_corrections import Corrections
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.probe import probe
 from defacer.engine.media.reader import Segment, VideoInfo
@@ -54,17 +55,19 @@ class FileRedactor:
     def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
         with _named_in_errors(video):
-            faces = self._find(video, progress)  # frees the models before the video is written
-            return _render(video, faces, self.options, self.replacement, out, progress, force=self.force)
+            info = probe(_path_of(video), self.options).info
+            source = ClockedSource(_path_of(video), info.clock)
+            faces = self._find(source, info, progress)  # frees the models before the video is written
+            return _render(source, faces, self.options, self.replacement, out, progress, force=self.force)
 
-    def _find(self, video: Path, progress: StageCallback) -> Faces:
-        frames = _frame_count(probe(_path_of(video), self.options).info)
+    def _find(self, source: ClockedSource, info: VideoInfo, progress: StageCallback) -> Faces:
+        frames = _frame_count(info)
         weights.fetch_all(progress=lambda line: progress(line, 0, None))
         engine = Engine()
         if (self.pictures or self.faces) and self._gallery is None:
             self._gallery = engine.gallery(self.pictures, self.options.recognizer, faces=self.faces)
         detections = engine.detect_subsegments(
-            Segment(_path_of(video)),
+            Segment(source),
             self._gallery,
             self.options,
             lambda done: progress(DETECTING, done, frames),
@@ -141,10 +144,11 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
     edits = decided if edits is None else edits.merge(decided)
     picture = None if cover is None else cover.read_bytes()
     with _named_in_errors(source):
-        if fingerprint_of(_path_of(source)) != report.fingerprint:
+        clocked = ClockedSource(_path_of(source), report.clock)
+        if fingerprint_of(clocked) != report.fingerprint:
             raise CheckError("it is not the video that the report is about. Name the original video.")
         faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
-        return _render(source, faces, options, picture, result, progress, force=force)
+        return _render(clocked, faces, options, picture, result, progress, force=force)
 
 
 def find_tracks(
@@ -155,7 +159,8 @@ def find_tracks(
     Raises CheckError if the report is about another video, and the errors of `Corrections.find_tracks`.
     """
     require_own_report(video, report)
-    return corrections.find_tracks(_path_of(video), report.faces, report.options, progress)
+    source = ClockedSource(_path_of(video), report.clock)
+    return corrections.find_tracks(source, report.faces, report.options, progress)
 
 
 def choose_faces(
@@ -195,7 +200,7 @@ def _named_in_errors(video: Path) -> Iterator[None]:
 
 def require_own_report(video: Path, report: Report) -> None:
     """Raise CheckError if the report is about another video."""
-    if fingerprint_of(_path_of(video)) != report.fingerprint:
+    if fingerprint_of(ClockedSource(_path_of(video), report.clock)) != report.fingerprint:
         raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
 
 
@@ -218,7 +223,7 @@ def check_files(
 
 
 def _render(
-    video: Path,
+    source: ClockedSource,
     faces: Faces,
     options: Options,
     replacement: bytes | None,
@@ -230,9 +235,7 @@ def _render(
     if options.verify != "off":
         weights.yunet()
     progress(REDACTING, 0, faces.frames)
-    rendered = render_video(
-        _path_of(video), faces, options, replacement, out.absolute(), progress, force=force
-    )
+    rendered = render_video(source, faces, options, replacement, out.absolute(), progress, force=force)
     checked = rendered.checked
     return Report(
         rendered.faces,
@@ -242,6 +245,7 @@ def _render(
         rendered.joined.dropped,
         None if checked is None else checked.to_json(),
         rendered.joined.changes,
+        source.clock,
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defacer.engine.errors import CheckError
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
-from defacer.engine.media.reader import Segment, Source
+from defacer.engine.media.reader import Segment
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.output_paths import move_result
@@ -76,7 +77,12 @@ def render_video(
                 "frames. Use the report of this video."
             )
         progress(JOINING, 0, None)
-        joined = join_files(source, [SegmentFile.from_path(str(segment), written)], result)
+        joined = join_files(
+            source,
+            [SegmentFile.from_path(str(segment), written)],
+            result,
+            past_damage=options.on_decode_error == "hide",
+        )
         move_result(result, out, force=force)
     found = checked.tracks if checked else ()
     return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)

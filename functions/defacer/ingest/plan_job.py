@@ -123,6 +123,7 @@ def describe_video(header: VideoHeader) -> Video:
         duration_seconds=header.duration_seconds,
         time_base=f"{header.time_base.numerator}/{header.time_base.denominator}",
         start_pts=header.start_pts,
+        clock=header.clock,
     )
 
 

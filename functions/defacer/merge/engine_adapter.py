@@ -7,6 +7,7 @@ from typing import cast
 
 from defacer.engine.errors import CheckError, EngineError, OutputError, VideoError
 from defacer.engine.media import joiner as engine_join
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.segment_writer import WrittenSegment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
@@ -46,7 +47,13 @@ class MergeEngine(MediaEngine):
         segments = [_segment_file(report) for report in job.reports]
         manifest = job.manifest
         with open_ranged(manifest.source, size=manifest.source_size) as source, _pipeline_errors(manifest):
-            joined = engine_join.join(source, segments, job.samples, job.renew_lease)
+            joined = engine_join.join(
+                ClockedSource(source, manifest.video.clock),
+                segments,
+                job.samples,
+                job.renew_lease,
+                past_damage=manifest.policy.on_decode_error == "hide",
+            )
         return JoinedVideo(
             joined.head,
             joined.frames,

@@ -244,6 +244,7 @@ def _report_head(
         fingerprint=joined.fingerprint,
         dropped=list_dropped(joined.changes),
         changes=joined.changes,
+        clock=manifest.video.clock,
         segments=tuple(
             ReportedSegment(index=index, frames=frames) for index, frames in enumerate(_count_frames(reports))
         ),

@@ -17,6 +17,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange
 from defacer.pipeline.documents.report import JobReport, SegmentCheck
 from defacer.pipeline.documents.segment_messages import SegmentReport
 from defacer.report.changes import SourceChange
+from defacer.report.clock import Clock
 from defacer.report.edits import Edits
 
 RenewLease = Callable[[], None]  # an operation calls it often; it can raise, to stop the operation
@@ -28,6 +29,7 @@ class VideoHeader:
 
     Times are in units of `time_base`. `keyframes` are the sorted times of the key frames that the index lists, and
     `frames` is the number of frames in it. Without an index they are empty and None.
+    `clock` has the corrections of the times.
     """
 
     width: int
@@ -39,6 +41,7 @@ class VideoHeader:
     frame_rate: float | None
     keyframes: tuple[int, ...]
     frames: int | None = None
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True)

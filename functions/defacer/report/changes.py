@@ -38,6 +38,13 @@ class ChangeCode(StrEnum):
     CONVERTED_SOUND = "converted-sound"
     """Sound that an MP4 can't hold, or that common players can't play."""
 
+    CORRECTED_CLOCK = "corrected-clock"
+    """A clock that does not begin near 0, or that restarts. The result begins at 0 and has no restart."""
+    CORRECTED_TIMES = "corrected-times"
+    """Frames without a presentation time, or with the time of another frame."""
+    DROPPED_FRAMES = "dropped-frames"
+    """Frames at the start or the end of a recording that can't be decoded, and the sound before the first frame."""
+
     @property
     def action(self) -> Action:
         return cast(Action, self.partition("-")[0])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from defacer.engine.errors import EngineError, OutputError, WeightsError
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
@@ -92,7 +93,9 @@ def _open_segment(step: StepInput) -> Iterator[Segment]:
     ref = step.manifest.source
     with open_ranged(ref, size=step.manifest.source_size) as source:
         try:
-            yield Segment(source, step.segment.start, step.segment.end)
+            yield Segment(
+                ClockedSource(source, step.manifest.video.clock), step.segment.start, step.segment.end
+            )
         except (OutputError, WeightsError) as error:
             raise RetryableError(str(error)) from error
         except EngineError as error:

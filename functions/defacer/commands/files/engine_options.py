@@ -76,6 +76,10 @@ OnDecodeErrorOption = Annotated[
         help="Frames that can't be decoded: refuse the video, or make them black. [default of run: refuse]",
     ),
 ]
+StrictTimingOption = Annotated[
+    bool | None,
+    typer.Option("--strict-timing", help="Refuse a video if the times of its frames have to be corrected."),
+]
 
 
 def with_given(options: Options, **chosen: Any) -> Options:

@@ -27,11 +27,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def probe(
     videos: Annotated[list[Path], typer.Argument(metavar="IN", help="Videos on this machine.")],
     on_decode_error: chosen.OnDecodeErrorOption = None,
+    strict_timing: chosen.StrictTimingOption = None,
     json_output: Json = False,
 ) -> None:
     """Show what a video is, and what its result keeps, converts, corrects and drops.
 
-    Only its header and its first packets are read. Exit code 1: De-facer refuses a video.
+    Reads the index of an MP4, and all packets of another file. Exit code 1: De-facer refuses a video.
     """
     from defacer.engine.errors import VideoError
     from defacer.engine.media.probe import probe as probe_source
@@ -39,7 +40,7 @@ def probe(
     from defacer.engine.redact_file import check_files
 
     check_files(videos, [], force=False)
-    options = chosen.with_given(Options(), on_decode_error=on_decode_error)
+    options = chosen.with_given(Options(), on_decode_error=on_decode_error, strict_timing=strict_timing)
     refused = False
     for video in videos:
         try:

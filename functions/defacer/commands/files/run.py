@@ -97,6 +97,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     detector: chosen.DetectorOption = None,
     quality: chosen.QualityOption = None,
     on_decode_error: chosen.OnDecodeErrorOption = None,
+    strict_timing: chosen.StrictTimingOption = None,
     verify: chosen.VerifyOption = None,
     report: ReportPath = None,
     skip_existing: SkipExisting = False,
@@ -146,6 +147,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         match_threshold=match_threshold,
         quality=quality,
         on_decode_error=on_decode_error,
+        strict_timing=strict_timing,
         verify=verify,
     )
     check_options(options, has_replacement=replacement is not None)

@@ -61,6 +61,7 @@ def tracks(
 
 def _export(report: "Report", form: FormatName, video: Path | None) -> str:
     from defacer.engine.corrections.track_exchange import compute_frame_times, export_tracks, read_frame_times
+    from defacer.engine.media.clock.clocked_source import ClockedSource
     from defacer.engine.redact_file import check_files, require_own_report
 
     if video is None:
@@ -68,5 +69,5 @@ def _export(report: "Report", form: FormatName, video: Path | None) -> str:
     else:
         check_files([video], [], force=False)
         require_own_report(video, report)
-        times = read_frame_times(str(video.absolute()), report.faces)
+        times = read_frame_times(ClockedSource(str(video.absolute()), report.clock), report.faces)
     return export_tracks(report.faces, report.fingerprint, form, times)

@@ -6,6 +6,7 @@ from pathlib import Path
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.corrections import import_file
 from defacer.engine.manual_corrections import Corrections
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.options import Options
 from defacer.engine.render_file import StageCallback
 from defacer.engine.tracking.report_edit import with_edits
@@ -20,7 +21,8 @@ from defacer.report.tracks import Decision
 def find_tracks(report: JobReport, corrections: Corrections, progress: StageCallback) -> list[AddedTrack]:
     """Return the tracks that the corrections add to a job's report. The source is read in ranged requests."""
     faces = Faces.from_head(report.faces, report.tracks)
-    with open_ranged(report.source) as source:
+    with open_ranged(report.source) as file:
+        source = ClockedSource(file, report.clock)
         return corrections.find_tracks(source, faces, Options(**report.policy.for_engine()), progress)
 
 
@@ -38,7 +40,8 @@ def import_tracks(
     """
     published = Faces.from_head(report.faces, report.tracks).to_bytes()
     faces = Faces.from_bytes(with_edits(published, pending(report.source), None).document)
-    with open_ranged(report.source) as source:
+    with open_ranged(report.source) as video:
+        source = ClockedSource(video, report.clock)
         return import_file(
             file, source, faces, report.fingerprint, decisions, terminal, allow_uncover=allow_uncover
         )

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from defacer.engine.corrections.follow_box import follow_box
 from defacer.engine.corrections.span_search import FrameCallback, TimeSpan
 from defacer.engine.errors import ArgumentError
-from defacer.engine.media.reader import Source
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.models.arrays import Detector
 from defacer.engine.tracking.frame_faces import format_time, parse_moment
 from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes

@@ -7,7 +7,8 @@ from fractions import Fraction
 import av
 
 from defacer.engine.errors import ArgumentError
-from defacer.engine.media.reader import Source, read_frames, read_picture_form
+from defacer.engine.media.clock.clocked_source import Source
+from defacer.engine.media.reader import read_frames, read_picture_form
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.reduced_frame import ReducedFrame

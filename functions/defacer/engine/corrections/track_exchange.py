@@ -10,7 +10,9 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from defacer.engine.errors import ArgumentError
-from defacer.engine.media.reader import Source, open_video, read_frames
+from defacer.engine.media.clock.clocked_source import Source, clock_of
+from defacer.engine.media.clock.packet_clock import demux, is_shown
+from defacer.engine.media.reader import open_video, read_frames
 from defacer.engine.tracking.box_checks import TOLERANCE, clip_box, find_uncovered
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
@@ -77,8 +79,11 @@ def import_tracks(
 def read_frame_times(source: Source, faces: Faces) -> list[int]:
     """Return the times of all displayed frames. Decodes the video only if its packets do not have these times."""
     with open_video(source) as (container, stream):
-        packets = container.demux(stream)
-        times = sorted({packet.pts for packet in packets if packet.pts is not None and not packet.is_discard})
+        clock = clock_of(source)
+        packets = demux(container, stream, clock, picture_only=True)
+        times = sorted(
+            {packet.pts for packet in packets if packet.pts is not None and is_shown(packet, clock)}
+        )
     if len(times) == faces.frames and (times[0], times[-1]) == (faces.start, faces.end):
         return times
     return [frame.pts or 0 for frame in read_frames(source)]

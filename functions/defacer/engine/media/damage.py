@@ -13,6 +13,8 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.packet_clock import is_shown
+from defacer.report.clock import Clock
 
 Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
 
@@ -21,7 +23,7 @@ Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
 class CorruptionScan:
     """The times of the frames that a player shows, those of them that are damaged, and one intact frame."""
 
-    shown: list[int]
+    shown: set[int]
     damaged: set[int]
     sample: av.VideoFrame
 
@@ -46,7 +48,7 @@ def decode_packets(
         yield packet, frames
 
 
-def scan_for_corruption(packets: Decoded, end: int | None) -> CorruptionScan:
+def scan_for_corruption(packets: Decoded, end: int | None, clock: Clock) -> CorruptionScan:
     """Decode up to `end` and return the damaged frames. Raises VideoError if no frame can be decoded."""
     order: list[tuple[int, bool]] = []  # time and whether it is a key frame, in the order of decoding
     shown: set[int] = set()
@@ -56,7 +58,7 @@ def scan_for_corruption(packets: Decoded, end: int | None) -> CorruptionScan:
     for packet, frames in packets:
         if packet.pts is not None and packet.size:
             order.append((packet.pts, packet.is_keyframe))
-            if not packet.is_discard:
+            if is_shown(packet, clock):
                 shown.add(packet.pts)
             if frames is None or packet.is_corrupt:
                 bad.add(packet.pts)
@@ -74,7 +76,7 @@ def scan_for_corruption(packets: Decoded, end: int | None) -> CorruptionScan:
         raise VideoError("none of its frames can be decoded. Export the video again.")
     last = max(intact)
     bad |= {pts for pts in shown - intact if end is None or pts <= last}
-    return CorruptionScan(sorted(shown), _add_dependent_frames(order, bad), sample)
+    return CorruptionScan(shown, _add_dependent_frames(order, bad), sample)
 
 
 def _add_dependent_frames(order: list[tuple[int, bool]], bad: set[int]) -> set[int]:

@@ -11,10 +11,11 @@ from fractions import Fraction
 import av
 from av.video.stream import VideoStream
 
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import Source, first_frame, open_video, read_picture_form, time_base
+from defacer.engine.media.reader import first_frame, open_video, read_picture_form, time_base
 from defacer.engine.runtime.gpu import can_encode
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s

@@ -29,12 +29,14 @@ from numpy.typing import NDArray
 
 from defacer.engine.errors import CheckError, VideoError
 from defacer.engine.media import side_streams
+from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
+from defacer.engine.media.clock.packet_clock import demux
 from defacer.engine.media.mp4.faststart import FaststartWriter
 from defacer.engine.media.mp4.header_check import Mp4Header, read_header
 from defacer.engine.media.mp4.user_data import list_user_data
 from defacer.engine.media.orientation import UPRIGHT, Matrix
 from defacer.engine.media.passthrough import PassthroughResult, PassthroughStreams, TimedPacket, begin_seconds
-from defacer.engine.media.reader import Source, open_video, read_picture_form, time_base
+from defacer.engine.media.reader import open_video, read_picture_form, time_base
 from defacer.engine.media.segment_writer import WrittenSegment, translate_write_errors
 from defacer.engine.media.side_streams import SOUND_END_SECONDS, TrackDigest
 from defacer.engine.media.source_audit import SourceAudit
@@ -92,11 +94,13 @@ class JoinResult:
         return sum(track.count for track in self.sound)
 
 
-def join_files(source: Source, segments: Sequence[SegmentFile], out: Path) -> JoinResult:
+def join_files(
+    source: Source, segments: Sequence[SegmentFile], out: Path, *, past_damage: bool = False
+) -> JoinResult:
     """Join segments into the faststart MP4 `out`, and check it. Raises the errors of `join` and `check_result`."""
     samples = out.with_suffix(".samples")
     with samples.open("wb") as body:
-        joined = join(source, segments, body)
+        joined = join(source, segments, body, past_damage=past_damage)
     with translate_write_errors(), samples.open("rb") as body, out.open("wb") as result:
         result.write(joined.head)
         shutil.copyfileobj(body, result, 1024 * 1024)
@@ -110,11 +114,13 @@ def join(
     segments: Sequence[SegmentFile],
     body: BinaryIO,
     progress: Callable[[], None] = lambda: None,
+    *,
+    past_damage: bool = False,
 ) -> JoinResult:
     """Join segments with the sound, subtitles and chapters of `source`, and write the samples of the MP4 to `body`.
 
-    Raises CheckError unless the segments have every displayed frame of the source exactly once. `progress` is called
-    often and can raise an error to stop.
+    Raises CheckError unless the segments have every displayed frame of the source exactly once. Without `past_damage`,
+    raises VideoError for a source that is cut off. `progress` is called often and can raise an error to stop.
     """
     segments = [segment for segment in segments if segment.written.frames]
     if not segments:
@@ -122,37 +128,46 @@ def join(
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports list", "the frames at different times are")
     matrix, telemetry = read_picture_form(source).matrix, find_telemetry_tracks(source)
-    out = FaststartWriter(body)
+    out, clock = FaststartWriter(body), clock_of(source)
     with ExitStack() as reading:
         container, picture = reading.enter_context(open_video(source))
         base = time_base(picture)  # read it inside the block: later PyAV would read freed memory
-        begin = round(begin_seconds(container) / base)
-        audit = SourceAudit(container, picture)
+        begin = round(begin_seconds(container, clock, base) / base)
+        audit = SourceAudit(container, picture, clock)
         with _open_result(out, container, picture) as result:
-            passthrough = PassthroughStreams(container, result, begin * base, telemetry)
+            passthrough = PassthroughStreams(
+                container, result, begin * base, telemetry, drop_early=clock.first is not None
+            )
             with segments[0].open() as first, open_video(first) as (_, template):
                 video = _add_video_stream(result, template, base, matrix)
                 header = _codec_header(template)
             pictures = _video_packets(segments, _decode_times(shown, segments), video, begin, header)
             # The last packets are written after the whole source was read, because their duration depends on it.
             last: list[Packet[Any]] = []
-            for _, packet in heapq.merge(pictures, passthrough.packets(audit), key=lambda item: item[0]):
+            copied = passthrough.packets(demux(container, picture, clock), audit)
+            for _, packet in heapq.merge(pictures, copied, key=lambda item: item[0]):
                 progress()
                 if packet.stream is video and (last or packet.pts == shown[-1] - begin):
                     last.append(packet)
                     continue
                 with translate_write_errors():
                     result.mux_one(packet)
-            audit.require_whole()
-            _require_all_shown(shown, np.sort(np.array(audit.frame_times)))
+            if not past_damage:
+                audit.require_whole()
+            source_shows = np.sort(np.array(audit.frame_times))
+            _require_equal(shown, source_shows, "the segments' reports list", "the source shows")
             end = audit.picture_end  # read it inside the block, like `base`
             for packet in last:
                 packet.duration = end - int(shown[-1])
                 with translate_write_errors():
                     result.mux_one(packet)
-            changes = [*side_streams.find_dropped(container, picture.index), *passthrough.changes]
+            changes = [
+                *clock.changes,
+                *side_streams.find_dropped(container, picture.index),
+                *passthrough.changes,
+            ]
             reading.close()  # frees the source's index before the result's index is written
-    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(source)]
+    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(file_of(source))]
     return JoinResult(
         head=out.head(),
         time_base=base,
@@ -164,16 +179,6 @@ def join(
         fingerprint=audit.fingerprint,
         changes=tuple(dict.fromkeys(changes)),
     )
-
-
-def _require_all_shown(shown: Times, source_shows: Times) -> None:
-    early = int((source_shows < shown[0]).sum())
-    if early and early == len(source_shows) - len(shown):
-        raise VideoError(
-            f"{pluralize(early, 'frame')} at its start can't be decoded: it does not begin with a key frame. "
-            "Export the video again."
-        )
-    _require_equal(shown, source_shows, "the segments' reports list", "the source shows")
 
 
 def check_result(result: Source, joined: JoinResult, progress: Callable[[], None] = lambda: None) -> None:
@@ -202,7 +207,7 @@ def check_result(result: Source, joined: JoinResult, progress: Callable[[], None
     copied.require_same(joined.sound, joined.texts, joined.chapters)
     end = float(joined.end * joined.time_base)
     _require_end("picture", picture_end, end, PICTURE_END_SECONDS)
-    header = read_header(result) or Mp4Header()
+    header = read_header(file_of(result)) or Mp4Header()
     for track in header.tracks:
         if track.kind == b"vide" and track.samples_duration is not None:
             samples_end = float(joined.shown[0] * joined.time_base) + track.samples_duration / track.timescale
@@ -226,8 +231,8 @@ def _require_end(what: str, found: float, expected: float, tolerance: float) -> 
 def fingerprint_of(source: Source) -> str:
     """Return a hash that identifies a video, of the times and sizes of its picture packets. Raises VideoError."""
     with open_video(source) as (container, picture):
-        audit = SourceAudit(container, picture)
-        for packet in container.demux():
+        audit = SourceAudit(container, picture, clock_of(source))
+        for packet in demux(container, picture, clock_of(source)):
             audit.add_packet(packet)
     return audit.fingerprint
 

@@ -9,12 +9,13 @@ from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import CheckError
 from defacer.engine.media import side_streams
-from defacer.engine.media.reader import BROADCASTS
+from defacer.engine.media.clock.packet_clock import BROADCASTS
 from defacer.engine.media.side_streams import EditListTrimmer, TrackDigest, end_of, seconds_of
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
 from defacer.report.changes import ChangeCode, SourceChange
+from defacer.report.clock import Clock
 
 CHAPTER_SECONDS = 0.01
 
@@ -25,7 +26,8 @@ class PassthroughStreams:
     """The sound, subtitles and chapters that are copied from a source into the result.
 
     `sound` and `texts` are digests of the copied packets of each track. `chapters` lists the start of each chapter in
-    seconds. Text tracks whose index is in `telemetry` are not copied.
+    seconds. Text tracks whose index is in `telemetry` are not copied. With `drop_early`, sound and texts that begin
+    before `begin_seconds` are not copied.
     """
 
     def __init__(
@@ -34,9 +36,12 @@ class PassthroughStreams:
         result: OutputContainer,
         begin_seconds: Fraction,
         telemetry: frozenset[int],
+        *,
+        drop_early: bool = False,
     ):
         self._source = source
         self._begin_seconds = begin_seconds
+        self._drop_early = drop_early
         self._sound = {
             stream.index: side_streams.add_audio_stream(result, stream)
             for stream in side_streams.audio_streams_of(source)
@@ -66,11 +71,11 @@ class PassthroughStreams:
         dropped = [*(TELEMETRY_TRACK for _ in self._telemetry), *kinds]
         return tuple(SourceChange(ChangeCode.DROPPED_TELEMETRY, kind) for kind in dropped)
 
-    def packets(self, audit: SourceAudit) -> Iterator[TimedPacket]:
-        """Yield the packets to write, each with its time in seconds, and pass all packets of the source to `audit`."""
-        for packet in self._source.demux():
+    def packets(self, source: "Iterator[Packet[Any]]", audit: SourceAudit) -> Iterator[TimedPacket]:
+        """Yield the packets to write, each with its time in seconds, and pass all packets of `source` to `audit`."""
+        for packet in source:
             audit.add_packet(packet)
-            if not packet.size:
+            if not packet.size or (self._drop_early and seconds_of(packet) < self._begin_seconds):
                 continue
             index = packet.stream_index
             if index in self._sound:
@@ -138,9 +143,11 @@ class PassthroughResult:
             raise _mismatch("chapters are")
 
 
-def begin_seconds(container: InputContainer) -> Fraction:
-    """Return the first time of a broadcast's own clock, which a player shows as 0."""
-    if container.format.name not in BROADCASTS:
+def begin_seconds(container: InputContainer, clock: Clock, base: Fraction) -> Fraction:
+    """Return the corrected time that a player shows as 0: the first time of a broadcast's own clock, or 0."""
+    if clock.first is not None:
+        return clock.first * base
+    if container.format.name not in BROADCASTS or clock.offsets[0]:
         return Fraction(0)
     begins = [
         stream.start_time * (stream.time_base or Fraction(1))

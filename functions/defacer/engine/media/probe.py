@@ -7,8 +7,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from defacer.engine.media import side_streams
+from defacer.engine.media.clock.clock_scan import examine_video
+from defacer.engine.media.clock.clocked_source import Source, file_of
 from defacer.engine.media.mp4.user_data import list_user_data
-from defacer.engine.media.reader import Source, VideoInfo, open_video, read_video_info
+from defacer.engine.media.reader import VideoInfo, open_video
 from defacer.engine.media.subtitles import subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, has_telemetry_name
 from defacer.engine.options import Options
@@ -29,14 +31,22 @@ class SourceProbe:
     changes: tuple[SourceChange, ...]
 
 
-def probe(source: Source, options: Options) -> SourceProbe:  # noqa: ARG001 - later checks depend on the options
-    """Read the header and the first packets of a video. Raises VideoError if it can't be processed."""
-    info = read_video_info(source)
+def probe(source: Source, options: Options) -> SourceProbe:
+    """Read the header of a video, and all packets if its index is not complete. Raises VideoError if that fails."""
+    info = examine_video(
+        file_of(source),
+        past_damage=options.on_decode_error == "hide",
+        strict_timing=options.strict_timing,
+    )
     with open_video(source) as (container, picture):
         name = container.format.name
         kept = (_describe_picture(info, picture), *_describe_tracks(container))
-        changes = [*side_streams.find_dropped(container, picture.index), *_find_telemetry(container)]
-    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(source)]
+        changes = [
+            *info.clock.changes,
+            *side_streams.find_dropped(container, picture.index),
+            *_find_telemetry(container),
+        ]
+    changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(file_of(source))]
     return SourceProbe(info, name, kept, tuple(dict.fromkeys(changes)))
 
 

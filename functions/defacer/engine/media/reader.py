@@ -5,12 +5,12 @@ returned: the demuxer marks their packets, and the decoder drops them.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
-from typing import BinaryIO
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -20,6 +20,9 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
+from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
+from defacer.engine.media.clock.display_order import order_times
+from defacer.engine.media.clock.packet_clock import BROADCASTS, demux, is_shown
 from defacer.engine.media.display.matroska_crop import read_crop
 from defacer.engine.media.display.picture_form import FormConverter, PictureForm
 from defacer.engine.media.mp4.boxes import open_binary
@@ -27,8 +30,8 @@ from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.runtime.gpu import hardware_decoder
 from defacer.picture_formats import content_type_of
+from defacer.report.clock import Clock
 
-Source = str | BinaryIO
 Packets = Iterator["av.Packet[VideoStream]"]
 ShapedFrame = tuple[av.VideoFrame, Fraction | None]  # with the shape of its pixels, if that can change
 # Decoding starts at a key frame this long before the wanted time, or in the end at the start of the file.
@@ -37,12 +40,12 @@ SEEK_BACK_SECONDS = (0, 2, 10, 60)
 # allowed for the first minutes only.
 MAX_SECONDS_FROM_START = 600
 DAMAGE_BACK_SECONDS = 10
+MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it is shown (H.264, A.3.1)
 MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
 # FFmpeg's decoders of these codecs hide errors unless `err_detect` is set.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
 MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; no job is longer
 MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
-BROADCASTS = ("mpegts", "mpeg")  # containers that do not state the shape of pixels
 MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 # Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
@@ -71,6 +74,7 @@ class VideoInfo:
 
     `keyframes` are the sorted decode times of the key frames around each second, from the index. A key frame is shown
     a few frames after its decode time. `frames` is the number of frames that the index states, if it does.
+    `clock` has the corrections of the times.
     """
 
     width: int
@@ -82,6 +86,7 @@ class VideoInfo:
     frame_rate: float | None
     keyframes: tuple[int, ...]
     frames: int | None = None
+    clock: Clock = field(default_factory=Clock)
 
 
 @contextmanager
@@ -94,12 +99,13 @@ def open_video(
     read or decoded inside the block raises VideoError too. Errors of the file object itself pass through. A file object
     is read from its start, and only one block at a time can use it. `decoder` replaces FFmpeg's own.
     """
-    if not isinstance(source, str):
-        source.seek(0)
+    file = file_of(source)
+    if not isinstance(file, str):
+        file.seek(0)
     try:
         # `max_pixels` limits the decoders that the demuxer runs on the first packets.
         options = {"format_whitelist": ",".join(DEMUXERS), **DECODER_OPTIONS}
-        container = av.open(source, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
+        container = av.open(file, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_NOT_A_VIDEO) from error
     with container:
@@ -133,8 +139,8 @@ STILL = Disposition.attached_pic | Disposition.timed_thumbnails
 def read_video_info(source: Source) -> VideoInfo:
     """Read the header of a video. Raises VideoError if it is missing, or contradicts itself or the picture."""
     _refuse_photo(source)
-    require_plausible_sample_count(source)
-    header = read_header(source)
+    require_plausible_sample_count(file_of(source))
+    header = read_header(file_of(source))
     if header is not None:
         header.require_consistent_durations()
     with open_video(source) as (container, stream):
@@ -173,7 +179,7 @@ def read_video_info(source: Source) -> VideoInfo:
 
 def _refuse_photo(source: Source) -> None:
     """Raise VideoError for a HEIC or AVIF. FFmpeg shows each of its tiles as a video of one frame."""
-    with open_binary(source) as file:
+    with open_binary(file_of(source)) as file:
         file.seek(0)
         head = file.read(12)
     kind = content_type_of(head)
@@ -220,21 +226,23 @@ def _require_plausible_duration(stream: VideoStream, duration: float | None) -> 
         or not len(stream.index_entries)
     ):
         return
-    last = max(entry.timestamp for entry in (stream.index_entries[0], stream.index_entries[-1]))
+    first, last = sorted(entry.timestamp for entry in (stream.index_entries[0], stream.index_entries[-1]))
     indexed = float((last - (stream.start_time or 0)) * time_base(stream))
+    if stream.frames == 0:  # in fragments, FFmpeg counts the duration from 0
+        duration -= float(first * time_base(stream))
     if duration > 2 * indexed + MAX_FRAME_SECONDS:
         raise VideoError(
             f"its header says {duration:.0f} s, its index ends after {indexed:.0f} s. Export the video again."
         )
 
 
-def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:
+def first_frame(container: InputContainer, stream: VideoStream, clock: Clock | None = None) -> av.VideoFrame:
     """Decode the first frame that a player shows.
 
     It has properties that no header states. Do not use the container afterwards. Raises VideoError for an encrypted
     picture, and if no frame can be decoded.
     """
-    for packet in container.demux(stream):
+    for packet in demux(container, stream, clock or Clock(), picture_only=True):
         if packet.has_sidedata("encryption_info"):
             raise VideoError("it is encrypted. Export it without copy protection.")
         try:
@@ -255,11 +263,14 @@ def read_picture_form(source: Source) -> PictureForm:
         number = container.streams.video.index(stream)
         frame = first_frame(container, stream)
         shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
-    return PictureForm.of_first(frame, shape, read_crop(source, number))
+    return PictureForm.of_first(frame, shape, read_crop(file_of(source), number))
 
 
 def _changing_shape(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Return the pixel aspect ratio of the last decoded frame; None if the container states one for the whole video."""
+    """Return the pixel aspect ratio of the last decoded frame; None if the container states one for the whole video.
+
+    A broadcast states none.
+    """
     if container.format.name not in BROADCASTS:
         return None
     return stream.codec_context.sample_aspect_ratio or Fraction(1)
@@ -283,9 +294,12 @@ def read_frames(
     raise an error to stop.
     """
     last: int | None = None
+    clock = clock_of(source)
     converter = FormConverter(form or read_picture_form(source))
     frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, on_skip)
     for frame, shape in frames:
+        if clock.first is not None and frame.pts is not None and frame.pts < clock.first:
+            continue
         last = _require_usable(frame, last)
         if end is not None and last >= end:
             return
@@ -297,7 +311,12 @@ def read_frames(
 
 def _read(source: Source, start: int | None) -> Iterator[ShapedFrame]:
     with open_video(source, hardware_decoder()) as (container, stream):
-        yield from _with_shapes(_decode_from(container, stream, start), container, stream)
+        frames = _decode_from(container, stream, clock_of(source), start)
+        yield from _with_shapes(_in_order(frames, clock_of(source)), container, stream)
+
+
+def _in_order(frames: Iterator[av.VideoFrame], clock: Clock) -> Iterator[av.VideoFrame]:
+    return order_times(frames, MAX_REORDER_FRAMES) if clock.is_reordered else frames
 
 
 def _with_shapes(
@@ -315,16 +334,17 @@ def _read_past_damage(
     source: Source, start: int | None, end: int | None, black: list[int], on_skip: Callable[[], None]
 ) -> Iterator[ShapedFrame]:
     """Read the range twice, because later packets decide whether a frame counts as damaged."""
+    clock = clock_of(source)
     with open_video(source) as (container, stream):
         base = time_base(stream)
         search_start = None if start is None else start - round(DAMAGE_BACK_SECONDS / base)
         search_end = None if end is None else end + round(MAX_REORDER_SECONDS / base)
-        packets = next(_packets_from_keyframes(container, stream, search_start))
-        found = damage.scan_for_corruption(damage.decode_packets(packets, stream, on_skip), search_end)
+        packets = next(_packets_from_keyframes(container, stream, clock, search_start))
+        found = damage.scan_for_corruption(damage.decode_packets(packets, stream, on_skip), search_end, clock)
     with open_video(source) as (container, stream):
-        packets = next(_packets_from_keyframes(container, stream, search_start))
+        packets = next(_packets_from_keyframes(container, stream, clock, search_start))
         wanted = Segment(source, start, end)
-        due = iter(found.shown)
+        due = deque(sorted(found.shown & found.damaged))
 
         def make_black_frame(pts: int) -> av.VideoFrame:
             if wanted.contains(pts):
@@ -336,14 +356,12 @@ def _read_past_damage(
                 for frame in frames or ():
                     if frame.pts is None or frame.pts in found.damaged:
                         continue
-                    for pts in due:
-                        if pts >= frame.pts:
-                            break
-                        yield make_black_frame(pts)
+                    while due and due[0] < frame.pts:
+                        yield make_black_frame(due.popleft())
                     yield frame
             yield from map(make_black_frame, due)
 
-        yield from _with_shapes(frames_of_range(), container, stream)
+        yield from _with_shapes(_in_order(frames_of_range(), clock), container, stream)
 
 
 def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
@@ -361,11 +379,11 @@ def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
 
 
 def _decode_from(
-    container: InputContainer, stream: VideoStream, start: int | None
+    container: InputContainer, stream: VideoStream, clock: Clock, start: int | None
 ) -> Iterator[av.VideoFrame]:
     """Yield the decoded frames, from a key frame at or before `start`."""
-    for packets in _packets_from_keyframes(container, stream, start):
-        frames = _decode_packets(packets)
+    for packets in _packets_from_keyframes(container, stream, clock, start):
+        frames = _decode_packets(packets, clock)
         first = next(frames, None)
         if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
             break
@@ -375,30 +393,37 @@ def _decode_from(
 
 
 def _packets_from_keyframes(
-    container: InputContainer, stream: VideoStream, start: int | None
+    container: InputContainer, stream: VideoStream, clock: Clock, start: int | None
 ) -> Iterator[Packets]:
     """Yield the packets from a key frame at or before `start`, then those from earlier and earlier key frames.
 
-    The last item has all packets of the file. Raises VideoError instead if `start` is too far from the beginning.
+    The last item has all packets of the file. If the times depend on earlier packets, the key frame is at least
+    MAX_REORDER_SECONDS before `start`, or all packets are read. Raises VideoError if `start` is too far from the begin.
     """
     begin, base = stream.start_time or 0, time_base(stream)
+    margin = round(MAX_REORDER_SECONDS / base) if clock.is_reordered or clock.has_moved else 0
+    if start is not None and clock.is_sequential:
+        packets: Packets = demux(container, stream, clock, picture_only=True)
+        yield _skip_to_last_keyframe(packets, start - margin)
+        return
     if start is not None:
         for back in SEEK_BACK_SECONDS:
-            target = start - round(back / base)
+            target = start - clock.offsets[0] - margin - round(back / base)
             if target <= begin:
                 break
             container.seek(target, stream=stream, backward=True)
-            packets = _skip_to_keyframe(container.demux(stream), start + round(MAX_REORDER_SECONDS / base))
+            found = demux(container, stream, clock, picture_only=True)
+            packets = _skip_to_keyframe(found, start + round(MAX_REORDER_SECONDS / base))
             first = next(packets, None)
-            if first is not None and (first.pts is None or first.pts <= start):
+            if first is not None and (first.pts is None or first.pts <= start - margin):
                 yield chain((first,), packets)
-        if (start - begin) * base > MAX_SECONDS_FROM_START:
+        if (start - clock.offsets[0] - begin) * base > MAX_SECONDS_FROM_START:
             raise TooFewKeyFramesError(
                 f"it has no usable key frame within {SEEK_BACK_SECONDS[-1]} s before {float(start * base):.0f} s. "
                 "Export it with a key frame at least every 10 s."
             )
         container.seek(min(begin, 0), stream=stream, backward=True)
-    yield container.demux(stream)
+    yield demux(container, stream, clock, picture_only=True)
 
 
 def _skip_to_keyframe(packets: Packets, until: int) -> Packets:
@@ -415,9 +440,28 @@ def _skip_to_keyframe(packets: Packets, until: int) -> Packets:
             return
 
 
-def _decode_packets(packets: Packets) -> Iterator[av.VideoFrame]:
+def _skip_to_last_keyframe(packets: Packets, limit: int) -> Packets:
+    """Skip packets until the last key frame at or before `limit`. The first packets are kept if there is none."""
+    held: list[av.Packet[VideoStream]] = []
+    for packet in packets:
+        is_late = packet.pts is None or packet.pts > limit
+        if packet.is_keyframe and not is_late:
+            held.clear()
+        held.append(packet)
+        if is_late:
+            break
+    yield from held
+    yield from packets
+
+
+def _decode_packets(packets: Packets, clock: Clock) -> Iterator[av.VideoFrame]:
     """Decode packets. Raises VideoError for a packet that the container marks as damaged."""
     for packet in packets:
-        if packet.is_corrupt:
+        shows = not packet.size or is_shown(packet, clock)
+        if packet.is_corrupt and shows:
             raise VideoError(f"a part of the video is damaged or missing. {_DAMAGED}")
-        yield from packet.decode()
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            if shows or packet.is_discard:
+                raise

@@ -12,6 +12,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.packet_clock import is_shown
+from defacer.report.clock import Clock
 
 # A header's duration can be rounded, and the last frame can be shown for longer than its packet says.
 MAX_MISSING_SECONDS = 1.0
@@ -22,15 +24,17 @@ FALLBACK_RATE = 30  # frames a second, of a video with a single frame and no rat
 class SourceAudit:
     """The frame times, the fingerprint and the end of a source, from its packets without decoding."""
 
-    def __init__(self, container: InputContainer, picture: VideoStream):
+    def __init__(self, container: InputContainer, picture: VideoStream, clock: Clock | None = None):
         self.frame_times = array("q")
         self._digest = hashlib.sha256()
         self._container = container
         self._stream = picture
         self._picture = picture.index
+        self._clock = clock or Clock()
         self._counts: Counter[int] = Counter()
         self._end = 0.0
         self._last = (-(2**63), 0)  # time and duration of the frame that is shown last
+        self._last_decode_time = -1
         self._durations: tuple[int, int] | None = None  # the shortest and the longest
 
     @property
@@ -38,16 +42,18 @@ class SourceAudit:
         return self._digest.hexdigest()
 
     def add_packet(self, packet: "Packet[Any]") -> None:
-        """Record one packet of any stream. Raises VideoError for a shown frame without a time."""
+        """Record one packet of any stream."""
         if not packet.size:
             return
         self._counts[packet.stream_index] += 1
         if packet.pts is not None:
             self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream_index != self._picture or packet.is_discard:
+        if packet.stream_index != self._picture:
             return
-        if packet.pts is None:
-            raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
+        if packet.dts is not None:
+            self._last_decode_time = max(self._last_decode_time, packet.dts)
+        if packet.pts is None or not is_shown(packet, self._clock):
+            return
         self.frame_times.append(packet.pts)
         duration = packet.duration or 0
         self._last = max(self._last, (packet.pts, duration))
@@ -67,14 +73,16 @@ class SourceAudit:
         last, duration = self._last
         name = self._container.format.name
         # `frames` does not count frames of fragments.
-        is_indexed = self._stream.frames >= self._counts[self._picture]
+        count = self._counts[self._picture]
+        is_indexed = self._stream.frames >= count >= len(self._stream.index_entries)
         if name.startswith("mov") and is_indexed and self._stream.duration is not None:
             stated = (self._stream.start_time or 0) + self._stream.duration
             if stated > last:
                 return stated
         shortest, longest = self._durations or (0, 0)
         end = last + (duration if duration and shortest != longest else self._usual_interval() or duration)
-        if name.startswith(("matroska", "flv")) and len(self._counts) == 1 and self._container.duration:
+        is_alone = name.startswith(("matroska", "flv")) and len(self._counts) == 1
+        if is_alone and self._container.duration and self._clock.offsets == (0,) and not self.is_cut_off:
             # Without other tracks, the file's length is the picture's (see `require_whole` for its limit).
             stated = round(Fraction(self._container.duration, 1_000_000) / self._base)
             return max(end, stated)
@@ -92,21 +100,26 @@ class SourceAudit:
             return 0
         return max(1, round(1 / (self._stream.average_rate or FALLBACK_RATE) / self._base))
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Return whether the file ends before its header says. Read all packets first."""
+        container = self._container
+        if container.format.name.startswith("mov"):  # the index lists every packet
+            streams = (*container.streams.video, *container.streams.audio)
+            return any(self._counts[stream.index] < len(stream.index_entries) for stream in streams)
+        if container.format.name == "avi":  # an empty chunk stands for a dropped frame
+            return self._last_decode_time + 1 < self._stream.frames * MIN_AVI_SHARE - 2
+        if container.format.name.startswith(("matroska", "flv")) and self._clock.offsets == (0,):
+            return self._end < (container.duration or 0) / 1_000_000 - MAX_MISSING_SECONDS
+        return False
+
     def require_whole(self) -> None:
         """Raise VideoError if the file ends before its header says.
 
         Without this check, worker and merge would read the same truncated file and agree.
         """
-        cut_off = "it is cut off: it has less than its header says. Copy or export the video again."
-        container = self._container
-        if container.format.name.startswith("mov"):  # the index lists every packet
-            for stream in (*container.streams.video, *container.streams.audio):
-                if self._counts[stream.index] < len(stream.index_entries):
-                    raise VideoError(cut_off)
-        elif container.format.name == "avi":
-            if self._counts[self._picture] < container.streams[self._picture].frames * MIN_AVI_SHARE - 2:
-                raise VideoError(cut_off)
-        elif container.format.name.startswith(("matroska", "flv")):
-            stated = (container.duration or 0) / 1_000_000
-            if self._end < stated - MAX_MISSING_SECONDS:
-                raise VideoError(cut_off)
+        if self.is_cut_off:
+            raise VideoError(
+                f"it is cut off: it ends at {self._end:.2f} s, before its header says. Copy or export the video again, "
+                'or accept what is there (on_decode_error: "hide").'
+            )

@@ -8,7 +8,8 @@ import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any
 
-from defacer.engine.media.reader import Source, open_video
+from defacer.engine.media.clock.clocked_source import Source
+from defacer.engine.media.reader import open_video
 from defacer.engine.media.side_streams import seconds_of
 from defacer.engine.media.subtitles import subtitles_of
 

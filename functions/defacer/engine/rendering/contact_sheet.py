@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.reader import Source, open_video
+from defacer.engine.media.reader import open_video
 from defacer.engine.models.arrays import Image
 from defacer.engine.rendering.preview import display_frame, encode_jpeg
 from defacer.report.compact_boxes import Box

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.hdr import sdr_curve
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.pictures.still_image import decode_picture
-from defacer.engine.media.reader import Source, open_video, time_base
+from defacer.engine.media.reader import open_video, time_base
 from defacer.engine.models.arrays import Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.rendering.redaction import Style, redact_boxes

@@ -11,8 +11,10 @@ from typing import Self
 import av
 
 from defacer.engine.errors import ArgumentError, PictureError, VideoError
+from defacer.engine.media.clock.clock_scan import examine_video
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import read_frames, read_picture_form, read_video_info
+from defacer.engine.media.reader import read_frames, read_picture_form
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
 from defacer.engine.tracking.reduced_frame import ReducedFrame
@@ -123,7 +125,7 @@ def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> Ta
 class _Clip:
     """A video, the time of its first frame, and how it is displayed."""
 
-    path: str
+    source: ClockedSource
     start: int
     base: Fraction
     orientation: Orientation
@@ -131,12 +133,12 @@ class _Clip:
 
     @classmethod
     def open(cls, path: str) -> Self:
-        info = read_video_info(path)
-        form = read_picture_form(path)
-        frame = next(read_frames(path, form=form), None)
+        info = examine_video(path, past_damage=True)
+        source, form = ClockedSource(path, info.clock), read_picture_form(path)
+        frame = next(read_frames(source, form=form), None)
         if frame is None:
             raise VideoError("no frame of it can be decoded. Export it again.")
-        return cls(path, frame.pts or 0, info.time_base, form.orientation, info.duration_seconds)
+        return cls(source, frame.pts or 0, info.time_base, form.orientation, info.duration_seconds)
 
     def pts_at(self, seconds: Fraction) -> int:
         return self.start + math.floor(seconds / self.base)
@@ -152,7 +154,7 @@ class _Clip:
         for back in (SEARCH_SECONDS, MAX_FRAME_SECONDS, None):  # a slide show has frames of minutes
             start = None if back is None else self.pts_at(seconds - back)
             shown: av.VideoFrame | None = None
-            for frame in read_frames(self.path, start):
+            for frame in read_frames(self.source, start):
                 if (frame.pts or 0) > wanted:
                     break
                 shown = frame
@@ -194,7 +196,7 @@ def _nearest(clip: _Clip, seconds: Fraction, detector: Detector) -> str:
     """Return a sentence about the nearest time that has a face."""
     first, last = max(Fraction(0), seconds - SEARCH_SECONDS), seconds + SEARCH_SECONDS
     due, times = first, []
-    for frame in read_frames(clip.path, clip.pts_at(first), clip.pts_at(last)):
+    for frame in read_frames(clip.source, clip.pts_at(first), clip.pts_at(last)):
         time = clip.seconds_at(frame.pts or 0)
         if time >= due:
             due = time + SEARCH_STEP_SECONDS

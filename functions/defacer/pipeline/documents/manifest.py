@@ -9,6 +9,7 @@ from pydantic import (
 )
 
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
+from defacer.report.clock import Clock
 from defacer.report.edits import Edits
 from defacer.report.tracks import Decision, TimeBase
 
@@ -44,7 +45,9 @@ class Policy(Document):
     """The rate factor of x264. 0 is lossless, 18 is visually lossless, 40 is poor."""
     on_decode_error: Literal["refuse", "hide"] = "refuse"
     """For frames that cannot be decoded: refuse the video, or black out these frames and every frame that depends on
-    them."""
+    them. With `hide`, a video that is cut off is processed up to its end."""
+    strict_timing: bool = False
+    """Whether a video is refused if the times of its frames have to be corrected."""
     verify: Literal["off", "standard", "strict"] = "standard"
     """How the result is checked before publishing: not at all, five frames a second, or every frame."""
     source_retention: Literal["keep", "delete"] = "keep"
@@ -116,7 +119,10 @@ class TimeRange(Document):
 
 
 class Video(Document):
-    """The header of the video. `width` and `height` are of the displayed frame, `start_pts` is the first time."""
+    """The header of the video. `width` and `height` are of the displayed frame, `start_pts` is the first time.
+
+    `clock` has the corrections of the times, so that all steps read the same times.
+    """
 
     width: int
     height: int
@@ -124,6 +130,7 @@ class Video(Document):
     duration_seconds: float | None
     time_base: TimeBase
     start_pts: int = 0
+    clock: Clock = Clock()
 
 
 class RerenderRequest(Document):

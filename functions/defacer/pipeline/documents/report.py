@@ -8,6 +8,7 @@ from pydantic import Field
 from defacer.pipeline.documents.base import Document, JobId, ObjectRef
 from defacer.pipeline.documents.manifest import Policy, RerenderRecord
 from defacer.report.changes import SourceChange
+from defacer.report.clock import Clock
 from defacer.report.json_lines import dump_track, join_report, load_track, split_report
 from defacer.report.tracks import FacesHead, TrackRecord
 
@@ -75,6 +76,8 @@ class ReportHead(Document):
     """The kinds of streams and tags of the source that are not in the result: the texts of those changes."""
     changes: tuple[SourceChange, ...] = ()
     """The [changes](#changes) of other data: dropped, converted or corrected."""
+    clock: Clock = Clock()
+    """How the times of the source were corrected."""
     segments: tuple[ReportedSegment, ...]
     """The segments, each with its number (`index`) and its number of frames (`frames`)."""
     rerender: RerenderRecord | None = None

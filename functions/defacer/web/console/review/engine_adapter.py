@@ -9,6 +9,7 @@ import numpy as np
 
 from defacer.engine.corrections.span_search import TimeSpan
 from defacer.engine.errors import EngineError, PictureError, VideoError
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
@@ -133,8 +134,9 @@ def _search(span: SourceSpan, search: Callable[[TimeSpan], Found]) -> Found:
     faces = Faces.from_head(span.report.faces, span.report.tracks)
     past_damage = span.manifest.policy.on_decode_error == "hide"
     with open_ranged(span.manifest.source) as file:
+        source = ClockedSource(file, span.report.clock)
         try:
-            return search(TimeSpan(file, faces, span.start, span.end, past_damage))
+            return search(TimeSpan(source, faces, span.start, span.end, past_damage))
         except EngineError as error:
             raise PermanentError(error.code, f"The search failed: {error}") from error
 

@@ -1,0 +1,1 @@
+"""The times of a source: how they are corrected, and which packets are frames."""

@@ -1,0 +1,244 @@
+"""Examine a video before any work begins: read all its packets, and decide how their times are corrected."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+from av import Packet
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.clocked_source import ClockedSource
+from defacer.engine.media.clock.hidden_frames import is_hidden
+from defacer.engine.media.clock.packet_clock import PacketClock
+from defacer.engine.media.mp4.plain_times import has_plain_times
+from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
+from defacer.engine.media.source_audit import SourceAudit
+from defacer.plurals import pluralize
+from defacer.report.changes import ChangeCode, SourceChange
+from defacer.report.clock import Clock
+
+MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
+STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
+
+
+def examine_video(
+    source: str | BinaryIO, *, past_damage: bool = False, strict_timing: bool = False
+) -> VideoInfo:
+    """Read the header and the clock of a video: the index of an intact MP4, or all packets of another file.
+
+    Raises VideoError for a video that can't be processed: with `strict_timing`, also for one whose times are corrected.
+    Without `past_damage`, also for one that is cut off.
+    """
+    info = read_video_info(source)
+    if has_plain_times(source):
+        return info
+    with open_video(source) as (container, picture):
+        scan = _Scan(container, picture)
+        for packet in container.demux():
+            scan.add_packet(packet)
+        if not past_damage:
+            scan.audit.require_whole()
+            scan.require_last_frame()
+        clock = scan.make_clock()
+        begin, end = scan.extent(clock)
+    clock = _with_first_frame(source, scan, clock)
+    if strict_timing:
+        _require_strict(clock)
+    start = begin if clock.first is None else clock.first
+    return replace(
+        info,
+        clock=clock,
+        start_pts=start,
+        duration_seconds=float((end - start) * info.time_base),
+        keyframes=scan.find_keyframes(clock),
+    )
+
+
+@dataclass
+class _Span:
+    """The first and the last time of a track between two restarts, in seconds."""
+
+    start: Fraction
+    end: Fraction
+
+    def add(self, start: Fraction, end: Fraction) -> None:
+        self.start, self.end = min(self.start, start), max(self.end, end)
+
+
+class _Scan:
+    """The packets of a video, read once without corrections."""
+
+    def __init__(self, container: InputContainer, picture: VideoStream):
+        self.audit = SourceAudit(container, picture)
+        self.key: int | None = None
+        self.early: list[int] = []  # frames that are decoded or displayed before the first key frame
+        self.begins_with_key = True
+        self._base = time_base(picture)
+        self._picture = picture
+        is_indexed = container.format.name.startswith("mov") and picture.frames > 0
+        self._times = PacketClock(container, picture, Clock(), restarts=not is_indexed)
+        self._spans: dict[int, dict[int, _Span]] = {}
+        self._rises = True
+        self._newest: int | None = None
+        self._last: tuple[int, bool] | None = None
+        self._keys: list[tuple[int, int]] = []  # restarts before each key frame, and its time
+
+    def add_packet(self, packet: "Packet[Any]") -> None:
+        self._times.correct(packet)
+        self.audit.add_packet(packet)
+        index = packet.stream_index
+        is_picture = index == self._picture.index
+        if not packet.size or packet.pts is None or packet.is_discard:
+            return
+        if not is_picture and packet.stream.type != "audio":
+            return
+        if is_picture and is_hidden(packet):
+            return
+        start = packet.pts * packet.time_base
+        end = start + max(packet.duration or 0, 1) * packet.time_base
+        spans = self._spans.setdefault(self._times.epochs.get(index, 0), {})
+        spans.setdefault(index, _Span(start, end)).add(start, end)
+        if is_picture:
+            self._rises &= self._newest is None or packet.pts > self._newest
+            self._newest = packet.pts
+            self._last = (packet.pts, packet.is_corrupt)
+            self._count_early(packet)
+            if packet.is_keyframe:
+                self._add_keyframe(packet.pts)
+
+    def _count_early(self, packet: "Packet[Any]") -> None:
+        if packet.pts is None:
+            return
+        if self.key is None and packet.is_keyframe:
+            self.key = packet.pts
+        elif self.key is None or packet.pts < self.key:
+            self.begins_with_key &= self.key is not None
+            self.early.append(packet.pts)
+
+    def require_last_frame(self) -> None:
+        """Raise VideoError if the file ends within the last frame."""
+        if self._last and self._last[1]:
+            raise VideoError(
+                f"it is cut off: it ends within the frame at {float(self._last[0] * self._base):.2f} s. Copy or export "
+                'the video again, or accept what is there (on_decode_error: "hide").'
+            )
+
+    def make_clock(self) -> Clock:
+        """Return the corrections, except for the first frame. Raises VideoError for a video without frames."""
+        if self._last is None or not self._spans:
+            raise VideoError("it shows no frame. Export the video again.")
+        offsets = tuple(math.ceil(offset / self._base) for offset in self._find_offsets())
+        times = self._times
+        is_unordered = self._rises and bool(self._picture.codec_context.reorder_depth)
+        lost = self._last[1]
+        clock = Clock(
+            offsets=offsets,
+            is_sequential=len(offsets) > 1 or times.undated > 0,
+            is_reordered=is_unordered
+            or (times.moved > 0 and bool(self._picture.codec_context.reorder_depth)),
+            has_moved=times.moved > 0,
+            cut=self._last[0] + offsets[-1] if lost else None,
+        )
+        return replace(clock, changes=tuple(self._describe(clock)))
+
+    def find_keyframes(self, clock: Clock) -> tuple[int, ...]:
+        """Return the corrected times of the key frames, at most two a second."""
+        return tuple(sorted({time + _offset(clock, epoch) for epoch, time in self._keys}))
+
+    def _add_keyframe(self, time: int) -> None:
+        epoch = self._times.epochs.get(self._picture.index, 0)
+        if not self._keys or self._keys[-1][0] != epoch or (time - self._keys[-1][1]) * self._base >= 0.5:
+            self._keys.append((epoch, time))
+
+    def extent(self, clock: Clock) -> tuple[int, int]:
+        """Return the first and the last time of the picture after the corrections."""
+        spans = [
+            (span.start / self._base + _offset(clock, epoch), span.end / self._base + _offset(clock, epoch))
+            for epoch, tracks in self._spans.items()
+            if (span := tracks.get(self._picture.index))
+        ]
+        return int(min(start for start, _ in spans)), int(max(end for _, end in spans))
+
+    def _find_offsets(self) -> Iterator[Fraction]:
+        """Yield the seconds to add between two restarts.
+
+        After a restart, no track overlaps its part before. So picture and sound stay in sync.
+        """
+        ends: dict[int, Fraction] = {}
+        for epoch, tracks in sorted(self._spans.items()):
+            if epoch == min(self._spans):
+                begin = min(span.start for span in tracks.values())
+                picture = tracks.get(self._picture.index)
+                is_foreign = begin > MAX_LATE_SECONDS or (picture is not None and picture.start < 0)
+                offset = -begin if is_foreign and not self._is_broadcast_in_time(begin) else Fraction(0)
+            else:
+                common = [ends[index] - span.start for index, span in tracks.items() if index in ends]
+                offset = max(common) if common else max(ends.values()) - min(s.start for s in tracks.values())
+            for index, span in tracks.items():
+                ends[index] = max(ends.get(index, span.end + offset), span.end + offset)
+            yield offset
+
+    def _is_broadcast_in_time(self, begin: Fraction) -> bool:
+        """Return whether this is a broadcast, whose clock may begin at any time (see `begin_seconds`)."""
+        return begin >= 0 and self._picture.container.format.name in ("mpegts", "mpeg")
+
+    def _describe(self, clock: Clock) -> Iterator[SourceChange]:
+        first = next(iter(self._spans.values()))
+        begin = float(min(span.start for span in first.values()))
+        if clock.offsets[0]:
+            yield SourceChange(ChangeCode.CORRECTED_CLOCK, f"a clock that begins at {begin:.2f} s")
+        restarts = len(clock.offsets) - 1
+        if restarts:
+            yield SourceChange(
+                ChangeCode.CORRECTED_CLOCK, f"a clock that restarts {pluralize(restarts, 'time')}"
+            )
+        count = self._times
+        if count.undated:
+            rate = float(self._picture.average_rate or 0)
+            text = f"{pluralize(count.undated, 'frame')} without a time, now at {rate:g} frames a second"
+            yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
+        elif self._rises and clock.is_reordered:
+            yield SourceChange(ChangeCode.CORRECTED_TIMES, "frames without a presentation time")
+        if count.moved:
+            text = f"{pluralize(count.moved, 'frame')} with the time of another frame"
+            yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
+        if clock.cut is not None:
+            yield SourceChange(ChangeCode.DROPPED_FRAMES, "the last frame, in which the file ends")
+
+
+def _offset(clock: Clock, restarts: int) -> int:
+    """Return the time to add after this number of restarts."""
+    return clock.offsets[min(restarts, len(clock.offsets) - 1)]
+
+
+def _with_first_frame(source: str | BinaryIO, scan: _Scan, clock: Clock) -> Clock:
+    """Return the clock with the time of the first frame that can be decoded, if frames before it can't."""
+    if not scan.early or scan.key is None:
+        return clock
+    clocked = ClockedSource(source, clock)
+    with open_video(clocked) as (container, picture):
+        frame = first_frame(container, picture, clock)
+    if frame.pts is None:
+        return clock
+    first = frame.pts if scan.begins_with_key else max(frame.pts, scan.key + clock.offsets[0])
+    early = sum(time + clock.offsets[0] < first for time in scan.early)
+    if not early:
+        return clock
+    text = f"{pluralize(early, 'frame')} before the first key frame"
+    return replace(
+        clock, first=first, changes=(*clock.changes, SourceChange(ChangeCode.DROPPED_FRAMES, text))
+    )
+
+
+def _require_strict(clock: Clock) -> None:
+    texts = [
+        change.text
+        for change in clock.changes
+        if change.code in (ChangeCode.CORRECTED_CLOCK, ChangeCode.CORRECTED_TIMES)
+    ]
+    if texts:
+        raise VideoError(f"its times need a correction: {', '.join(texts)}. {STRICT_ADVICE}")

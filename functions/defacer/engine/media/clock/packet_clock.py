@@ -1,0 +1,156 @@
+"""Correct the times of packets while they are read, by the rules of a `Clock`.
+
+The rules, in this order:
+
+1. A packet without a presentation time gets its decode time. A packet without any time follows the one before it.
+2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
+   restarts where all times go forward by more than `GAP_SECONDS`. Each restart has an offset.
+3. A frame with the time of another frame moves to the next free time. So does sound that goes back.
+
+Which frame is displayed first is the decoder's decision (see `display_order.py`).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from av import Packet
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from defacer.engine.media.clock.hidden_frames import is_hidden
+from defacer.report.clock import Clock
+
+BROADCASTS = ("mpegts", "mpeg")
+RESTART_SECONDS = 0.5
+GAP_SECONDS = 10.0
+RECENT_FRAMES = 64  # frames that can have the time of a new one
+FALLBACK_RATE = 25
+
+
+def is_shown(packet: "Packet[Any]", clock: Clock) -> bool:
+    """Return whether a packet of the picture, with corrected times, is displayed as a frame."""
+    if not packet.size or packet.is_discard or is_hidden(packet):
+        return False
+    return packet.pts is None or (
+        (clock.first is None or packet.pts >= clock.first) and packet.pts != clock.cut
+    )
+
+
+class PacketClock:
+    """Corrects the packets of one reading, from the start of the file or from a seek.
+
+    `epochs` maps the index of a sound or picture track to the number of restarts so far. `moved` is the number
+    of frames that had the time of another one, and `undated` of those without any time.
+    """
+
+    def __init__(self, container: InputContainer, picture: VideoStream, clock: Clock, *, restarts: bool):
+        self.epochs: dict[int, int] = {}
+        self.moved = self.undated = 0
+        self._clock = clock
+        self._picture = picture
+        self._has_restarts = restarts
+        self._is_broadcast = container.format.name in BROADCASTS
+        self._latest = 0
+        self._newest = float("-inf")
+        self._last: dict[int, float] = {}
+        self._last_sound: dict[int, int] = {}
+        self._next = 0
+        self._recent: deque[int] = deque(maxlen=RECENT_FRAMES)
+
+    def correct(self, packet: "Packet[Any]") -> None:
+        """Set the times of a packet."""
+        if not packet.size:
+            return
+        is_picture = packet.stream_index == self._picture.index
+        if is_picture:
+            self._set_missing(packet)
+        offset = self._find_offset(packet)
+        if offset:
+            shift = round(offset * (self._picture.time_base or 1) / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+        if is_picture and is_shown(packet, self._clock):
+            self._make_unique(packet)
+        elif packet.stream.type == "audio":
+            self._keep_order(packet)
+
+    def _set_missing(self, packet: "Packet[Any]") -> None:
+        if packet.pts is None:
+            self.undated += packet.dts is None
+            packet.pts = self._next if packet.dts is None else packet.dts
+        duration = packet.duration
+        if not duration:
+            rate = self._picture.average_rate or FALLBACK_RATE
+            duration = max(1, round(1 / rate / packet.time_base))
+        self._next = packet.pts + duration
+
+    def _find_offset(self, packet: "Packet[Any]") -> int:
+        offsets = self._clock.offsets
+        if self._has_restarts:
+            return offsets[min(self._find_epoch(packet), len(offsets) - 1)]
+        return offsets[0]
+
+    def _find_epoch(self, packet: "Packet[Any]") -> int:
+        """Return the number of restarts before this packet. Tracks other than picture and sound follow these."""
+        index = packet.stream_index
+        is_timed = index == self._picture.index or packet.stream.type == "audio"
+        when = packet.pts if packet.dts is None else packet.dts
+        if not is_timed or when is None or packet.is_discard:
+            return self.epochs.get(index, self._latest)
+        seconds, last = float(when * packet.time_base), self._last.get(index)
+        self.epochs.setdefault(index, self._latest)
+        if last is not None and self._is_restart(seconds, last):
+            if self.epochs[index] == self._latest:
+                self._latest += 1
+                self._newest = seconds
+            self.epochs[index] = self._latest
+            if index == self._picture.index:
+                self._recent.clear()
+        if self.epochs[index] == self._latest:
+            self._newest = max(self._newest, seconds)
+        self._last[index] = seconds
+        return self.epochs[index]
+
+    def _is_restart(self, seconds: float, last: float) -> bool:
+        if seconds < last - RESTART_SECONDS:
+            return True
+        return self._is_broadcast and seconds > max(last, self._newest) + GAP_SECONDS
+
+    def _make_unique(self, packet: "Packet[Any]") -> None:
+        found = packet.pts
+        if found is None:
+            return
+        if len(self._recent) == RECENT_FRAMES and found < min(self._recent):
+            found = max(self._recent)
+        while found in self._recent:
+            found += 1
+        self.moved += found != packet.pts
+        packet.pts = found
+        self._recent.append(found)
+
+    def _keep_order(self, packet: "Packet[Any]") -> None:
+        if packet.dts is None or packet.is_discard:
+            return
+        last = self._last_sound.get(packet.stream_index)
+        if last is not None and packet.dts <= last:
+            packet.pts = None if packet.pts is None else packet.pts + last + 1 - packet.dts
+            packet.dts = last + 1
+        self._last_sound[packet.stream_index] = packet.dts
+
+
+def demux(
+    container: InputContainer, picture: VideoStream, clock: Clock, *, picture_only: bool = False
+) -> Iterator["Packet[Any]"]:
+    """Yield the packets of a source with corrected times, from the container's position on."""
+    has_restarts = len(clock.offsets) > 1
+    times = PacketClock(container, picture, clock, restarts=has_restarts)
+    # The sound decides together with the picture where a clock restarts.
+    packets = container.demux(picture) if picture_only and not has_restarts else container.demux()
+    for packet in packets:
+        if picture_only and packet.stream.index != picture.index:
+            if has_restarts:
+                times.correct(packet)
+            continue
+        times.correct(packet)
+        yield packet
