@@ -113,6 +113,13 @@ def plan_job(
     return Planned(clip, manifest, ref)
 
 
+def with_window(buckets: Buckets, planned: Planned, window: int) -> Planned:
+    """Let the job have only this many segments in the queue."""
+    manifest = planned.manifest.model_copy(update={"window": window})
+    ref = buckets.put(buckets.work, planned.ref.name, manifest.model_dump_json().encode())
+    return Planned(planned.clip, manifest, ref)
+
+
 def faces_of(planned: Planned, *tracks: TrackRecord, looks: int = 1) -> Faces:
     """Return the clip's faces as the engine links them, by default without tracks."""
     video, times = planned.manifest.video, frame_times(planned.clip)

@@ -21,7 +21,7 @@ from tests.functions.merging import REPORT, RESULT, assert_published
 from tests.functions.records import failure_of, put_lease
 from tests.functions.working import do_step, lease_name, work
 from tests.inbox import document
-from tests.planned import Planned, plan_job
+from tests.planned import Planned, plan_job, with_window
 
 CLIP = Clip(seconds=5)
 
@@ -131,6 +131,19 @@ def test_segment_is_split_after_three_timeouts(
     report = JobReport.from_bytes(buckets.get(buckets.output, REPORT))
     assert [segment.index for segment in report.segments] == [0, 1]
     assert sum(segment.frames for segment in report.segments) == CLIP.frames
+
+
+def test_split_segment_publishes_the_next_task(
+    buckets: Buckets, topics: Topics, clip: Path, worker: Post
+) -> None:
+    """Its halves publish none, so a segment that is split has one successor too."""
+    planned = with_window(buckets, plan_job(buckets, clip, seconds=2.5), 1)
+    too_late(buckets, planned, 0)
+    assert worker(planned.task(0)) == 200
+    found = [(task.index, task.subsegment) for task in tasks(topics, "detect")]
+    assert found == [(0, "0"), (0, "1"), (1, "")]
+    assert {worker(push_of(half)) for half in tasks(topics, "detect")[:2]} == {200}
+    assert len(tasks(topics, "detect")) == 3
 
 
 def test_duplicate_messages_split_a_segment_once(

@@ -45,6 +45,7 @@ def requests_of_healthy_job(segments: int, seed: int = 0) -> list[Request]:
     healthy = replace(
         draw(rng), clips=(Clip(segments),), actions={}, actions_before=(), trouble={}, targets=True,
         delete_source=False, keep_going=1.0, slow_copies=False, engine_differs=False, confirm_seconds=None,
+        channel_segments=20,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(World, "gate", record)

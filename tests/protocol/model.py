@@ -132,6 +132,7 @@ class InterleavingRun:
             "project": "model", "intake_bucket": INTAKE, "work_bucket": WORK, "output_bucket": OUTPUT,
             "segment_seconds": SEGMENT_SECONDS,
             "max_timeouts": self.scenario.max_timeouts,
+            "channel_segments": self.scenario.channel_segments,
             "max_segment_attempts": self.scenario.segment_attempts,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:

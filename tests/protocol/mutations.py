@@ -237,6 +237,16 @@ def link_lease_is_released_before_the_next_step(patch: Patch) -> None:
     patch.setattr(link_step, "start_next_step", patched)
 
 
+def finished_segment_of_a_dead_worker_has_no_next_task(patch: Patch) -> None:
+    find = objects.find_blob
+
+    def patched(bucket: str, name: str, *more: Any) -> Any:
+        return None if object_names.is_lease(name) else find(bucket, name, *more)
+
+    patched_objects = _PatchedModule(objects, "find_blob", patched)
+    patch.setattr(segment_attempt, "objects", patched_objects)
+
+
 def embeddings_stay_while_a_job_waits(patch: Patch) -> None:
     patch.setattr(link_step, "cleanup", _PatchedModule(cleanup, "forget_embeddings"))
 
@@ -246,13 +256,13 @@ def waiting_job_is_not_listed(patch: Patch) -> None:
 
 
 def entry_is_deleted_before_the_dispatch(patch: Patch) -> None:
-    publish: Any = segments.publish_tasks
+    publish: Any = segments.publish_first_tasks
 
     def patched(manifest: Any, *refs: Any) -> None:
         awaiting_review.delete_entry(manifest.job)
         publish(manifest, *refs)
 
-    patch.setattr(confirm_job, "publish_tasks", patched)
+    patch.setattr(confirm_job, "publish_first_tasks", patched)
 
 
 def end_of_a_wait_ignores_the_confirmation(patch: Patch) -> None:
@@ -412,6 +422,7 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             older_upload_replaces_a_newer_one: "copy to",
             equal_bytes_count_as_the_own_write: "copy to",
             link_lease_is_released_before_the_next_step: None,
+            finished_segment_of_a_dead_worker_has_no_next_task: "publish on",
             embeddings_stay_while_a_job_waits: FACES,
             waiting_job_is_not_listed: FACES,
             entry_is_deleted_before_the_dispatch: WAITING_LIST,

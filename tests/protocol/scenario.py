@@ -77,7 +77,8 @@ class Scenario:
     `trouble` and `actions` happen at the first chance after the step with their number. `actions_before` happen before
     a certain request. Without `requeues` dead letters are not requeued, so more jobs fail. A slow copy is read and
     written at two moments, and its source can be deleted between them. With `confirm_seconds` each job waits for a
-    person during this time, and is published with everyone hidden after that if `publish_hidden`.
+    person during this time, and is published with everyone hidden after that if `publish_hidden`. A
+    job has at most half of `channel_segments` in the queue.
     """
 
     clips: tuple[Clip, ...]
@@ -96,6 +97,7 @@ class Scenario:
     slow_copies: bool = False
     confirm_seconds: float | None = None
     publish_hidden: bool = False
+    channel_segments: int = 20
 
     @property
     def has_bugs(self) -> bool:
@@ -144,7 +146,9 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
     alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
     slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
-    return _with_bugs(_with_confirmation(replace(scenario, slow_copies=slow), length, aim), length)
+    rooms = random.Random(f"room in the queue {scenario!r}").choice((2, 2, 4, 20))
+    scenario = replace(scenario, slow_copies=slow, channel_segments=rooms)
+    return _with_bugs(_with_confirmation(scenario, length, aim), length)
 
 
 def _with_confirmation(scenario: Scenario, length: int, aim: str | None) -> Scenario:

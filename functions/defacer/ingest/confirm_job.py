@@ -14,7 +14,7 @@ from defacer.pipeline.lifecycle import failure, job_state
 from defacer.pipeline.lifecycle.job_state import JobRecord, StoredFaces
 from defacer.pipeline.lifecycle.lease import utc_now
 from defacer.pipeline.lifecycle.ownership import read_faces_document
-from defacer.pipeline.lifecycle.segments import publish_tasks
+from defacer.pipeline.lifecycle.segments import publish_first_tasks
 from defacer.pipeline.media_engine import MediaEngine
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -152,7 +152,7 @@ def _continue(found: objects.Stored[Manifest]) -> None:
         if faces is None or faces.review_end is not None:
             raise RetryableError("the job ended, or still waits for a person")
         _require_consent(manifest, faces)
-        publish_tasks(manifest, found.ref, faces.ref)
+        publish_first_tasks(manifest, found.ref, faces.ref)
         awaiting_review.delete_entry(manifest.job)
 
 

@@ -12,7 +12,7 @@ from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Vid
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import events, failure, job_state
-from defacer.pipeline.lifecycle.segments import publish_tasks
+from defacer.pipeline.lifecycle.segments import publish_first_tasks
 from defacer.pipeline.media_engine import MediaEngine, VideoHeader
 from defacer.pipeline.segmentation import (
     MAX_SEGMENT_SECONDS,
@@ -69,7 +69,7 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
     With `faces` the step "detect" is skipped.
     """
     events.announce_planned(manifest)
-    publish_tasks(manifest, ref, faces)
+    publish_first_tasks(manifest, ref, faces)
 
 
 def _plan(source: ObjectRef, video: VideoName, engine: MediaEngine) -> objects.Stored[Manifest] | None:
@@ -111,6 +111,7 @@ def _draft_manifest(source: ObjectRef, size: int, video: VideoName, engine: Medi
         replacement=image,
         video=describe_video(header),
         segments=segments,
+        window=settings().job_segments,
     )
 
 

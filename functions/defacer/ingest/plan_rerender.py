@@ -97,6 +97,7 @@ def _draft_job(job: str, ref: ObjectRef, engine: MediaEngine) -> _Draft:
         replacement=image,
         video=plan_job.describe_video(header),
         segments=plan_job.cut_segments(header),
+        window=settings().job_segments,
         rerender=Rerender(
             of=head.job,
             edits=request.edits,

@@ -25,7 +25,11 @@ from defacer.pipeline.lifecycle.lease import (
     lease_options_for,
 )
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
-from defacer.pipeline.lifecycle.segments import is_step_complete, list_outputs_if_complete, publish_tasks
+from defacer.pipeline.lifecycle.segments import (
+    is_step_complete,
+    list_outputs_if_complete,
+    publish_first_tasks,
+)
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput, MediaEngine, StoredDetections
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -114,13 +118,13 @@ def _read_detections(outputs: tuple[ObjectRef, ...], held: HeldLease) -> Iterato
 def start_next_step(manifest: Manifest, manifest_ref: ObjectRef, faces: ObjectRef) -> None:
     """Dispatch the redaction, or let the job wait for a person first. Then delete all embeddings of the job."""
     if manifest.policy.confirm == "never":
-        publish_tasks(manifest, manifest_ref, faces)
+        publish_first_tasks(manifest, manifest_ref, faces)
     else:
         stored = job_state.find_stored_faces(manifest.job)
         if stored is None:
             raise RetryableError("the faces were deleted: the job ended in this moment")
         if stored.review_end is None:  # a person confirmed before this merge
-            publish_tasks(manifest, manifest_ref, stored.ref)
+            publish_first_tasks(manifest, manifest_ref, stored.ref)
         else:
             awaiting_review.start_waiting(manifest, stored.review_end)
     cleanup.forget_embeddings(manifest.job)

@@ -118,6 +118,11 @@ class IngestSettings(SettingsGroup):
     max_decode_times: float = Field(default=10.0, ge=2)
     """How often a frame is decoded in one step, in the mean of the video. A segment decodes everything since
     the key frame before it, so a video with few key frames costs more."""
+    # Twice the CPU workers of a deployment (infra/functions.tf sets it), so that an archive of one channel keeps all
+    # workers busy and adds a short queue.
+    channel_segments: int = Field(default=20, ge=2, le=100_000)
+    """The number of segments that a channel has in the queue. A job has at most half of them there, and the next job of
+    the channel starts when there is room."""
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
     """The size of a policy."""
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
@@ -128,6 +133,11 @@ class IngestSettings(SettingsGroup):
     """The number of target pictures of a channel."""
     max_targets_bytes: int = Field(default=300 * MEBIBYTE, ge=1)
     """The size of all target pictures of a channel together, which are in memory at the same time."""
+
+    @property
+    def job_segments(self) -> int:
+        """The number of a job's segments in the queue. Two long videos of a channel run beside each other."""
+        return self.channel_segments // 2
 
 
 class WorkerSettings(SettingsGroup):

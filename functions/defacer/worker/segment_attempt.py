@@ -12,7 +12,7 @@ from defacer.pipeline.lifecycle import failure, step_marks
 from defacer.pipeline.lifecycle.job_state import JobRecord
 from defacer.pipeline.lifecycle.lease import HeldLease, acquire_lease, lease_options_for
 from defacer.pipeline.lifecycle.ownership import load_verified_manifest
-from defacer.pipeline.lifecycle.segments import can_split, range_of, self_and_ancestors
+from defacer.pipeline.lifecycle.segments import can_split, list_next_task, range_of, self_and_ancestors
 from defacer.pipeline.media_engine import StepInput
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.settings import settings
@@ -46,21 +46,32 @@ def run_step_once(
     RetryableError if the message has to be redelivered, and PermanentError if the attempts are exhausted.
     """
     manifest = load_verified_manifest(task.job, task.index, task.manifest)
-    if not _is_done(task):
-        lease = object_names.segment_lease(task.job, task.step, task.index, task.subsegment)
+    lease = object_names.segment_lease(task.job, task.step, task.index, task.subsegment)
+    is_done = _is_done(task)
+    # The lease of a segment that is done: its worker died before it published the next task.
+    if not is_done or objects.find_blob(settings().work_bucket, lease):
         try:
             with acquire_lease(settings().work_bucket, lease, lease_options_for(message_id)) as held:
-                if held.timeouts >= settings().max_timeouts and can_split(
-                    manifest, task.index, task.subsegment
-                ):
-                    raise _TooSlowError
-                fail_if_attempts_exhausted(task, manifest, held)
-                do(StepInput(manifest, range_of(manifest, task.index, task.subsegment), held.renew))
+                if not is_done:
+                    _do_step(task, manifest, held, do)
+                _publish_tasks(list_next_task(task, manifest))
         except _TooSlowError:
-            _split(task)
+            _split(task, manifest)
             return
     done = SegmentDone.model_validate(task.model_dump())
     pubsub.publish(settings().segments_done_topic, pubsub.SEGMENT_DONE, [done])
+
+
+def _do_step(task: SegmentTask, manifest: Manifest, held: HeldLease, do: Callable[[StepInput], None]) -> None:
+    if held.timeouts >= settings().max_timeouts and can_split(manifest, task.index, task.subsegment):
+        raise _TooSlowError
+    fail_if_attempts_exhausted(task, manifest, held)
+    do(StepInput(manifest, range_of(manifest, task.index, task.subsegment), held.renew))
+
+
+def _publish_tasks(tasks: list[SegmentTask]) -> None:
+    if tasks:
+        pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
 
 
 def _is_done(task: SegmentTask) -> bool:
@@ -76,13 +87,13 @@ class _TooSlowError(Exception):
     """Several workers reached their deadline. The expired lease stays, so that the next delivery splits again."""
 
 
-def _split(task: SegmentTask) -> None:
-    """Mark the segment or subsegment as split, and publish its halves. A repetition does no harm."""
+def _split(task: SegmentTask, manifest: Manifest) -> None:
+    """Mark the segment or subsegment as split, and publish its halves and the next task. A repetition does no harm."""
     mark = object_names.split_mark(task.job, task.step, task.index, task.subsegment)
     objects.write_once(settings().work_bucket, mark, b"{}")
     step_marks.mark_step_split(task)
     halves = [task.model_copy(update={"subsegment": task.subsegment + half}) for half in "01"]
-    pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, halves)
+    _publish_tasks([*halves, *list_next_task(task, manifest)])
     log.warning("segment split", subsegment=task.subsegment)
 
 

@@ -203,10 +203,11 @@ class Rerender(Document):
 class Manifest(Document):
     """The plan of a job: ingest writes it once, and all later steps read it.
 
-    `source` is the video. With `rerender`, the job re-renders it, and its id is that of the request.
+    `source` is the video. With `rerender`, the job re-renders it, and its id is that of the request. At most `window`
+    tasks of a step are published at a time (`lifecycle/segments.py`). In version 6 it is None: all of them.
     """
 
-    version: Literal[6] = 6
+    version: Literal[6, 7] = 7
     job: JobId
     channel: str
     source: ObjectRef
@@ -219,6 +220,7 @@ class Manifest(Document):
     replacement: ObjectRef | None
     video: Video
     segments: Annotated[tuple[TimeRange, ...], Field(min_length=1)]
+    window: int | None = Field(default=None, ge=1)
     rerender: Rerender | None = None
 
     @property

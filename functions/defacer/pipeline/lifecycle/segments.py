@@ -1,4 +1,8 @@
-"""Split a segment that takes longer than one delivery, and find out which segments a step has done.
+"""Publish the tasks of a step, split a segment that takes longer than one delivery, and find out what a step has done.
+
+A job has at most `manifest.window` tasks in the queue, so that a long video does not delay the videos of other
+channels: the first ones are published at once, and a segment that is done publishes the task that is `window` segments
+further. A worker does that before it deletes its lease. So if it dies in between, the lease tells the next delivery.
 
 A subsegment is named by its path: "" is the whole segment, "0" and "1" are its halves, "01" is the second half of the
 first half. The manifest alone determines where two halves meet, so every worker splits a segment in the same place. The
@@ -58,14 +62,21 @@ class Subsegments:
         return tuple(outputs)
 
 
-def publish_tasks(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
-    """Publish a task for each segment: of the step "redact" with `faces`, else of the step "detect"."""
+def publish_first_tasks(manifest: Manifest, ref: ObjectRef, faces: ObjectRef | None = None) -> None:
+    """Publish the first tasks of a step: of "redact" with `faces`, else of "detect"."""
     step: Literal["detect", "redact"] = "redact" if faces else "detect"
     tasks = [
         SegmentTask(job=manifest.job, index=index, step=step, manifest=ref, faces=faces)
-        for index in range(len(manifest.segments))
+        for index in range(len(manifest.segments))[: manifest.window]
     ]
     pubsub.publish(settings().segments_topic, pubsub.SEGMENT_TASK, tasks)
+
+
+def list_next_task(task: SegmentTask, manifest: Manifest) -> list[SegmentTask]:
+    """Return the task that follows when this segment is done or split. The tasks of subsegments have none."""
+    index = task.index + (manifest.window or len(manifest.segments))
+    is_last = bool(task.subsegment) or index >= len(manifest.segments)
+    return [] if is_last else [task.model_copy(update={"index": index})]
 
 
 def list_outputs_if_complete(job: str, step: str, segments: int) -> tuple[ObjectRef, ...] | None:
