@@ -22,6 +22,8 @@ STOP_SECONDS = 20
 VENV = str(Path(sys.executable).parent)
 # A folder of the image, and the place of its files on this machine.
 PLACES = {"/opt/venv/bin": VENV, "/opt/weights": str(Path("~/.cache/defacer/weights").expanduser())}
+# $0 is the hosts file of the process.
+OWN_HOSTS = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
 # Files of root are readable, as in an image, where all files are. Nothing outside of the user's folders is writable.
 DROP_RIGHTS = (
     "setpriv", "--regid={user}", "--reuid={user}", "--clear-groups", "--no-new-privs",
@@ -133,9 +135,9 @@ class Container:
 
 @contextmanager
 def run_container(
-    container: Container, folder: Path, environment: Mapping[str, str]
+    container: Container, folder: Path, environment: Mapping[str, str], hosts: Path
 ) -> Iterator["RunningContainer"]:
-    """Start the process without waiting for its health."""
+    """Start the process with this hosts file, without waiting for its health."""
     image, port = container.image, free_port()
     (folder / "app").mkdir(parents=True)
     image.copy_files(folder / "app")
@@ -145,7 +147,8 @@ def run_container(
     variables = {
         "PORT": str(port), "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), **environment,
     }  # fmt: skip
-    command = [*(word.format(user=image.user) for word in DROP_RIGHTS), *container.command(port)]
+    rights = (word.format(user=image.user) for word in DROP_RIGHTS)
+    command = [*OWN_HOSTS, str(hosts), *rights, *container.command(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder / "app", env=variables, stdout=log, stderr=log)
     try:

@@ -19,9 +19,11 @@ from defacer_emulator.pubsub.delivery_policy import MAX_OUTSTANDING_LABEL
 from defacer_emulator.services.messaging import add_subscriptions, create_publisher
 from defacer_emulator.services.storage import create_client, find_binary
 from tests.cloud import Buckets
+from tests.console.identity import Signer
 from tests.infra.applying import Project
 from tests.infra.containers import Container, RunningContainer, run_container
 from tests.infra.guards import Access, guard_publisher, guard_storage
+from tests.infra.platform import browse, open_platform
 from tests.infra.stub_provider import NUMBER, PROJECT
 from tests.permissions import Need, read_grants
 from tests.servers import free_port, pubsub_server, wait_until
@@ -37,22 +39,30 @@ FAST_RETRIES = types.RetryPolicy(
 
 @dataclass
 class Rehearsal:
-    """The running services by name, their buckets, and the access of their accounts."""
+    """The running services by name, their buckets, and the access of their accounts.
+
+    `proxy` signs the users' tokens.
+    """
 
     project: Project
     buckets: Buckets
     access: Access
     pubsub: str
+    proxy: Signer
     services: dict[str, RunningContainer] = field(default_factory=dict)
 
     def member(self, service: str) -> str:
         return self.services[service].container.member
 
-    def denied(self, service: str) -> list[Need]:
-        return [need for member, need in self.access.denied if member == self.member(service)]
-
-    def resource_of(self, need: Need) -> str:
-        return need.resource.removeprefix(f"projects/{PROJECT}/topics/")
+    @contextmanager
+    def browse(self, page: str, email: str | None) -> Iterator[str]:
+        """Yield the address of a page for a user that Identity-Aware Proxy verified, or for nobody."""
+        service = self.services[page]
+        environment = service.container.environment({})
+        origin = environment[f"DEFACER_{page.upper()}_ORIGINS"].split(",")[0]
+        headers = self.proxy.headers(email, aud=environment["DEFACER_IAP_AUDIENCE"]) if email else {}
+        with browse(service.address, origin, headers) as address:
+            yield address
 
 
 @contextmanager
@@ -69,10 +79,13 @@ def rehearse(project: Project, folder: Path) -> Iterator[Rehearsal]:
         for bucket in project.resources("storage_bucket"):
             client.create_bucket(bucket["name"])
         names = (f"{PROJECT}-{kind}" for kind in ("intake", "work", "output"))
-        rehearsal = Rehearsal(project, Buckets(client, *names), access, pubsub)
+        platform = stack.enter_context(open_platform(folder, access))
+        rehearsal = Rehearsal(project, Buckets(client, *names), access, pubsub, platform.proxy)
         for service in project.resources("cloud_run_v2_service"):
             container = Container(service)
-            environment = _environment(container, access) | {
+            environment = _environment(container, access)
+            environment |= stack.enter_context(platform.environment_of(container.member))
+            environment |= {
                 "STORAGE_EMULATOR_HOST": stack.enter_context(
                     guard_storage(storage, container.member, access)
                 ),
@@ -80,7 +93,7 @@ def rehearse(project: Project, folder: Path) -> Iterator[Rehearsal]:
                     guard_publisher(pubsub, container.member, access)
                 ),
             }
-            running = run_container(container, folder / container.name, environment)
+            running = run_container(container, folder / container.name, environment, platform.hosts)
             rehearsal.services[container.name] = stack.enter_context(running)
         for running_service in rehearsal.services.values():
             running_service.wait_until_healthy()
