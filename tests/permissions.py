@@ -63,10 +63,11 @@ def object_resource(bucket: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Need:
-    """A permission on a resource."""
+    """A permission on a resource. To list is a permission on a bucket, and `prefix` is the beginning of all names."""
 
     permission: str
     resource: str
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,13 @@ class Grant:
     condition: str = ""
 
     def allows(self, member: str, need: Need) -> bool:
+        # The grant of a managed folder allows to list the prefixes that begin with the folder's name and its slash:
+        # https://cloud.google.com/storage/docs/managed-folders
+        place = f"{need.resource}/objects/{need.prefix}" if need.prefix else f"{need.resource}/"
         return (
             self.member == member
             and need.permission in self.permissions
-            and f"{need.resource}/".startswith(f"{self.resource}/")
+            and place.startswith(f"{self.resource}/")
             and (not self.condition or is_true(self.condition, need.resource))
         )
 
@@ -144,7 +148,8 @@ def list_needs(request: Request) -> Iterator[Need]:
     elif api and not api["objects"]:
         yield Need("storage.buckets.get", bucket_resource(api["bucket"]))
     elif api and request.method == "GET" and api["name"] is None:
-        yield Need("storage.objects.list", bucket_resource(api["bucket"]))
+        (prefix,) = parse_qs(parts.query).get("prefix", [""])
+        yield Need("storage.objects.list", bucket_resource(api["bucket"]), prefix)
     else:
         bucket, name = (api["bucket"], api["name"] or "") if api else parts.path[1:].partition("/")[::2]
         name = unquote(name) or _uploaded_name(request)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -50,15 +50,18 @@ class Signer:
 
 
 @contextmanager
-def trusted_signer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Signer]:
-    """Yield a signer whose public key the pages fetch."""
+def trusted_signer(
+    environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> Iterator[Signer]:
+    """Serve the public key of a signer to the pages of this process, with these settings, and yield the signer."""
     signer = Signer()
 
-    async def keys(_: Request) -> Response:
+    async def answer(_: Request) -> Response:
         body = json.dumps({"key": signer.public_key}).encode()
         return Response(200, (("Content-Type", "application/json"),), body)
 
-    with serving(keys) as address:
+    with serving(answer) as address:
         monkeypatch.setattr(iap, "KEYS_URL", address)
         monkeypatch.setattr(iap, "_keys", iap.KeyCache())
+        environment(iap_audience=AUDIENCE, **settings)
         yield signer

@@ -24,7 +24,7 @@ from defacer.web.live.live_app import build_live_page
 from defacer.web.live.sessions import SessionRegistry
 from tests.cloud import Buckets
 from tests.console.conftest import ConsoleServer
-from tests.console.identity import ADA, AUDIENCE, Signer, trusted_signer
+from tests.console.identity import ADA, Signer, trusted_signer
 from tests.console.routes import Endpoint, list_routes
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.planned import Planned
@@ -85,9 +85,10 @@ def users(
     """Publish a job of Ada's channel `street`, and store a picture in Bob's channel `garden`."""
     assert published.manifest.channel == "street"
     buckets.put(buckets.intake, "channels/garden/targets/Bo/1.jpg", b"a picture")
-    with trusted_signer(monkeypatch) as signer:
-        administrators = json.dumps([f"user:{OPERATOR}"])
-        environment(iap_audience=AUDIENCE, channel_owners=json.dumps(OWNERS), administrators=administrators)
+    owners, administrators = json.dumps(OWNERS), json.dumps([f"user:{OPERATOR}"])
+    with trusted_signer(
+        environment, monkeypatch, channel_owners=owners, administrators=administrators
+    ) as signer:
         yield Users(visitor, signer)
 
 

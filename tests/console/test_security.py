@@ -16,7 +16,7 @@ from defacer.web.common import iap
 from defacer.web.console.console_app import build_console
 from defacer_emulator.chaos.http import Request, Response
 from tests.cloud_run import HOST
-from tests.console.identity import ADA, AUDIENCE, Signer, trusted_signer
+from tests.console.identity import ADA, Signer, trusted_signer
 from tests.console.routes import list_routes
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.proxy import serving
@@ -156,8 +156,8 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with trusted_signer(monkeypatch) as signer:
-        environment(iap_audience=AUDIENCE, administrators=json.dumps([f"user:{ADA}"]))
+    administrators = json.dumps([f"user:{ADA}"])
+    with trusted_signer(environment, monkeypatch, administrators=administrators) as signer:
 
         def status(token: str | None) -> int:
             headers = {**PAGE, iap.HEADER: token} if token else PAGE

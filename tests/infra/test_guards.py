@@ -80,7 +80,7 @@ def test_unknown_role_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("request_", "needs"),
     [
-        (make_request("GET", OBJECTS + "?prefix=jobs"), [("list", "")]),
+        (make_request("GET", OBJECTS), [("list", "")]),
         (make_request("GET", f"/download{OBJECTS}/a%2Fb?alt=media"), [("get", "a/b")]),
         (make_request("DELETE", OBJECTS + "/a"), [("delete", "a")]),
         (make_request("PATCH", OBJECTS + "/a"), [("get", "a"), ("update", "a")]),
@@ -105,6 +105,23 @@ def test_request_needs_the_permissions_of_its_method(request_: Request, needs: l
     assert list(list_needs(request_)) == [
         Need(f"storage.objects.{verb}", object_resource("work", name)) for verb, name in needs
     ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("channels/a/", True),
+        ("channels/a/videos/", True),
+        ("channels/a", False),
+        ("channels/ab/", False),
+        ("", False),
+    ],
+)
+def test_grant_of_a_folder_allows_to_list_only_below_it(prefix: str, expected: bool) -> None:
+    (need,) = list_needs(make_request("GET", f"{OBJECTS}?prefix={quote(prefix)}"))
+    folder = grant(object_resource("work", "channels/a"), "storage.objects.list")
+    assert folder.allows(ACCOUNT, need) is expected
+    assert grant(bucket_resource("work"), "storage.objects.list").allows(ACCOUNT, need)
 
 
 def test_account_uses_its_bucket_and_no_other(buckets: Buckets, storage_address: str) -> None:
