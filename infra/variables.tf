@@ -152,7 +152,7 @@ variable "console" {
 }
 
 variable "live" {
-  description = "The live page: the members who can open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it can read (none: any public host), your own origins for it, and the maximum number of instances. null: no live page."
+  description = "The live page: the members who can open it (\"user:ada@example.com\", \"group:...\"), the hosts of cameras that it can read (none: any public host), and the maximum number of instances. origins are your own origins for it. null: no live page."
   type        = object({ members = optional(list(string), []), hosts = optional(list(string), []), origins = optional(list(string), []), max_instances = optional(number, 1) })
   default     = null
 

@@ -12,7 +12,7 @@ import struct
 import time
 from dataclasses import asdict
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,7 +21,6 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from defacer.engine.errors import EngineError
-from defacer.pipeline.documents.base import Document
 from defacer.web.common.security import POLICY_VIOLATION
 from defacer.web.live.jpeg import Decoder
 from defacer.web.live.sessions import (
@@ -34,6 +33,7 @@ from defacer.web.live.sessions import (
     Viewer,
 )
 from defacer.web.live.stream import TooManyViewersError
+from defacer.web.live.stream_request import StreamAccess
 
 MARK = struct.Struct(">d")
 MARK_AND_AGE = struct.Struct(">dd")
@@ -43,13 +43,6 @@ BOUNDARY = "defacer"
 TOO_MANY_VIEWERS = "This stream has the largest number of viewers. Try again later."
 NO_STREAM = "No such stream, or it has ended. Start a new one."
 NORMAL_CLOSURE = 1000  # of a WebSocket (RFC 6455)
-
-
-class Access(Document):
-    """The stream that a page asks for. `key` is needed to send frames and to end the stream."""
-
-    stream: str = Field(repr=False)
-    key: str = Field(default="", repr=False)
 
 
 def require_session(sessions: SessionRegistry, stream: str) -> Session:
@@ -65,7 +58,7 @@ async def _accept(socket: WebSocket) -> tuple[Session, str] | None:
     await socket.accept()
     try:
         text = await asyncio.wait_for(socket.receive_text(), ACCESS_SECONDS)
-        access = Access.model_validate_json(text)
+        access = StreamAccess.model_validate_json(text)
         return require_session(socket.app.state.sessions, access.stream), access.key
     except WebSocketDisconnect:
         return None

@@ -30,7 +30,7 @@ from defacer.web.common.security import SecurityMiddleware, Site, read_limited_b
 from defacer.web.live import endpoints, url_policy
 from defacer.web.live.engine_adapter import create_stream, plan_stream
 from defacer.web.live.sessions import SessionRegistry
-from defacer.web.live.stream_request import MAX_BODY_BYTES, StreamRequest
+from defacer.web.live.stream_request import MAX_BODY_BYTES, StreamAccess, StreamRequest
 from defacer.web.live.url_policy import AddressError, Rules
 
 HERE = Path(__file__).parent
@@ -147,7 +147,7 @@ def _url_rules() -> Rules:
 async def _end_stream(request: Request) -> Response:
     await require_csrf_token(request)
     try:
-        access = endpoints.Access.model_validate_json(await read_limited_body(request, MAX_ACCESS_BYTES))
+        access = StreamAccess.model_validate_json(await read_limited_body(request, MAX_ACCESS_BYTES))
     except ValidationError as error:
         raise HTTPException(422, "The request is not valid. Load the page again.") from error
     session = endpoints.require_session(request.app.state.sessions, access.stream)

@@ -1,4 +1,4 @@
-"""A page's request for a stream."""
+"""A page's requests: for a new stream, and for access to a stream."""
 
 from typing import Literal
 
@@ -30,3 +30,10 @@ class StreamRequest(Document):
     mode: Literal["blur", "pixelate", "solid", "image"] | None = None
     replacement: Base64Bytes | None = Field(default=None, repr=False)
     delay_seconds: float | None = Field(default=None, ge=0.3, le=1)
+
+
+class StreamAccess(Document):
+    """The stream that a page asks for. `key` is needed to send frames and to end the stream."""
+
+    stream: str = Field(repr=False)
+    key: str = Field(default="", repr=False)
