@@ -201,6 +201,9 @@ def _add_elements(data: bytes, path: tuple[bytes, ...], added: bytes) -> Iterato
         offset = end
 
 
+STEREO_MODE = b"\x53\xb8"  # an element, without its size and value
+
+
 def crop_elements(left: int, top: int, right: int, bottom: int) -> bytes:
     sides = ((0x54CC, left), (0x54BB, top), (0x54DD, right), (0x54AA, bottom))
     return b"".join(struct.pack(">HBB", kind, 0x81, pixels) for kind, pixels in sides)

@@ -17,8 +17,23 @@ import numpy as np
 import pytest
 
 from defacer.engine.media.orientation import orientation_of
+from defacer.engine.media.probe import probe
 from defacer.engine.options import Options
-from tests.inputs.picture_files import FRAMES, Part, photos, scene, write_parts
+from defacer.report.changes import list_dropped
+from tests.inputs.picture_files import (
+    FRAMES,
+    SPHERE,
+    SPHERE_V1,
+    STEREO_MODE,
+    Part,
+    crop_elements,
+    mkv_with,
+    mp4_with,
+    photos,
+    scene,
+    stereo_box,
+    write_parts,
+)
 from tests.inputs.run_engine import deface
 from tests.inputs.segment_check import require_same_at_key_frames
 from tests.inputs.test_rows import EngineWithoutDetector
@@ -120,3 +135,74 @@ def times(path: Path) -> list[float]:
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
     found = sorted(float(packet["pts_time"]) for packet in json.loads(done.stdout)["packets"])
     return [time - found[0] for time in found]
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A video whose container states how to show its picture. `side_data` is the result's, as ffprobe lists it."""
+
+    make: Callable[[Path], Path]
+    size: tuple[int, int] = (480, 270)
+    corner: tuple[int, int] = (0, 0)  # of the shown part
+    side_data: frozenset[str] = frozenset()
+    changes: tuple[str, ...] = ()
+
+
+SPHERE_DATA = "Spherical Mapping: equirectangular, 30/10/5"
+FLAT_SPHERE_DATA = "Spherical Mapping: equirectangular, 0/0/0"
+STATED = {
+    "360 degrees, version 2": Stated(
+        mp4_with(stereo_box(1) + SPHERE), side_data=frozenset({SPHERE_DATA, "Stereo 3D: top and bottom"})
+    ),
+    "360 degrees, version 1": Stated(
+        mp4_with(track=SPHERE_V1), side_data=frozenset({FLAT_SPHERE_DATA, "Stereo 3D: top and bottom"})
+    ),
+    "3D in an MP4": Stated(mp4_with(stereo_box(2)), side_data=frozenset({"Stereo 3D: side by side"})),
+    "3D in an MKV": Stated(
+        mkv_with(STEREO_MODE + b"\x81\x01"), side_data=frozenset({"Stereo 3D: side by side"})
+    ),
+    "3D that an MP4 can't state": Stated(mkv_with(STEREO_MODE + b"\x81\x07"), changes=("3D layout",)),
+    "a crop in an MKV": Stated(mkv_with(crop_elements(40, 20, 40, 20)), (400, 230), (40, 20)),
+    "an odd crop in an MKV": Stated(mkv_with(crop_elements(1, 0, 2, 3)), (476, 266), (2, 0)),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_result_states_the_projection_and_has_the_crop(name: str, tmp_path: Path) -> None:
+    stated = STATED[name]
+    source, out = stated.make(tmp_path), tmp_path / "out.mp4"
+    require_same_at_key_frames(source)
+    _, joined = deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    assert side_data(out) == stated.side_data
+    assert joined.dropped == stated.changes == list_dropped(probe(str(source), Options()).changes)
+    assert b"Phone" not in out.read_bytes()
+    left, top = stated.corner
+    for before, after in zip(displayed(source), displayed(out), strict=True):
+        assert after.shape[1::-1] == stated.size
+        shown = before[top : top + stated.size[1], left : left + stated.size[0]]
+        assert cv2.PSNR(after, shown) >= MIN_PSNR
+
+
+def side_data(path: Path) -> set[str]:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("ffprobe is not on the PATH. Run `apt-get install ffmpeg`.")
+    command = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-of",
+        "json",
+        "-show_entries",
+        "stream_side_data",
+    ]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    (stream,) = json.loads(done.stdout)["streams"]
+    return {_describe(data) for data in stream.get("side_data_list", ())}
+
+
+def _describe(data: dict[str, object]) -> str:
+    if "projection" in data:
+        return f"{data['side_data_type']}: {data['projection']}, {data['yaw']}/{data['pitch']}/{data['roll']}"
+    return f"{data['side_data_type']}: {data['type']}"

@@ -21,6 +21,8 @@ class ChangeCode(StrEnum):
     """A cover picture or thumbnails."""
     DROPPED_PICTURE = "dropped-picture"
     """Another picture track."""
+    DROPPED_PROJECTION = "dropped-projection"
+    """The layout of a 3D picture or the projection of a 360-degree picture, if an MP4 can't state it."""
     DROPPED_SOUND = "dropped-sound"
     """A sound track in a format that can't be decoded."""
     DROPPED_SUBTITLES = "dropped-subtitles"

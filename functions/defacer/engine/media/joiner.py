@@ -127,7 +127,7 @@ def join(
         raise VideoError("it shows no frame that can be decoded. Export the video again.")
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports list", "the frames at different times are")
-    matrix, telemetry = read_picture_form(source).matrix, find_telemetry_tracks(source)
+    form, telemetry = read_picture_form(source), find_telemetry_tracks(source)
     out, clock = FaststartWriter(body), clock_of(source)
     with ExitStack() as reading:
         container, picture = reading.enter_context(open_video(source))
@@ -139,7 +139,7 @@ def join(
                 container, result, begin * base, telemetry, drop_early=clock.first is not None
             )
             with segments[0].open() as first, open_video(first) as (_, template):
-                video = _add_video_stream(result, template, base, matrix)
+                video = _add_video_stream(result, template, base, form.matrix)
                 header = _codec_header(template)
             pictures = _video_packets(segments, _decode_times(shown, segments), video, begin, header)
             # The last packets are written after the whole source was read, because their duration depends on it.
@@ -163,13 +163,14 @@ def join(
                     result.mux_one(packet)
             changes = [
                 *clock.changes,
+                *form.changes,
                 *side_streams.find_dropped(container, picture.index),
                 *passthrough.changes,
             ]
             reading.close()  # frees the source's index before the result's index is written
     changes += [SourceChange(ChangeCode.DROPPED_USER_DATA, kind) for kind in list_user_data(file_of(source))]
     return JoinResult(
-        head=out.head(),
+        head=out.head(form.projection.sample_entry_boxes(), form.projection.track_boxes()),
         time_base=base,
         shown=shown - begin,
         end=end - begin,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.display.side_data import side_data_of
+from defacer.engine.media.display.side_data import DISPLAY_MATRIX, side_data_of
 
 Box = tuple[float, float, float, float]
 Matrix = tuple[int, ...]  # FFmpeg's display matrix: nine numbers by row, the first two columns in 65536ths
@@ -93,7 +93,7 @@ class Orientation:
 
 def matrix_from(side_data: dict[str, bytes]) -> Matrix:
     """Return the display matrix in the side data of a frame; UPRIGHT if it has none."""
-    data = side_data.get("DISPLAYMATRIX")
+    data = side_data.get(DISPLAY_MATRIX)
     return UPRIGHT if data is None else struct.unpack("<9i", data[:36])
 
 

@@ -25,7 +25,7 @@ from defacer.report.changes import ChangeCode, SourceChange
 TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 # Tags that describe the file, not people, places, devices or times.
 HARMLESS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "language", "duration", "handler_name",
-                 "vendor_id", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
+                 "vendor_id", "stereo_mode", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by number of channels
 # A decoder needs sound before the first audible packet (Opus: 80 ms, AAC: one or two packets).
 PREROLL_SECONDS = 0.2

@@ -12,8 +12,10 @@ from fractions import Fraction
 import av
 
 from defacer.engine.media.display.matroska_crop import Crop
-from defacer.engine.media.display.side_data import side_data_of
+from defacer.engine.media.display.projection import Projection
+from defacer.engine.media.display.side_data import VIEW_ID, side_data_of
 from defacer.engine.media.orientation import Matrix, Orientation, matrix_from, orientation_from
+from defacer.report.changes import ChangeCode, SourceChange
 
 UNSPECIFIED = 2  # of color matrices (ITU-T H.273)
 MATRIX_NAMES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
@@ -33,25 +35,42 @@ class PictureForm:
     matrix: Matrix
     rotation: int
     crop: Crop
+    projection: Projection
+    has_second_view: bool
 
     @classmethod
     def of_first(cls, frame: av.VideoFrame, pixel_shape: Fraction | None, crop: Crop) -> "PictureForm":
         """Return the form of a video that begins with this frame. Do not use the frame's side data afterwards."""
+        crop = _aligned(crop, frame)
         width, height = frame.width - crop.left - crop.right, frame.height - crop.top - crop.bottom
-        if width <= 0 or height <= 0:
-            crop, width, height = Crop(), frame.width, frame.height
-        if crop != Crop():  # the filter moves a crop onto the grid of the chroma samples
-            width -= width % (64 // frame.format.chroma_width(64))
-            height -= height % (64 // frame.format.chroma_height(64))
+        side_data = side_data_of(frame)
         return cls(
             width, height, frame.format.name, pixel_shape or None, int(frame.colorspace), int(frame.color_range),
-            matrix_from(side_data_of(frame)), int(frame.rotation), crop,
+            matrix_from(side_data), int(frame.rotation), crop, Projection.of(side_data), VIEW_ID in side_data,
         )  # fmt: skip
+
+    @property
+    def changes(self) -> tuple[SourceChange, ...]:
+        """Return what the result does not have of this form."""
+        view = [SourceChange(ChangeCode.DROPPED_PICTURE, "second view of a spatial video")]
+        return (*(view if self.has_second_view else []), *self.projection.losses())
 
     @property
     def orientation(self) -> Orientation:
         """Return how these frames are displayed. Raises VideoError for a rotation by other than right angles."""
         return orientation_from(self.matrix, self.pixel_shape)
+
+
+def _aligned(crop: Crop, frame: av.VideoFrame) -> Crop:
+    """Return the crop, enlarged onto the grid of the chroma samples; none if it would leave nothing."""
+    if crop == Crop():
+        return crop
+    across, down = 64 // frame.format.chroma_width(64), 64 // frame.format.chroma_height(64)
+    left, top = crop.left + -crop.left % across, crop.top + -crop.top % down
+    right = crop.right + (frame.width - left - crop.right) % across
+    bottom = crop.bottom + (frame.height - top - crop.bottom) % down
+    fits = left + right < frame.width and top + bottom < frame.height
+    return Crop(left, top, right, bottom) if fits else Crop()
 
 
 @dataclass(frozen=True)

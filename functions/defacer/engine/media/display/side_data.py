@@ -7,6 +7,7 @@ import av
 from av.sidedata import sidedata
 
 DISPLAY_MATRIX, STEREO_3D, SPHERICAL = "DISPLAYMATRIX", "STEREO3D", "SPHERICAL"
+VIEW_ID = "UNKNOWN_29"  # of HEVC with several views (AV_FRAME_DATA_VIEW_ID); FFmpeg decodes the main view
 
 
 def side_data_of(frame: av.VideoFrame) -> dict[str, bytes]:

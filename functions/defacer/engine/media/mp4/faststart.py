@@ -17,6 +17,7 @@ from defacer.engine.media.mp4.boxes import HEADER_BYTES, BoxHeader, parse_header
 
 # The offset of the entries of "stco" and "co64", after the header, the version and the number of entries.
 TABLE_OFFSET = 16
+PICTURE_HANDLER = b"hdlr" + bytes(8) + b"vide"
 MAX_32_BITS = 2**32 - 1
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
@@ -51,13 +52,17 @@ class FaststartWriter(io.RawIOBase):
             rest = rest[self._write_part(rest) :]
         return size
 
-    def head(self) -> bytes:
-        """Return the bytes before the samples. Raises CheckError unless a whole MP4 was written."""
+    def head(self, sample_entry_boxes: bytes = b"", track_boxes: bytes = b"") -> bytes:
+        """Return the bytes before the samples. Raises CheckError unless a whole MP4 was written.
+
+        The further boxes are added to the first sample entry, and to the track, of the picture.
+        """
         if self._declared_body_size() != self._body_size or not self._index:
             raise CheckError(
                 "the result could not be put together: its index does not fit. Drop the video again."
             )
-        header, index = bytes(self._header), bytes(self._index)
+        header = bytes(self._header)
+        index = _add_boxes(bytes(self._index), sample_entry_boxes, track_boxes)
         file_type = b"".join(data for kind, data in _split_boxes(header) if kind == b"ftyp")
         size = len(index)
         while True:
@@ -150,6 +155,35 @@ def _move_offsets(index: bytes, distance: int) -> bytes:
         else:
             parts.append(box)
     return b"".join(parts)
+
+
+def _add_boxes(index: bytes, sample_entry: bytes, track: bytes, is_picture: bool = False) -> bytes:
+    """Return the index with further boxes in the first sample entry, and in the track, of each picture."""
+    if not sample_entry and not track:
+        return index
+    parts = []
+    for kind, box in _split_boxes(index):
+        if kind == b"stsd" and is_picture:
+            parts.append(
+                _make_box(
+                    kind, box[HEADER_BYTES:TABLE_OFFSET] + _extend_first(box[TABLE_OFFSET:], sample_entry)
+                )
+            )
+        elif kind in CONTAINERS:
+            is_picture = is_picture or (kind == b"trak" and PICTURE_HANDLER in box)
+            body = _add_boxes(box[HEADER_BYTES:], sample_entry, track, is_picture)
+            is_track = kind == b"trak" and is_picture
+            parts.append(_make_box(kind, body + (track if is_track else b"")))
+            is_picture = is_picture and kind != b"trak"
+        else:
+            parts.append(box)
+    return b"".join(parts)
+
+
+def _extend_first(boxes: bytes, added: bytes) -> bytes:
+    """Return boxes with further bytes at the end of the first one."""
+    (kind, first), *_ = _split_boxes(boxes)
+    return _make_box(kind, first[HEADER_BYTES:] + added) + boxes[len(first) :]
 
 
 def _make_box(kind: bytes, body: bytes) -> bytes:
