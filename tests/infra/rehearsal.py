@@ -56,7 +56,7 @@ class Rehearsal:
 
     @contextmanager
     def browse(self, page: str, email: str | None) -> Iterator[str]:
-        """Yield the address of a page for a user that Identity-Aware Proxy verified, or for nobody."""
+        """Yield the address of a page for a user that Identity-Aware Proxy verified, or without a user."""
         service = self.services[page]
         environment = service.container.environment({})
         origin = environment[f"DEFACER_{page.upper()}_ORIGINS"].split(",")[0]

@@ -41,7 +41,7 @@ class Redacted(Tracked, Protocol):
 def track_lines(report: Tracked) -> Iterator[str]:
     """Yield a table of the tracks: their times, people, where they begin, decisions, and likeness to a target.
 
-    People that nobody named have the same numbers as on the console.
+    People without a name have the same numbers as on the console.
     """
     people = [_name_person(track) for track in report.tracks]
     width = max(map(len, ["WHO", *people]))

@@ -1,4 +1,4 @@
-"""The changes of a video besides its faces: data that De-facer drops, converts or corrects.
+"""The changes of a video other than its faces: data that De-facer drops, converts or corrects.
 
 The engine collects the changes of a source, and the report lists them. The text below each code is its row in
 README.md (`make reference`).
