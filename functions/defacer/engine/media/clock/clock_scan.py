@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, BinaryIO
 
+import av
 from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -13,7 +16,7 @@ from av.video.stream import VideoStream
 from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
-from defacer.engine.media.clock.packet_clock import PacketClock
+from defacer.engine.media.clock.packet_clock import PacketClock, demux
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
 from defacer.engine.media.source_audit import SourceAudit
@@ -21,6 +24,7 @@ from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
 from defacer.report.clock import Clock
 
+ORDER_FRAMES = 300  # of which the decoder's order is compared with their times
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
@@ -34,18 +38,17 @@ def examine_video(
     Without `past_damage`, also for one that is cut off.
     """
     info = read_video_info(source)
-    if has_plain_times(source):
+    if has_plain_times(source, lambda: _can_reorder(source)):
         return info
     with open_video(source) as (container, picture):
         scan = _Scan(container, picture)
         for packet in container.demux():
             scan.add_packet(packet)
-        if not past_damage:
-            scan.audit.require_whole()
-            scan.require_last_frame()
         clock = scan.make_clock()
+        if not past_damage:
+            scan.require_whole(clock)
         begin, end = scan.extent(clock)
-    clock = _with_first_frame(source, scan, clock)
+    clock = _with_first_frame(source, scan, _with_order(source, clock))
     if strict_timing:
         _require_strict(clock)
     start = begin if clock.first is None else clock.first
@@ -92,6 +95,8 @@ class _Scan:
         self.audit.add_packet(packet)
         index = packet.stream_index
         is_picture = index == self._picture.index
+        if is_picture and packet.is_keyframe and self.key is None:
+            self.key = packet.pts
         if not packet.size or packet.pts is None or packet.is_discard:
             return
         if not is_picture and packet.stream.type != "audio":
@@ -113,14 +118,14 @@ class _Scan:
     def _count_early(self, packet: "Packet[Any]") -> None:
         if packet.pts is None:
             return
-        if self.key is None and packet.is_keyframe:
-            self.key = packet.pts
-        elif self.key is None or packet.pts < self.key:
+        if self.key is None or packet.pts < self.key:
             self.begins_with_key &= self.key is not None
             self.early.append(packet.pts)
 
-    def require_last_frame(self) -> None:
-        """Raise VideoError if the file ends within the last frame."""
+    def require_whole(self, clock: Clock) -> None:
+        """Raise VideoError if the file ends before its header says, or within the last frame."""
+        if len(clock.offsets) == 1:  # a header does not count the time after a restart
+            self.audit.require_whole()
         if self._last and self._last[1]:
             raise VideoError(
                 f"it is cut off: it ends within the frame at {float(self._last[0] * self._base):.2f} s. Copy or export "
@@ -133,13 +138,12 @@ class _Scan:
             raise VideoError("it shows no frame. Export the video again.")
         offsets = tuple(math.ceil(offset / self._base) for offset in self._find_offsets())
         times = self._times
-        is_unordered = self._rises and bool(self._picture.codec_context.reorder_depth)
+        can_reorder = self._picture.codec_context.reorder_depth > 0
         lost = self._last[1]
         clock = Clock(
             offsets=offsets,
             is_sequential=len(offsets) > 1 or times.undated > 0,
-            is_reordered=is_unordered
-            or (times.moved > 0 and bool(self._picture.codec_context.reorder_depth)),
+            is_reordered=can_reorder and (self._rises or times.moved > 0),
             has_moved=times.moved > 0,
             cut=self._last[0] + offsets[-1] if lost else None,
         )
@@ -198,11 +202,9 @@ class _Scan:
             )
         count = self._times
         if count.undated:
-            rate = float(self._picture.average_rate or 0)
+            rate = float(self._picture.guessed_rate or self._picture.average_rate or 0)
             text = f"{pluralize(count.undated, 'frame')} without a time, now at {rate:g} frames a second"
             yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
-        elif self._rises and clock.is_reordered:
-            yield SourceChange(ChangeCode.CORRECTED_TIMES, "frames without a presentation time")
         if count.moved:
             text = f"{pluralize(count.moved, 'frame')} with the time of another frame"
             yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
@@ -213,6 +215,30 @@ class _Scan:
 def _offset(clock: Clock, restarts: int) -> int:
     """Return the time to add after this number of restarts."""
     return clock.offsets[min(restarts, len(clock.offsets) - 1)]
+
+
+def _can_reorder(source: str | BinaryIO) -> bool:
+    with open_video(source) as (_, picture):
+        return picture.codec_context.reorder_depth > 0
+
+
+def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:
+    """Return the clock without `is_reordered` if the decoder's first frames are in the order of their times.
+
+    Codecs can reorder frames although an encoder never does it.
+    """
+    if not clock.is_reordered or clock.is_sequential or clock.has_moved:
+        return clock
+    times: list[int] = []
+    with open_video(source) as (container, picture), suppress(av.error.InvalidDataError):
+        for packet in demux(container, picture, clock, picture_only=True):
+            times += [frame.pts for frame in packet.decode() if frame.pts is not None]
+            if len(times) >= ORDER_FRAMES:
+                break
+    if all(one < other for one, other in pairwise(times)):
+        return replace(clock, is_reordered=False)
+    change = SourceChange(ChangeCode.CORRECTED_TIMES, "frames without a presentation time")
+    return replace(clock, changes=(*clock.changes, change))
 
 
 def _with_first_frame(source: str | BinaryIO, scan: _Scan, clock: Clock) -> Clock:

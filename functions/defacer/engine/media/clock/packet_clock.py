@@ -52,7 +52,7 @@ class PacketClock:
         self._has_restarts = restarts
         self._is_broadcast = container.format.name in BROADCASTS
         self._latest = 0
-        self._newest = float("-inf")
+        self._newest: dict[int, float] = {}  # by the number of restarts
         self._last: dict[int, float] = {}
         self._last_sound: dict[int, int] = {}
         self._next = 0
@@ -100,22 +100,21 @@ class PacketClock:
             return self.epochs.get(index, self._latest)
         seconds, last = float(when * packet.time_base), self._last.get(index)
         self.epochs.setdefault(index, self._latest)
-        if last is not None and self._is_restart(seconds, last):
-            if self.epochs[index] == self._latest:
-                self._latest += 1
-                self._newest = seconds
+        if last is not None and self._is_restart(seconds, last, self._newest[self.epochs[index]]):
+            self._latest += self.epochs[index] == self._latest
             self.epochs[index] = self._latest
             if index == self._picture.index:
                 self._recent.clear()
-        if self.epochs[index] == self._latest:
-            self._newest = max(self._newest, seconds)
+        epoch = self.epochs[index]
+        self._newest[epoch] = max(self._newest.get(epoch, seconds), seconds)
         self._last[index] = seconds
-        return self.epochs[index]
+        return epoch
 
-    def _is_restart(self, seconds: float, last: float) -> bool:
+    def _is_restart(self, seconds: float, last: float, newest: float) -> bool:
+        """Return whether a time restarts the clock. `newest` is the latest of all tracks since the last restart."""
         if seconds < last - RESTART_SECONDS:
             return True
-        return self._is_broadcast and seconds > max(last, self._newest) + GAP_SECONDS
+        return self._is_broadcast and seconds > newest + GAP_SECONDS
 
     def _make_unique(self, packet: "Packet[Any]") -> None:
         found = packet.pts

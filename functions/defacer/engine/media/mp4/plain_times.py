@@ -1,5 +1,6 @@
 """Find out from the index of an MP4 or MOV whether all of its frames have times of their own."""
 
+from collections.abc import Callable
 from itertools import islice
 from typing import BinaryIO
 
@@ -32,8 +33,11 @@ class _Track:
             table = np.frombuffer(data[: rows * 4 * columns], ">i4").reshape(rows, columns)
             self.tables[box.kind] = table.astype(np.int64)
 
-    def has_plain_times(self) -> bool:
-        """Return whether the first frame is a key frame and is displayed first, and all frames have different times."""
+    def has_plain_times(self, can_reorder: Callable[[], bool]) -> bool:
+        """Return whether the first frame is a key frame and is displayed first, and all frames have different times.
+
+        Without offsets the times are those of decoding, so the codec must not reorder frames.
+        """
         durations = _expand(self.tables.get(b"stts"))
         offsets = _expand(self.tables.get(b"ctts"))
         keys = self.tables.get(b"stss")
@@ -44,15 +48,19 @@ class _Track:
         ):
             return False
         times = np.concatenate([[0], np.cumsum(durations)[:-1]])
-        if offsets is not None:
-            if len(offsets) != len(times):
-                return False
-            times = times + offsets
+        if offsets is None:
+            return not can_reorder() and bool((durations[:-1] > 0).all())
+        if len(offsets) != len(times):
+            return False
+        times = times + offsets
         return len(np.unique(times)) == len(times) and int(times.min()) == int(times[0])
 
 
-def has_plain_times(source: str | BinaryIO) -> bool:
-    """Return whether this is a whole MP4 or MOV, not in fragments, in which all frames have times of their own."""
+def has_plain_times(source: str | BinaryIO, can_reorder: Callable[[], bool]) -> bool:
+    """Return whether this is a whole MP4 or MOV, not in fragments, in which all frames have times of their own.
+
+    `can_reorder` returns whether the codec displays frames in another order than it decodes them.
+    """
     with open_binary(source) as file:
         if not is_mp4(file):
             return False
@@ -65,7 +73,7 @@ def has_plain_times(source: str | BinaryIO) -> bool:
             elif tracks and box.path[0] == b"moov":
                 tracks[-1].read(box, file)
         pictures = [track for track in tracks if track.kind == PICTURE]
-        return bool(pictures) and all(track.has_plain_times() for track in pictures)
+        return bool(pictures) and all(track.has_plain_times(can_reorder) for track in pictures)
 
 
 def _expand(table: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
