@@ -1,5 +1,7 @@
 """The engine of the worker: detect and redact one segment, and translate the engine's errors."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +16,7 @@ from defacer.engine.runtime import gpu
 from defacer.engine.tracking.face_report import read_faces_between
 from defacer.engine.verification import release_gate
 from defacer.engine_host import HOST
+from defacer.pipeline import log
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import SegmentCheck
 from defacer.pipeline.errors import PermanentError, RetryableError
@@ -34,6 +37,18 @@ def preload_models() -> None:
         HOST.engine.preload_models(Options())
     except EngineError as error:
         raise PermanentError(error.code, str(error)) from error
+
+
+def require_computing_gpu() -> None:
+    """End this process and raise RetryableError if its GPU no longer computes.
+
+    gunicorn then starts a new process, which loads the models again. If that fails, the container ends, and Cloud Run
+    replaces the instance.
+    """
+    if not gpu.is_computing():
+        log.error("the GPU failed, the process ends")
+        os.kill(os.getpid(), signal.SIGTERM)  # gunicorn finishes the requests that are running
+        raise RetryableError("the GPU of this worker failed")
 
 
 class WorkerEngine(MediaEngine):

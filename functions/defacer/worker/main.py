@@ -8,7 +8,7 @@ from defacer.pipeline.documents.segment_messages import SegmentTask
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.messaging.http_status import http_status_of
 from defacer.worker.detect_step import detect_and_announce
-from defacer.worker.engine_adapter import WorkerEngine
+from defacer.worker.engine_adapter import WorkerEngine, require_computing_gpu
 from defacer.worker.redact_step import redact_and_announce
 
 
@@ -20,5 +20,6 @@ def worker(event: CloudEvent) -> None:
         task = pubsub.parse_message(message, SegmentTask)
         # A request that timed out can still run beside the next one, and the models serve one caller at a time.
         with HOST.lock:
+            require_computing_gpu()  # before the lease, so that the failure is no attempt at the segment
             step = detect_and_announce if task.step == "detect" else redact_and_announce
             step(task, message.id, WorkerEngine())

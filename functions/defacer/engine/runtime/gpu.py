@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import sys
 from functools import cache
 
 import av
@@ -54,6 +55,23 @@ def require_gpu() -> None:
         problem = "PyTorch fits the NVIDIA driver but finds no GPU. Check that this machine has one."
     if problem is not None:
         raise GpuError(problem)
+
+
+def is_computing() -> bool:
+    """Return whether the GPU of this process still computes. Return True if the process does not use one.
+
+    After an error such as an illegal address or a lost device, each later call of the process fails
+    (https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html). A full memory is not such an error.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return True
+    try:
+        return bool(torch.ones(1, device="cuda").sum().item() == 1)
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
 
 
 def driver_version() -> int | None:
