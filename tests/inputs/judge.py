@@ -164,6 +164,7 @@ def _sound(path: Path) -> list[dict[str, Any]]:
             stream.index: {
                 "language": stream.language or "und",
                 "pcm": stream.codec_context.name.startswith("pcm_"),
+                "rate": stream.rate,
                 "all": [],
             }
             for stream in container.streams.audio
@@ -181,10 +182,24 @@ def _sound(path: Path) -> list[dict[str, Any]]:
             for n, (seconds, hidden, data) in enumerate(packets)
             if not hidden or (n < begin and seconds >= first)
         ]
+        if track["pcm"]:
+            kept = list(_without_overlaps(kept, track["rate"]))
         track["times"] = [seconds for seconds, _ in kept]
         track["packets"] = [hashlib.sha256(data).hexdigest() for _, data in kept]
         track["digest"] = hashlib.sha256(b"".join(data for _, data in kept)).hexdigest()
     return list(tracks.values())
+
+
+def _without_overlaps(kept: list[tuple[float, bytes]], rate: int) -> Iterator[tuple[float, bytes]]:
+    """Yield packets of 16-bit stereo without the samples that begin before the end of the packet before.
+
+    An edit list can cut inside a packet, which is in the file as a whole.
+    """
+    end = kept[0][0] if kept else 0.0
+    for seconds, data in kept:
+        early = max(0, round((end - seconds) * rate))
+        yield seconds, data[early * 4 :]
+        end = max(end, seconds + len(data) / 4 / rate)
 
 
 def _payload(packet: Any) -> bytes:

@@ -9,6 +9,7 @@ class EngineErrorCode(StrEnum):
     ENGINE = "engine"
     NOT_A_VIDEO = "not-a-video"
     TOO_FEW_KEY_FRAMES = "too-few-key-frames"
+    UNSUPPORTED_SOUND = "unsupported-sound"
     BAD_PICTURE = "bad-picture"
     CHECK_FAILED = "check-failed"
     QUARANTINED = "quarantined"
@@ -38,6 +39,12 @@ class TooFewKeyFramesError(VideoError):
     """The video has so few key frames that each part of it would be decoded from the beginning of the file."""
 
     code = EngineErrorCode.TOO_FEW_KEY_FRAMES
+
+
+class SoundError(VideoError):
+    """The sound can't be decoded, or must be converted although the options forbid it."""
+
+    code = EngineErrorCode.UNSUPPORTED_SOUND
 
 
 class PictureError(EngineError):

@@ -18,6 +18,9 @@ from defacer.report.faces import Faces, dump_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, split_report
 from defacer.report.tracks import VERSION, TargetWarning, TrackRecord
 
+# A report of an earlier version lacks options, and the report of a job has other fields too.
+OPTIONS = frozenset(field.name for field in fields(Options))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -87,8 +90,7 @@ class Report:
     def _from_bytes(cls, data: bytes) -> Self:
         head_line, lines = split_report(data)
         head = json.loads(head_line)
-        policy = {"strict_timing": False, **head["policy"]}  # not in older reports
-        options = Options(**{one.name: policy[one.name] for one in fields(Options)})
+        options = Options(**{name: value for name, value in head["policy"].items() if name in OPTIONS})
         check_values(options)
         return cls(
             faces=read_faces_between(join_report(json.dumps(head["faces"]).encode(), lines)),

@@ -9,6 +9,7 @@ RecognizerName = Literal["sface", "facenet-casia", "facenet-vggface2"]
 Recognition = Literal["strict", "balanced", "lenient"]
 OnDecodeError = Literal["refuse", "hide"]
 VerifyLevel = Literal["off", "standard", "strict"]
+SoundMode = Literal["convert", "copy_only"]
 MODES = get_args(Mode)
 
 
@@ -18,7 +19,8 @@ class Options:
 
     `strength` (1 to 3) is how much coarser than usual a face is hidden. `color` is for mode solid. `quality` is x264's
     rate factor, from 0 (lossless) to 40. `verify` is how a second detector checks the result: not at all, in five
-    frames a second, or in every frame. `strict_timing` refuses a video whose times have to be corrected.
+    frames a second, or in every frame. `strict_timing` refuses a video whose times have to be corrected. `sound` is
+    what happens to sound that can't be copied: convert it, or refuse the video.
     """
 
     mode: Mode = "blur"
@@ -32,3 +34,4 @@ class Options:
     on_decode_error: OnDecodeError = "refuse"
     strict_timing: bool = False
     verify: VerifyLevel = "standard"
+    sound: SoundMode = "convert"

@@ -82,6 +82,7 @@ def render_video(
             [SegmentFile.from_path(str(segment), written)],
             result,
             past_damage=options.on_decode_error == "hide",
+            sound=options.sound,
         )
         move_result(result, out, force=force)
     found = checked.tracks if checked else ()

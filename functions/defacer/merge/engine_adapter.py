@@ -53,6 +53,7 @@ class MergeEngine(MediaEngine):
                 job.samples,
                 job.renew_lease,
                 past_damage=manifest.policy.on_decode_error == "hide",
+                sound=manifest.policy.sound,
             )
         return JoinedVideo(
             joined.head,

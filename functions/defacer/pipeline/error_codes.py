@@ -13,6 +13,9 @@ class ErrorCode(StrEnum):
     # The video
     NOT_A_VIDEO = "not-a-video"
     """The upload is another kind of file, is truncated, or has no pictures. | Export the video again and upload it."""
+    UNSUPPORTED_SOUND = "unsupported-sound"
+    """The sound can't be decoded, or must be converted although the policy's `sound` forbids it. |
+    Convert the sound to AAC, or set `sound` to `convert`, and upload the video again."""
     BAD_NAME = "bad-name"
     """The object name is too long or contains characters that are not allowed. | Rename the video and upload it."""
     TOO_LARGE = "too-large"

@@ -46,6 +46,8 @@ class ChangeCode(StrEnum):
     """Frames without a presentation time, or with the time of another frame."""
     DROPPED_FRAMES = "dropped-frames"
     """Frames at the start or the end of a recording that can't be decoded, and the sound before the first frame."""
+    CORRECTED_SOUND = "corrected-sound"
+    """Sound that can't be decoded, and is silent in the result."""
 
     @property
     def action(self) -> Action:

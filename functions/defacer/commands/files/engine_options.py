@@ -14,6 +14,7 @@ from defacer.engine.options import (
     Options,
     Recognition,
     RecognizerName,
+    SoundMode,
     VerifyLevel,
 )
 
@@ -79,6 +80,14 @@ OnDecodeErrorOption = Annotated[
 StrictTimingOption = Annotated[
     bool | None,
     typer.Option("--strict-timing", help="Refuse a video if the times of its frames have to be corrected."),
+]
+SoundOption = Annotated[
+    SoundMode | None,
+    typer.Option(
+        "--sound",
+        help="Sound that an MP4 can't hold, or that common players can't play: convert it, or refuse the video. "
+        "[default of run: convert]",
+    ),
 ]
 
 

@@ -28,6 +28,7 @@ def probe(
     videos: Annotated[list[Path], typer.Argument(metavar="IN", help="Videos on this machine.")],
     on_decode_error: chosen.OnDecodeErrorOption = None,
     strict_timing: chosen.StrictTimingOption = None,
+    sound: chosen.SoundOption = None,
     json_output: Json = False,
 ) -> None:
     """Show what a video is, and what its result keeps, converts, corrects and drops.
@@ -40,7 +41,9 @@ def probe(
     from defacer.engine.redact_file import check_files
 
     check_files(videos, [], force=False)
-    options = chosen.with_given(Options(), on_decode_error=on_decode_error, strict_timing=strict_timing)
+    options = chosen.with_given(
+        Options(), on_decode_error=on_decode_error, strict_timing=strict_timing, sound=sound
+    )
     refused = False
     for video in videos:
         try:

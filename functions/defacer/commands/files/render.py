@@ -60,6 +60,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     replacement: chosen.ReplacementOption = None,
     quality: chosen.QualityOption = None,
     verify: chosen.VerifyOption = None,
+    sound: chosen.SoundOption = None,
     write_report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Also write the new report.")
     ] = None,
@@ -87,7 +88,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
-        old.options, mode=mode, strength=strength, color=color, quality=quality, verify=verify
+        old.options, mode=mode, strength=strength, color=color, quality=quality, verify=verify, sound=sound
     )
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))

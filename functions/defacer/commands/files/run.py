@@ -99,6 +99,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     on_decode_error: chosen.OnDecodeErrorOption = None,
     strict_timing: chosen.StrictTimingOption = None,
     verify: chosen.VerifyOption = None,
+    sound: chosen.SoundOption = None,
     report: ReportPath = None,
     skip_existing: SkipExisting = False,
     force: Force = False,
@@ -149,6 +150,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         on_decode_error=on_decode_error,
         strict_timing=strict_timing,
         verify=verify,
+        sound=sound,
     )
     check_options(options, has_replacement=replacement is not None)
     if plan.ignored:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Self, cast
 import av
 import numpy as np
 from av import Packet
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -39,8 +39,10 @@ from defacer.engine.media.passthrough import PassthroughResult, PassthroughStrea
 from defacer.engine.media.reader import open_video, read_picture_form, time_base
 from defacer.engine.media.segment_writer import WrittenSegment, translate_write_errors
 from defacer.engine.media.side_streams import SOUND_END_SECONDS, TrackDigest
+from defacer.engine.media.sound.sound_plan import SoundPlans, plan_sound
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.telemetry import find_telemetry_tracks
+from defacer.engine.options import SoundMode
 from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange, list_dropped
 
@@ -95,12 +97,17 @@ class JoinResult:
 
 
 def join_files(
-    source: Source, segments: Sequence[SegmentFile], out: Path, *, past_damage: bool = False
+    source: Source,
+    segments: Sequence[SegmentFile],
+    out: Path,
+    *,
+    past_damage: bool = False,
+    sound: SoundMode = "convert",
 ) -> JoinResult:
     """Join segments into the faststart MP4 `out`, and check it. Raises the errors of `join` and `check_result`."""
     samples = out.with_suffix(".samples")
     with samples.open("wb") as body:
-        joined = join(source, segments, body, past_damage=past_damage)
+        joined = join(source, segments, body, past_damage=past_damage, sound=sound)
     with translate_write_errors(), samples.open("rb") as body, out.open("wb") as result:
         result.write(joined.head)
         shutil.copyfileobj(body, result, 1024 * 1024)
@@ -116,6 +123,7 @@ def join(
     progress: Callable[[], None] = lambda: None,
     *,
     past_damage: bool = False,
+    sound: SoundMode = "convert",
 ) -> JoinResult:
     """Join segments with the sound, subtitles and chapters of `source`, and write the samples of the MP4 to `body`.
 
@@ -127,16 +135,20 @@ def join(
         raise VideoError("it shows no frame that can be decoded. Export the video again.")
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports list", "the frames at different times are")
-    form, telemetry = read_picture_form(source), find_telemetry_tracks(source)
+    form, telemetry, plans = (
+        read_picture_form(source),
+        find_telemetry_tracks(source),
+        plan_sound(source, sound),
+    )
     out, clock = FaststartWriter(body), clock_of(source)
     with ExitStack() as reading:
         container, picture = reading.enter_context(open_video(source))
         base = time_base(picture)  # read it inside the block: later PyAV would read freed memory
         begin = round(begin_seconds(container, clock, base) / base)
         audit = SourceAudit(container, picture, clock)
-        with _open_result(out, container, picture) as result:
+        with _open_result(out, picture, plans) as result:
             passthrough = PassthroughStreams(
-                container, result, begin * base, telemetry, drop_early=clock.first is not None
+                container, result, begin * base, telemetry, plans, drop_early=clock.first is not None
             )
             with segments[0].open() as first, open_video(first) as (_, template):
                 video = _add_video_stream(result, template, base, form.matrix)
@@ -239,11 +251,8 @@ def fingerprint_of(source: Source) -> str:
 
 
 @contextmanager
-def _open_result(
-    out: FaststartWriter, source: InputContainer, picture: VideoStream
-) -> Iterator[OutputContainer]:
-    rates = [stream.rate or 1 for stream in side_streams.audio_streams_of(source)]
-    scale = _movie_timescale(time_base(picture), rates)
+def _open_result(out: FaststartWriter, picture: VideoStream, sound: SoundPlans) -> Iterator[OutputContainer]:
+    scale = _movie_timescale(time_base(picture), [plan.rate for plan in sound.tracks])
     with translate_write_errors():
         result = av.open(out, "w", format="mp4", options={"movie_timescale": str(scale)})
     try:

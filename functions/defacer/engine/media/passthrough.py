@@ -8,12 +8,14 @@ from av import Packet
 from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import CheckError
-from defacer.engine.media import side_streams
 from defacer.engine.media.clock.packet_clock import BROADCASTS
-from defacer.engine.media.side_streams import EditListTrimmer, TrackDigest, end_of, seconds_of
+from defacer.engine.media.side_streams import TrackDigest, end_of, seconds_of
+from defacer.engine.media.sound.sound_plan import SoundPlans
+from defacer.engine.media.sound.sound_tracks import open_sound_tracks
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
+from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
 from defacer.report.clock import Clock
 
@@ -36,22 +38,22 @@ class PassthroughStreams:
         result: OutputContainer,
         begin_seconds: Fraction,
         telemetry: frozenset[int],
+        sound: SoundPlans,
         *,
         drop_early: bool = False,
     ):
         self._source = source
         self._begin_seconds = begin_seconds
         self._drop_early = drop_early
-        self._sound = {
-            stream.index: side_streams.add_audio_stream(result, stream)
-            for stream in side_streams.audio_streams_of(source)
-        }
-        self._trimmers = {stream.index: EditListTrimmer(_is_pcm(stream)) for stream in source.streams.audio}
+        self._plans = sound
+        self._sound = open_sound_tracks(source, result, sound)
         texts = [stream for stream in subtitles_of(source) if stream.index not in telemetry]
         self._subtitles = {stream.index: Subtitles(result, stream) for stream in texts}
         self._filters = {stream.index: TelemetryFilter(stream) for stream in texts}
         self._telemetry = telemetry
-        self._sound_digests = {stream.index: TrackDigest(_is_pcm(stream)) for stream in source.streams.audio}
+        self._sound_digests = {
+            index: TrackDigest(_is_pcm(track.added)) for index, track in self._sound.items()
+        }
         self._text_digests = {index: TrackDigest(is_pcm=False) for index in self._subtitles}
         result.set_chapters(source.chapters())
         self.chapters = _chapters(source)
@@ -66,10 +68,21 @@ class PassthroughStreams:
 
     @property
     def changes(self) -> tuple[SourceChange, ...]:
-        """Return the changes of texts. Read all packets first."""
+        """Return the changes of sound and texts. Read all packets first."""
         kinds = [kind for texts in self._filters.values() for kind in texts.dropped]
         dropped = [*(TELEMETRY_TRACK for _ in self._telemetry), *kinds]
-        return tuple(SourceChange(ChangeCode.DROPPED_TELEMETRY, kind) for kind in dropped)
+        return (
+            *self._plans.changes,
+            *self._damaged_sound(),
+            *(SourceChange(ChangeCode.DROPPED_TELEMETRY, kind) for kind in dropped),
+        )
+
+    def _damaged_sound(self) -> Iterator[SourceChange]:
+        for number, track in enumerate(self._sound.values(), start=1):
+            if track.damaged:
+                packets = pluralize(track.damaged, "packet")
+                text = f"sound track {number}: {packets} that can't be decoded, silent in the result"
+                yield SourceChange(ChangeCode.CORRECTED_SOUND, text)
 
     def packets(self, source: "Iterator[Packet[Any]]", audit: SourceAudit) -> Iterator[TimedPacket]:
         """Yield the packets to write, each with its time in seconds, and pass all packets of `source` to `audit`."""
@@ -79,19 +92,24 @@ class PassthroughStreams:
                 continue
             index = packet.stream_index
             if index in self._sound:
-                for audible in self._trimmers[index].trim(packet):
-                    self._shift_times(audible)
-                    seconds = seconds_of(audible)
-                    self._sound_digests[index].add(audible, seconds)
-                    audible.stream = self._sound[index]
-                    yield seconds, audible
+                self._shift_times(packet)
+                yield from self._record_sound(index, self._sound[index].write(packet))
             elif index in self._subtitles and not packet.is_discard:
                 if not self._filters[index].accept(bytes(packet)):
                     continue
                 self._shift_times(packet)
                 yield from self._record_texts(index, self._subtitles[index].convert(packet))
+        for index, track in self._sound.items():
+            yield from self._record_sound(index, track.flush())
         for index, subtitles in self._subtitles.items():
             yield from self._record_texts(index, subtitles.flush())
+
+    def _record_sound(self, index: int, packets: Iterator["Packet[Any]"]) -> Iterator[TimedPacket]:
+        for packet in packets:
+            seconds = seconds_of(packet)
+            if packet.size:  # the last packet of FLAC has only its header
+                self._sound_digests[index].add(packet, seconds)
+            yield seconds, packet
 
     def _record_texts(self, index: int, packets: Iterator["Packet[Any]"]) -> Iterator[TimedPacket]:
         for text in packets:

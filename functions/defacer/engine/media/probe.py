@@ -11,6 +11,7 @@ from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import Source, file_of
 from defacer.engine.media.mp4.user_data import list_user_data
 from defacer.engine.media.reader import VideoInfo, open_video, read_picture_form
+from defacer.engine.media.sound.sound_plan import SoundPlans, plan_sound
 from defacer.engine.media.subtitles import subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, has_telemetry_name
 from defacer.engine.options import Options
@@ -38,13 +39,14 @@ def probe(source: Source, options: Options) -> SourceProbe:
         past_damage=options.on_decode_error == "hide",
         strict_timing=options.strict_timing,
     )
-    form = read_picture_form(source)
+    form, sound = read_picture_form(source), plan_sound(source, options.sound)
     with open_video(source) as (container, picture):
         name = container.format.name
-        kept = (_describe_picture(info, picture), *_describe_tracks(container))
+        kept = (_describe_picture(info, picture), *_describe_tracks(container, sound))
         changes = [
             *info.clock.changes,
             *form.changes,
+            *sound.changes,
             *side_streams.find_dropped(container, picture.index),
             *_find_telemetry(container),
         ]
@@ -57,11 +59,13 @@ def _describe_picture(info: VideoInfo, picture: VideoStream) -> str:
     return f"picture: {info.codec}, {info.width}x{info.height}, {picture.pix_fmt}{rate}"
 
 
-def _describe_tracks(container: InputContainer) -> Iterator[str]:
+def _describe_tracks(container: InputContainer, plans: SoundPlans) -> Iterator[str]:
+    kept = {plan.index for plan in plans.tracks if not plan.change}
     for number, sound in enumerate(container.streams.audio, start=1):
-        if sound.codec_context is not None:
+        if sound.index in kept:
             language = f", {sound.language}" if sound.language else ""
-            yield f"sound track {number}: {sound.codec_context.name}, {sound.rate} Hz, {sound.layout.name}{language}"
+            name = sound.codec_context.codec.canonical_name
+            yield f"sound track {number}: {name}, {sound.rate} Hz, {sound.layout.name}{language}"
     for texts in subtitles_of(container):
         if not has_telemetry_name(texts):
             language = f", {texts.language}" if texts.language else ""

@@ -1,4 +1,4 @@
-"""Handle the streams of a source beside its picture: copy the sound, and list the streams and tags that are dropped.
+"""Compare the streams beside the picture, and list the streams and tags of a source that are dropped.
 
 Everything that can identify or locate a person is dropped: cover pictures and thumbnails, further pictures, data tracks
 (time code, telemetry), attachments, and every tag except a track's language. The report lists the kinds of the
@@ -7,18 +7,15 @@ dropped data, and never a value.
 
 import hashlib
 from array import array
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from av import Packet
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.stream import DataStream
 
-from defacer.engine.errors import VideoError
 from defacer.engine.media.reader import STILL
 from defacer.report.changes import ChangeCode, SourceChange
 
@@ -26,9 +23,6 @@ TEXT_SUBTITLES = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 # Tags that describe the file, not people, places, devices or times.
 HARMLESS_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "language", "duration", "handler_name",
                  "vendor_id", "stereo_mode", "bps", "number_of_frames", "number_of_bytes", "_statistics")  # fmt: skip
-DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by number of channels
-# A decoder needs sound before the first audible packet (Opus: 80 ms, AAC: one or two packets).
-PREROLL_SECONDS = 0.2
 SOUND_SECONDS = 0.01  # an MP4 states times of sound in samples, other files in milliseconds
 SOUND_END_SECONDS = 0.1  # containers do not always state the duration of the last packet
 
@@ -77,61 +71,6 @@ def payload(packet: "Packet[Any]") -> bytes:
     return data
 
 
-def audio_streams_of(container: InputContainer) -> list[AudioStream]:
-    """Return the sound tracks. Raises VideoError for a track in an unknown format."""
-    for stream in container.streams.audio:
-        if stream.codec_context is None:
-            raise VideoError("its sound is in an unknown format. Convert the sound to AAC.")
-    return list(container.streams.audio)
-
-
-def add_audio_stream(result: OutputContainer, stream: AudioStream) -> AudioStream:
-    """Add a track to the result for the packets of `stream`. Raises VideoError if an MP4 can't hold them."""
-    try:
-        added = result.add_stream_from_template(stream)
-        added.codec_context.codec_tag = "\0\0\0\0"  # drop the tag of the other container
-    except ValueError as error:
-        raise VideoError(
-            f"its sound is {_long_name(stream)}, which an MP4 can't hold. Convert the sound to AAC."
-        ) from error
-    if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
-        added.codec_context.extradata = _strip_comments(stream.codec_context.extradata)
-    if not stream.layout.name or stream.layout.name.endswith(
-        "channels"
-    ):  # an AVI does not say which they are
-        usual = DEFAULT_LAYOUTS.get(stream.channels)
-        if usual:
-            added.codec_context.layout = usual
-    added.time_base = stream.time_base
-    copy_language(added, stream)
-    return added
-
-
-class EditListTrimmer:
-    """Drop the packets of one sound track that an edit list hides.
-
-    The packets that the decoder needs before the first audible one are kept. PCM needs none.
-    """
-
-    def __init__(self, is_pcm: bool) -> None:
-        self._hidden: deque[Packet[Any]] = deque(maxlen=0 if is_pcm else None)
-        self._has_begun = False
-
-    def trim(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        """Yield the packets to write after this packet was read."""
-        now = seconds_of(packet)
-        while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
-            self._hidden.popleft()
-        if packet.is_discard:
-            if not self._has_begun:
-                self._hidden.append(packet)
-            return
-        self._has_begun = True
-        while self._hidden:
-            yield self._hidden.popleft()
-        yield packet
-
-
 def seconds_of(packet: "Packet[Any]") -> float:
     """Return the decode time of a packet in seconds, or the presentation time of a packet without one."""
     when = packet.dts if packet.dts is not None else packet.pts
@@ -166,32 +105,9 @@ def find_dropped(container: InputContainer, picture_index: int) -> Iterator[Sour
             yield SourceChange(ChangeCode.DROPPED_TAG, f"tag {key}")
 
 
-def _strip_comments(headers: bytes) -> bytes:
-    """Return Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with an empty second header.
-
-    The second header names artists, places and programs.
-    """
-    sizes, position = [], 1
-    for _ in range(2):
-        size = 0
-        while headers[position] == 255:
-            size, position = size + 255, position + 1
-        sizes.append(size + headers[position])
-        position += 1
-    first, rest = headers[position : position + sizes[0]], headers[position + sum(sizes) :]
-    comments = b"\x03vorbis" + bytes(8) + b"\x01"
-    lengths = b"".join(b"\xff" * (len(part) // 255) + bytes([len(part) % 255]) for part in (first, comments))
-    return headers[:1] + lengths + first + comments + rest
-
-
 def codec_of(stream: Any) -> str:
     """Return the name of a track's codec; "unknown" if FFmpeg has no decoder for it."""
     return stream.codec_context.name if stream.codec_context else "unknown"
-
-
-def _long_name(stream: AudioStream) -> str:
-    """Return a codec's name for people, such as "RealAudio 1.0"."""
-    return stream.codec_context.codec.long_name
 
 
 def _is_chapters(stream: DataStream, container: InputContainer) -> bool:

@@ -50,6 +50,8 @@ class Policy(Document):
     """Whether a video is refused if the times of its frames have to be corrected."""
     verify: Literal["off", "standard", "strict"] = "standard"
     """How the result is checked before publishing: not at all, five frames a second, or every frame."""
+    sound: Literal["convert", "copy_only"] = "convert"
+    """For sound that an MP4 can't hold or common players can't play: [convert](#sound) it, or refuse the video."""
     source_retention: Literal["keep", "delete"] = "keep"
     """Whether the source is kept or deleted after publishing."""
     keep_intermediates: bool = False

@@ -36,6 +36,7 @@ class Mp4Track:
     `media_duration` ("mdhd") and `samples_duration` ("stts") are in units of `timescale`. `track_duration` ("tkhd") and
     `edits` are in units of the movie. `edits` are the lengths of all edits, of those that show something, and of the
     longest one of these. `is_unusual`: its length can differ from the sum of its samples.
+    `sample_entry` names the codec.
     """
 
     kind: bytes = b""
@@ -46,6 +47,7 @@ class Mp4Track:
     samples_duration: int | None = None
     is_unusual: bool = False
     size: tuple[int, int] | None = None
+    sample_entry: str = ""
 
 
 @dataclass
@@ -144,6 +146,7 @@ def _read_track_box(track: Mp4Track, box: Mp4Box, file: BinaryIO) -> None:
         track.is_unusual |= bool((pairs[:, 1] >= 2**31).any())
     elif box.kind == b"stsd":
         entry = box.read_body(file, 8 + 36)[8:]
+        track.sample_entry = entry[4:8].decode("latin1")
         size = struct.unpack_from(">HH", entry, 32) if len(entry) >= 36 else (0, 0)
         track.size = size if entry[4:8] in SIZED_CODECS and all(size) else None
 

@@ -1,0 +1,1 @@
+"""Copy or convert the sound tracks of a source."""

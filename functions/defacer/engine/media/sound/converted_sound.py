@@ -1,0 +1,135 @@
+"""Decode a sound track and encode it again."""
+
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+from av import AudioFrame, Packet
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+
+from defacer.engine.media.side_streams import copy_language
+from defacer.engine.media.sound.copied_sound import SoundPackets
+from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
+from defacer.engine.media.sound.sound_plan import SoundEncoding
+
+PCM_FRAME = 1024  # samples of a packet, for an encoder that accepts any number
+
+
+class ConvertedSound:
+    """A track that is decoded and encoded again. Sample 0 stays at its time, and a gap is silence.
+
+    A packet that can't be decoded becomes silence. `damaged` counts them.
+    """
+
+    def __init__(self, result: OutputContainer, stream: AudioStream, encoding: SoundEncoding):
+        self.damaged = 0
+        self._source = stream
+        self._clock = SoundClock()
+        added = result.add_stream(
+            encoding.encoder, rate=encoding.rate, layout=encoding.layout, options=encoding.options
+        )
+        self.added = cast(AudioStream, added)
+        self._context = self.added.codec_context
+        self._context.format = encoding.sample_format
+        self.added.time_base = self._context.time_base = Fraction(1, encoding.rate)
+        copy_language(self.added, stream)
+        self._rate = encoding.rate
+        self._wanted = (encoding.sample_format, encoding.layout, encoding.rate)
+        self._fifo = av.AudioFifo()
+        self._resampler: av.AudioResampler | None = None
+        self._resampled: tuple[str, str, int] | None = None  # format, layout and rate of the source
+        self._written = 0  # samples
+
+    def write(self, packet: "Packet[Any]") -> SoundPackets:
+        """Yield the packets to write after this packet was read."""
+        if packet.pts is not None and not packet.is_discard:
+            self._clock.begin(packet.pts * packet.time_base)
+        for frame in self._decode(packet):
+            for placed in self._clock.add(frame):
+                yield from self._encode(placed)
+
+    def flush(self) -> SoundPackets:
+        """Yield the remaining packets, after the last packet of the source."""
+        for frame in self._decode(None):
+            for placed in self._clock.add(frame):
+                yield from self._encode(placed)
+        for placed in self._clock.flush():
+            yield from self._encode(placed)
+        if self._resampler is not None:
+            self._push(self._resampler.resample(None))
+        yield from self._drain(partial=True)
+        if self._written:
+            yield from self._mark(self._context.encode(None))
+
+    def _decode(self, packet: "Packet[Any] | None") -> list[AudioFrame]:
+        try:
+            return self._source.codec_context.decode(packet)
+        except av.error.FFmpegError:
+            self.damaged += 1
+            return []
+
+    def _encode(self, placed: PlacedFrame) -> SoundPackets:
+        left = round(Fraction(placed.silence, placed.frame.sample_rate) * self._rate)
+        while left > 0:  # second by second, because a gap can last hours
+            self._push([self._make_silence(min(left, self._rate))])
+            yield from self._drain()
+            left -= self._rate
+        frame = _without_start(placed.frame, placed.cut) if placed.cut else placed.frame
+        if frame is not None:
+            self._push(self._resample(frame))
+        yield from self._drain()
+
+    def _make_silence(self, count: int) -> AudioFrame:
+        frame = AudioFrame(format=self._context.format, layout=self._context.layout, samples=count)
+        frame.sample_rate = self._rate
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        return frame
+
+    def _resample(self, frame: AudioFrame) -> list[AudioFrame]:
+        """Convert a frame to the encoder's format. A source can change its own format at any frame."""
+        rest: list[AudioFrame] = []
+        found = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None and found == self._wanted:
+            return [frame]
+        if self._resampler is None or found != self._resampled:
+            if self._resampler is not None:
+                rest = self._resampler.resample(None)
+            self._resampled = found
+            self._resampler = av.AudioResampler(
+                format=self._context.format, layout=self._context.layout, rate=self._rate
+            )
+        frame.pts = None
+        return rest + self._resampler.resample(frame)
+
+    def _push(self, frames: list[AudioFrame]) -> None:
+        for frame in frames:
+            frame.pts = None  # the clock placed it
+            self._fifo.write(frame)
+
+    def _drain(self, *, partial: bool = False) -> SoundPackets:
+        size = self._context.frame_size or PCM_FRAME
+        while frame := self._fifo.read(size, partial=partial):
+            start = round((self._clock.start or Fraction(0)) * self._rate)
+            frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
+            frame.pts = start + self._written
+            self._written += frame.samples
+            yield from self._mark(self._context.encode(frame))
+
+    def _mark(self, packets: "list[Packet[AudioStream]]") -> SoundPackets:
+        for packet in packets:
+            packet.time_base, packet.stream = Fraction(1, self._rate), self.added
+            yield packet
+
+
+def _without_start(frame: AudioFrame, count: int) -> AudioFrame | None:
+    """Return the frame without its first samples; None if none is left."""
+    if count >= frame.samples:
+        return None
+    first = count if frame.format.is_planar else count * frame.layout.nb_channels
+    samples: Any = np.ascontiguousarray(frame.to_ndarray()[:, first:])
+    rest = AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout)
+    rest.sample_rate = frame.sample_rate
+    return rest

@@ -1,0 +1,89 @@
+"""Copy the packets of a sound track."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from av import Packet
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+
+from defacer.engine.media.side_streams import copy_language, seconds_of
+
+# A decoder needs sound before the first audible packet (Opus: 80 ms, AAC: one or two packets).
+PREROLL_SECONDS = 0.2
+# By number of channels, for a source that does not name them. The order of the channels stays.
+DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+SoundPackets = Iterator["Packet[Any]"]
+
+
+class CopiedSound:
+    """A track whose packets are copied, without those that an edit list hides.
+
+    The packets that the decoder needs before the first audible one are kept.
+    """
+
+    damaged = 0
+
+    def __init__(self, result: OutputContainer, stream: AudioStream) -> None:
+        self.added = add_copied_stream(result, stream)
+        self._hidden: deque[Packet[Any]] = deque()
+        self._has_begun = False
+
+    def write(self, packet: "Packet[Any]") -> SoundPackets:
+        """Yield the packets to write after this packet was read."""
+        now = seconds_of(packet)
+        while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
+            self._hidden.popleft()
+        if packet.is_discard:
+            if not self._has_begun:
+                self._hidden.append(packet)
+            return
+        self._has_begun = True
+        self._hidden.append(packet)
+        while self._hidden:
+            audible = self._hidden.popleft()
+            audible.stream = self.added
+            yield audible
+
+    def flush(self) -> SoundPackets:
+        """Yield nothing: no packet waits."""
+        return iter(())
+
+
+def add_copied_stream(result: OutputContainer, stream: AudioStream) -> AudioStream:
+    """Add a track to the result for the packets of `stream`. Raises ValueError if an MP4 can't hold them."""
+    added = result.add_stream_from_template(stream)
+    added.codec_context.codec_tag = "\0\0\0\0"  # drop the tag of the other container
+    if stream.codec_context.name == "vorbis" and stream.codec_context.extradata:
+        added.codec_context.extradata = _strip_comments(stream.codec_context.extradata)
+    if layout := missing_layout(stream):
+        added.codec_context.layout = layout
+    added.time_base = stream.time_base
+    copy_language(added, stream)
+    return added
+
+
+def missing_layout(stream: AudioStream) -> str | None:
+    """Return the usual layout for a track that does not name its channels, such as one of an AVI. None if it does."""
+    if stream.layout.name and not stream.layout.name.endswith("channels"):
+        return None
+    return DEFAULT_LAYOUTS.get(stream.channels)
+
+
+def _strip_comments(headers: bytes) -> bytes:
+    """Return Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with an empty second header.
+
+    The second header names artists, places and programs.
+    """
+    sizes, position = [], 1
+    for _ in range(2):
+        size = 0
+        while headers[position] == 255:
+            size, position = size + 255, position + 1
+        sizes.append(size + headers[position])
+        position += 1
+    first, rest = headers[position : position + sizes[0]], headers[position + sum(sizes) :]
+    comments = b"\x03vorbis" + bytes(8) + b"\x01"
+    lengths = b"".join(b"\xff" * (len(part) // 255) + bytes([len(part) % 255]) for part in (first, comments))
+    return headers[:1] + lengths + first + comments + rest
