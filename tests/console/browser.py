@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect, sync_playwright
 
+from tests.console.urls import find_private_part
 from tests.servers import ROOT
 
 SCREENSHOTS = ROOT / ".screenshots"
@@ -51,11 +53,17 @@ class Window:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(60_000)
         self.page.on("console", self._record)
+        self.page.on("request", self._check_url)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def _record(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not EXPECTED_ERRORS.search(message.text):
             self.errors.append(message.text)
+
+    def _check_url(self, request: Request) -> None:
+        is_own = urlsplit(request.url).netloc == urlsplit(self.page.url).netloc
+        if is_own and (part := find_private_part(request.url)):
+            self.errors.append(f"{part!r} in a URL that Cloud Run logs")
 
     def check_page(self, name: str) -> None:
         """Take a screenshot, and require accessibility, a page as wide as the window, and no error."""

@@ -123,7 +123,7 @@ def published(buckets: Buckets, tmp_path: Path) -> Planned:
 
 @pytest.fixture
 def limited(server: ConsoleServer) -> Iterator[None]:
-    """Allow requests only what the console's account on Google Cloud can do. For tests without an event stream."""
+    """Allow requests only what the console's account on Google Cloud can do. For tests without a stream of changes."""
     server.limited = True
     yield
     server.limited = False

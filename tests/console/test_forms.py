@@ -7,6 +7,7 @@ import requests
 
 from defacer.web.common.rate_limit import RateLimiter
 from defacer.web.common.security import FORM, MAX_FIELDS
+from defacer.web.console import jobs
 from tests.clips import astronaut, encode_picture
 from tests.console.test_security import list_post_paths
 from tests.console.visitor import Visitor
@@ -56,8 +57,9 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @pytest.fixture
 def unlimited(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Visitor:
-    """Return a client without rate limits."""
+    """Return a client without rate limits. The stream of changes ends at once."""
     monkeypatch.setattr(RateLimiter, "enforce", lambda self, request: None)
+    monkeypatch.setattr(jobs, "CHANGE_STREAM_SECONDS", 0)
     visitor.buckets.put(visitor.buckets.intake, "channels/street/videos/walk.mp4", b"not a video")
     visitor.buckets.put(visitor.buckets.intake, "channels/street/targets/Eileen/me.png", b"not a picture")
     return visitor
@@ -116,15 +118,13 @@ def test_invalid_body_causes_no_server_error(unlimited: Visitor, case: str) -> N
 @pytest.mark.parametrize("kind", INVALID_VALUES)
 def test_invalid_value_in_a_path_causes_no_server_error(unlimited: Visitor, kind: str) -> None:
     invalid = quote(INVALID_VALUES[kind], safe="")
-    targets = quote("channels/street/targets/", safe="") + invalid
     paths = [f"/channels/{invalid}/{page}" for page in ("upload", "people", "policy", "jobs")]
     paths += [f"/channels/street/jobs/{invalid}", f"/channels/street/jobs/{invalid}/result"]
-    paths += [
-        f"/channels/street/people/picture?name={name}" for name in (invalid, targets, targets + "/a.png")
-    ]
+    paths += [f"/channels/street/people/pictures/{invalid}", f"/channels/street/jobs?most={invalid}"]
     answers = {path: unlimited.session.get(unlimited.address + path, timeout=60) for path in paths}
-    add = f"/channels/street/people/pictures?person={invalid}"
-    answers["add"] = unlimited.post(unlimited.address + add, b"not a picture", {"Content-Type": "image/png"})
+    add = f"{unlimited.address}/channels/street/people/pictures"
+    headers = {"Content-Type": "image/png", "X-Person": invalid}
+    answers["add"] = unlimited.post(add, b"not a picture", headers)
     assert find_server_errors(answers) == {}
 
 
@@ -188,7 +188,7 @@ def test_policy_with_a_byte_order_mark_is_shown(unlimited: Visitor) -> None:
 
 def test_pictures_that_are_too_slow_to_decode_are_refused(unlimited: Visitor) -> None:
     slow = progressive_jpeg(7_000, 10_000)
-    added = unlimited.post(unlimited.url("street", "people") + "/pictures?person=Eileen", slow)
+    added = unlimited.post(unlimited.url("street", "people", "pictures"), slow, {"X-Person": "Eileen"})
     assert (added.status_code, added.json()["usable"]) == (200, False)
     assert added.json()["message"].startswith("This picture has 10000 scans, at most 100 are allowed.")
     replaced = unlimited.post(unlimited.url("street", "policy", "replacement"), slow)
@@ -198,6 +198,8 @@ def test_pictures_that_are_too_slow_to_decode_are_refused(unlimited: Visitor) ->
         unlimited.post(unlimited.url("street", "policy", "replacement"), png_of_texts(50)).status_code == 200
     )
     good = unlimited.post(
-        unlimited.url("street", "people") + "/pictures?person=Ada", encode_picture(astronaut())
+        unlimited.url("street", "people", "pictures"), encode_picture(astronaut()), {"X-Person": "Ad%C3%A8le"}
     )
     assert good.json()["usable"]
+    (stored,) = unlimited.buckets.names(unlimited.buckets.intake, "channels/street/targets/Adèle")
+    assert stored.endswith(".png")

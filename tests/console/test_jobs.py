@@ -4,7 +4,8 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from defacer.web.console import jobs as console_jobs
 from defacer.web.console.jobs import JobQuery
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
-from tests.console.visitor import PAGE, Visitor
+from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
 
 
@@ -137,21 +138,26 @@ def test_job_is_not_accessible_through_another_channel(visitor: Visitor, planned
     assert read_cards(visitor)
 
 
-def test_event_stream_sends_changed_cards(
+@contextmanager
+def stream_changes(visitor: Visitor, **fields: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Follow the changes of a channel's jobs."""
+    visitor.open(visitor.address)
+    address = f"{visitor.url('street', 'jobs')}/live"
+    sent = {**SCRIPT, "X-CSRF-Token": visitor.token}
+    with visitor.session.post(address, fields, headers=sent, stream=True, timeout=60) as answer:
+        assert answer.headers["Content-Type"] == "application/jsonl"
+        yield (json.loads(line) for line in answer.iter_lines(1) if line)
+
+
+def test_stream_has_the_cards_that_changed(
     visitor: Visitor, buckets: Buckets, topics: Topics, planned: Planned
 ) -> None:
-    visitor.open(visitor.address)
-    with visitor.session.get(
-        f"{visitor.url('street', 'jobs')}/live", headers=PAGE, stream=True, timeout=60
-    ) as answer:
-        assert answer.headers["Content-Type"].startswith("text/event-stream")
-        lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
-        first = json.loads(next(lines)[6:])
+    with stream_changes(visitor) as changes:
+        first = next(changes)
         assert first["order"] == [planned.job]
         assert "Detecting faces" in first["changed"][planned.job]
         fail_planned(planned)
-        then = json.loads(next(lines)[6:])
-        assert "shows no face" in then["changed"][planned.job]
+        assert "shows no face" in next(changes)["changed"][planned.job]
 
 
 def test_concurrent_retry_is_refused_with_a_message(
@@ -168,24 +174,36 @@ def test_concurrent_retry_is_refused_with_a_message(
     assert "Another user changed this at the same time" in answer.json()["error"]
 
 
-@pytest.mark.usefixtures("limited")
-def test_search_and_more_cover_all_jobs(
-    visitor: Visitor, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def four_videos(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_jobs, "PAGE", 2)
     for name in ("walk.mp4", "Beach 1.mp4", "beach 2.mp4", "talk.mp4"):
         buckets.put(buckets.intake, f"channels/street/videos/{name}", b"a video")
 
+
+@pytest.mark.usefixtures("limited", "four_videos")
+def test_page_shows_more_jobs_on_request(visitor: Visitor) -> None:
     def read_names(query: str) -> tuple[list[str], bool]:
         page = visitor.open(visitor.url("street", "jobs") + query)
-        return re.findall(r'data-name="(.*?)"', page), "Show more jobs" in page
+        return re.findall(r'data-name="(.*?)"', page), '<p id="more" hidden>' not in page
 
     assert read_names("") == (["talk.mp4", "beach 2.mp4"], True)
     assert read_names("?most=3") == (["talk.mp4", "beach 2.mp4", "Beach 1.mp4"], True)
     assert read_names("?most=4") == (["talk.mp4", "beach 2.mp4", "Beach 1.mp4", "walk.mp4"], False)
-    assert read_names("?search=BEACH") == (["beach 2.mp4", "Beach 1.mp4"], False)
-    assert "no video with “sea” in its name" in visitor.open(visitor.url("street", "jobs") + "?search=sea")
-    assert read_names("?most=1e9&search=talk") == (["talk.mp4"], False)
+
+
+@pytest.mark.usefixtures("four_videos")
+def test_search_covers_all_jobs(visitor: Visitor) -> None:
+    def search(text: str, most: str = "2") -> tuple[list[str], bool]:
+        with stream_changes(visitor, search=text, most=most) as changes:
+            first = next(changes)
+        cards = "".join(first["changed"][job] for job in first["order"])
+        return re.findall(r'data-name="(.*?)"', cards), first["more"]
+
+    assert search("BEACH") == (["beach 2.mp4", "Beach 1.mp4"], False)
+    assert search("a", most="3") == (["talk.mp4", "beach 2.mp4", "Beach 1.mp4"], True)
+    assert search("talk", most="1e9") == (["talk.mp4"], False)
+    assert search("sea") == ([], False)
 
 
 def test_slow_channel_does_not_delay_other_channels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +248,10 @@ def test_list_is_read_again_after_a_storage_failure(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("visitor")
-def test_closed_event_stream_frees_its_place(
+def test_closed_stream_of_changes_frees_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(console_jobs, "MAX_EVENT_STREAMS", 1)
+    monkeypatch.setattr(console_jobs, "MAX_CHANGE_STREAMS", 1)
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"spec_version": "2.4"},
@@ -256,7 +274,7 @@ def test_closed_event_stream_frees_its_place(
             raise OSError("the connection was cut")
 
     async def open_stream() -> None:
-        await (await console_jobs.stream_changes(HttpRequest(scope, receive)))(scope, receive, send)
+        await (await console_jobs.stream_changes(HttpRequest(scope, receive), {}))(scope, receive, send)
 
     async def main() -> None:
         nonlocal is_open

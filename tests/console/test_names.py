@@ -70,7 +70,7 @@ def test_person_of_any_name_is_listed_renamed_and_removed(visitor: Visitor, name
 
     page = visitor.open(people)
     assert has_text(page, name)
-    (address,) = [value for value in ParsedPage(page).values if "/people/picture?" in value]
+    (address,) = [value for value in ParsedPage(page).values if "/people/pictures/" in value]
     assert visitor.session.get(visitor.address + address, timeout=60).content == b"not a picture"
     assert visitor.post(f"{people}/rename", {"person": name, "name": "Ada"}).json() == {"moved": 1}
     assert buckets.names(buckets.intake, "channels/street/targets") == ["channels/street/targets/Ada/one.png"]

@@ -36,7 +36,7 @@ def make_landscape() -> bytes:
 
 def add(visitor: Visitor, data: bytes, person: str = "Eileen") -> requests.Response:
     return visitor.post(
-        f"{visitor.url('street', 'people')}/pictures?person={person}", data, {"Content-Type": "image/png"}
+        f"{visitor.url('street', 'people')}/pictures", data, {"Content-Type": "image/png", "X-Person": person}
     )
 
 

@@ -6,10 +6,9 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -32,8 +31,8 @@ from defacer.web.console.rendering import channel_url, render_console_page, rend
 PAGE, MAX_SHOWN = 40, 1000  # jobs that the page shows at first, and at most
 MAX_SEARCH_CHARACTERS, MAX_DIGITS = 200, 6
 REFRESH_SECONDS = 1.5  # storage is read once in this time, for any number of viewers
-EVENT_STREAM_SECONDS = 600.0  # then the browser reconnects
-MAX_EVENT_STREAMS = 24
+CHANGE_STREAM_SECONDS = 600.0  # then the page reconnects
+MAX_CHANGE_STREAMS = 24
 MAX_CACHED_JOBS, MAX_CACHED_LISTS = 2000, 100
 RETRY_LIMIT = RateLimiter(20)
 
@@ -63,17 +62,12 @@ class JobQuery:
     most: int
 
     @classmethod
-    def of(cls, request: Request) -> "JobQuery":
-        """Return the query of a request. A number that is not valid counts as PAGE."""
-        search = request.query_params.get("search", "").strip()[:MAX_SEARCH_CHARACTERS]
-        most = request.query_params.get("most", "")
+    def of(cls, request: Request, fields: Mapping[str, str]) -> "JobQuery":
+        """Return the query of a form or of a URL. A number that is not valid counts as PAGE."""
+        search = fields.get("search", "").strip()[:MAX_SEARCH_CHARACTERS]
+        most = fields.get("most", "")
         number = int(most) if most.isascii() and most.isdigit() and len(most) <= MAX_DIGITS else PAGE
         return cls(require_channel(request), search, min(max(number, PAGE), MAX_SHOWN))
-
-    @property
-    def address(self) -> str:
-        """The same query as the end of a URL."""
-        return f"?{urlencode({'search': self.search, 'most': self.most})}"
 
     def matches(self, listed: ListedJob) -> bool:
         """Return whether the search finds this job."""
@@ -169,20 +163,20 @@ def _retrieve_exception(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-class _EventStream(StreamingResponse):
-    """Server-sent events for one viewer. Raise 503 if MAX_EVENT_STREAMS are open."""
+class _ChangeStream(StreamingResponse):
+    """The changes for one viewer. Raise 503 if MAX_CHANGE_STREAMS are open."""
 
     open_count = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _EventStream.open_count >= MAX_EVENT_STREAMS:
+        if _ChangeStream.open_count >= MAX_CHANGE_STREAMS:
             message = "Too many job lists are open. Load the page again in a minute."
             raise HTTPException(503, message, {"Retry-After": "60"})
-        _EventStream.open_count += 1
+        _ChangeStream.open_count += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
-            _EventStream.open_count -= 1
+            _ChangeStream.open_count -= 1
 
 
 _job_lists = JobLists()
@@ -238,8 +232,8 @@ def require_job(request: Request) -> tuple[str, str]:
 
 
 async def show_jobs(request: Request) -> Response:
-    """Render the list. `static/jobs.js` keeps it up to date."""
-    query = JobQuery.of(request)
+    """Render the list. `static/jobs.js` keeps it up to date and searches it."""
+    query = JobQuery.of(request, {"most": request.query_params.get("most", "")})
     cards, has_more = await _job_lists.get_cards(query)
     return render_console_page(
         request,
@@ -247,14 +241,19 @@ async def show_jobs(request: Request) -> Response:
         channel=query.channel,
         tab="jobs",
         cards=[_render_card(query.channel, card, get_csrf_token(request)) for card in cards],
-        query=query,
-        more=replace(query, most=min(query.most + PAGE, MAX_SHOWN)) if has_more else None,
+        most=query.most,
+        more=min(query.most + PAGE, MAX_SHOWN),
+        has_more=has_more,
     )
 
 
-async def stream_changes(request: Request) -> Response:
-    """Return server-sent events: the order of the jobs, and each card that changed."""
-    return _EventStream(_generate_events(request, JobQuery.of(request)), media_type="text/event-stream")
+async def stream_changes(request: Request, fields: dict[str, str]) -> Response:
+    """Return JSON lines: the order of the jobs, each card that changed, and whether more jobs match.
+
+    The search text is in the body, because Cloud Run logs URLs.
+    """
+    lines = _generate_lines(request, JobQuery.of(request, fields))
+    return _ChangeStream(lines, media_type="application/jsonl")
 
 
 async def retry(request: Request, _: dict[str, str]) -> Response:
@@ -265,24 +264,24 @@ async def retry(request: Request, _: dict[str, str]) -> Response:
     return RedirectResponse(channel_url(channel, "jobs"), 303)
 
 
-async def _generate_events(request: Request, query: JobQuery) -> AsyncIterator[str]:
+async def _generate_lines(request: Request, query: JobQuery) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
-    order: list[str] = []
-    deadline = time.monotonic() + EVENT_STREAM_SECONDS
+    order: list[str] | None = None  # the first line is sent even if no job matches
+    deadline = time.monotonic() + CHANGE_STREAM_SECONDS
     while time.monotonic() < deadline and not await request.is_disconnected():
         try:
-            cards, _ = await _job_lists.get_cards(query)
+            cards, has_more = await _job_lists.get_cards(query)
         except RetryableError:
-            yield ": storage is not available\n\n"
+            yield "\n"  # detects that the page is closed
             await asyncio.sleep(REFRESH_SECONDS)
             continue
         current = {card.job: _render_card(query.channel, card, get_csrf_token(request)) for card in cards}
         changed = {job: html for job, html in current.items() if sent.get(job) != html}
         if changed or list(current) != order:
             sent, order = current, list(current)
-            yield f"data: {json.dumps({'order': order, 'changed': changed})}\n\n"
+            yield f"{json.dumps({'order': order, 'changed': changed, 'more': has_more})}\n"
         else:
-            yield ": no change\n\n"
+            yield "\n"
         await asyncio.sleep(REFRESH_SECONDS)
 
 

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
+from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -37,6 +38,11 @@ class PictureCard:
 
     ref: ObjectRef
     check: PictureCheck | None
+
+    @property
+    def id(self) -> str:
+        """The picture's id in URLs. It names no person, because services log URLs."""
+        return hashlib.sha256(f"{self.ref.name}#{self.ref.generation}".encode()).hexdigest()[:20]
 
 
 class _CheckCache:
@@ -72,10 +78,10 @@ async def show_people(request: Request) -> Response:
 
 
 async def add(request: Request, _: dict[str, str]) -> Response:
-    """Check the picture in the body, and store it for the person in the query if it is usable."""
+    """Check the picture in the body, and store it for the person in the header `X-Person` if it is usable."""
     channel = require_channel(request)
     CHECK_LIMIT.enforce(request)
-    person = require_person_name(channel, request.query_params.get("person", ""))
+    person = require_person_name(channel, unquote(request.headers.get("x-person", "")))
     data = await read_limited_body(request, settings().max_picture_bytes)
     check = await HOST.pictures.run(lambda: engine_adapter.check_picture(data))
     if check.usable:
@@ -86,8 +92,8 @@ async def add(request: Request, _: dict[str, str]) -> Response:
 
 async def redirect_to_picture(request: Request) -> Response:
     """Redirect to a signed URL of a picture."""
-    channel, name = require_channel(request), request.query_params.get("name", "")
-    return RedirectResponse(await run_in_threadpool(_sign_picture_url, channel, name), 303)
+    channel, picture = require_channel(request), str(request.path_params["picture"])
+    return RedirectResponse(await run_in_threadpool(_sign_picture_url, channel, picture), 303)
 
 
 async def check(request: Request, fields: dict[str, str]) -> Response:
@@ -153,14 +159,12 @@ def _require_picture(channel: str, name: str) -> ObjectRef:
     raise HTTPException(404, NO_PICTURE)
 
 
-def _sign_picture_url(channel: str, name: str) -> str:
-    """Return a signed URL of the picture without a listing, because a page requests each of its pictures."""
-    is_of_channel = name.startswith(object_names.targets_prefix(channel))
-    is_target = is_of_channel and object_names.parse_target(name) is not None
-    blob = objects.find_blob(settings().intake_bucket, name) if is_target else None
-    if blob is None:
-        raise HTTPException(404, NO_PICTURE)
-    return signed_urls.sign_read_url(objects.reference(blob))
+def _sign_picture_url(channel: str, picture: str) -> str:
+    """Return a signed URL of the picture with this `PictureCard.id`."""
+    for target in read_targets_folder(settings().intake_bucket, channel).pictures:
+        if PictureCard(target.ref, None).id == picture:
+            return signed_urls.sign_read_url(target.ref)
+    raise HTTPException(404, NO_PICTURE)
 
 
 def _require_pictures_of(channel: str, person: str) -> list[ObjectRef]:

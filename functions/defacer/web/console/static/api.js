@@ -2,10 +2,10 @@
 
 export const token = document.querySelector('meta[name="csrf"]').content;
 
-export async function post(url, body, headers = {}) {
+export async function post(url, body, headers = {}, signal = null) {
   let response;
   try {
-    response = await fetch(url, { method: "POST", body, headers: { "x-csrf-token": token, Accept: "application/json", ...headers } });
+    response = await fetch(url, { method: "POST", body, headers: { "x-csrf-token": token, Accept: "application/json", ...headers }, signal });
   } catch {
     throw Object.assign(new Error("The console can't be reached. Check the network connection and try again."), { status: 0 });
   }
@@ -15,14 +15,14 @@ export async function post(url, body, headers = {}) {
   throw Object.assign(new Error(message), { status: response.status });
 }
 
-// Yield the objects of a response that has one JSON object per line.
+// Yield the objects of a response that has one JSON object per line. Empty lines only show that the server is alive.
 export async function* readJsonLines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     const lines = (text + part.value).split("\n");
     text = lines.pop();
-    for (const line of lines) yield JSON.parse(line);
+    for (const line of lines) if (line) yield JSON.parse(line);
   }
 }
 

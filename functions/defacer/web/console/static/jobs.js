@@ -1,12 +1,17 @@
 // The page Jobs: replace each card that the server reports as changed, keep the keyboard focus, and tell when a job ends.
+import { encodeForm, post, readJsonLines } from "./api.js";
 import { localizeTimes } from "./local_times.js";
 import { askAndRun } from "./privacy.js";
+
+const RETRY_MS = 3000, REFUSED_MS = 60000;
 
 const list = document.getElementById("jobs");
 const connection = document.getElementById("connection");
 const notify = document.getElementById("notify");
+const searchForm = document.getElementById("search-form");
 const title = document.title;
-let source = null;
+let following = null; // stops to follow the changes
+let search = ""; // the text is in the URL's fragment, which browsers do not send
 let ended = 0; // jobs that ended while the page was hidden
 
 function parseCard(html) {
@@ -54,7 +59,7 @@ function offerNotifications() {
   notify.hidden = window.Notification?.permission !== "default" || !hasRunningJob();
 }
 
-function applyChanges({ order, changed }) {
+function applyChanges({ order, changed, more }) {
   for (const [job, html] of Object.entries(changed)) {
     const old = document.getElementById(`job-${job}`);
     const card = parseCard(html);
@@ -75,18 +80,41 @@ function applyChanges({ order, changed }) {
     const card = document.getElementById(`job-${job}`);
     if (list.children[index] !== card) list.insertBefore(card, list.children[index] ?? null);
   });
-  document.getElementById("empty").hidden = order.length > 0;
+  document.getElementById("empty").hidden = order.length > 0 || search !== "";
+  document.getElementById("no-match").hidden = order.length > 0 || search === "";
+  document.getElementById("searched").textContent = search;
+  document.getElementById("more").hidden = !more;
   offerNotifications();
 }
 
+async function followChanges(signal) {
+  while (!signal.aborted) {
+    let pause = RETRY_MS;
+    try {
+      const response = await post(list.dataset.live, encodeForm({ search, most: list.dataset.most }), {}, signal);
+      connection.textContent = "";
+      for await (const changes of readJsonLines(response)) applyChanges(changes);
+    } catch (error) {
+      if (signal.aborted) return;
+      connection.textContent = "The connection was lost, so the list is not up to date. Trying again.";
+      if (error.status) pause = REFUSED_MS;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
+  }
+}
+
 function connect() {
-  source?.close();
-  source = null;
+  following?.abort();
+  following = null;
   if (document.hidden && !hasRunningJob()) return;
-  source = new EventSource(list.dataset.live);
-  source.onopen = () => { connection.textContent = ""; };
-  source.onmessage = (event) => applyChanges(JSON.parse(event.data));
-  source.onerror = () => { connection.textContent = "The connection was lost, so the list is not up to date. Trying again."; };
+  following = new AbortController();
+  followChanges(following.signal);
+}
+
+function readSearch() {
+  search = new URLSearchParams(location.hash.slice(1)).get("search") ?? "";
+  document.querySelector("#more a").hash = location.hash;
+  if (searchForm) document.getElementById("search").value = search;
 }
 
 localizeTimes(list);
@@ -117,7 +145,16 @@ document.addEventListener("visibilitychange", () => {
     ended = 0;
     document.title = title;
   }
-  if (!source || source.readyState === EventSource.CLOSED || (document.hidden && !hasRunningJob())) connect();
+  if (!following || (document.hidden && !hasRunningJob())) connect();
 });
+if (searchForm) {
+  searchForm.hidden = false;
+  searchForm.onsubmit = (event) => {
+    event.preventDefault();
+    location.hash = encodeForm({ search: document.getElementById("search").value.trim() });
+  };
+}
+window.addEventListener("hashchange", () => { readSearch(); connect(); });
+readSearch();
 offerNotifications();
 connect();
