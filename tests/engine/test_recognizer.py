@@ -9,13 +9,13 @@ from defacer.engine.errors import EngineError
 from defacer.engine.models.arrays import Array, Detection, Image
 from defacer.engine.models.recognizer import make_recognizer
 from defacer.engine.models.sface import SFACE_LANDMARKS, SFACE_SIZE, similarity
-from defacer.engine.recognition.gallery import only_face
+from defacer.engine.recognition.target_face import locate_face
 from tests.clips import admiral, astronaut
 
 
 def embedding(engine: Engine, picture: Image) -> Array:
     recognizer = engine.recognizer("sface")
-    face = only_face(picture, "picture", engine.detector)
+    face = locate_face(picture, "picture", engine.detector).face
     return recognizer.embed([recognizer.crop(picture, face)])[0][0]
 
 

@@ -12,6 +12,7 @@ from defacer.engine.engine import Engine
 from defacer.engine.errors import PictureError
 from defacer.engine.models.arrays import Image
 from defacer.engine.recognition.gallery import Gallery, Picture
+from defacer.engine.recognition.target_face import locate_face
 from tests.clips import admiral, astronaut, encode_picture, turned
 
 PORTRAITS = pytest.mark.parametrize("portrait", [admiral, astronaut])
@@ -45,6 +46,53 @@ def test_a_blurred_portrait_is_warned_about(engine: Engine, portrait: Callable[[
     assert codes(found) == ["blurred-picture"]
     assert found.warnings[0].message == "A target picture of ann is blurred."
     assert Gallery.from_bytes(found.to_bytes()).warnings == found.warnings
+
+
+def other_size(portrait: Image, across: float, down: float) -> Image:
+    return cv2.resize(portrait, None, fx=across, fy=down, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def distance(one: Gallery, other: Gallery) -> float:
+    return float(np.linalg.norm(one.embeddings - other.embeddings))
+
+
+@PORTRAITS
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_portrait_on_its_side_or_upside_down_is_turned(
+    engine: Engine, portrait: Callable[[], Image], turns: int
+) -> None:
+    upright = gallery_of(engine, encode_picture(portrait()))
+    lying = gallery_of(engine, encode_picture(np.rot90(portrait(), turns).copy()))
+    assert distance(lying, upright) < 0.1
+    assert codes(lying) == []
+
+
+@PORTRAITS
+@pytest.mark.parametrize("share", [1.0, 0.85])
+def test_face_that_fills_the_picture_is_one_face(
+    engine: Engine, portrait: Callable[[], Image], share: float
+) -> None:
+    face = locate_face(portrait(), "ann.png", engine.detector).face
+    middle, half = (face.box[:2] + face.box[2:]) / 2, (face.box[2:] - face.box[:2]) / 2 * share
+    (x1, y1), (x2, y2) = (middle - half).round().astype(int), (middle + half).round().astype(int)
+    close_up = other_size(portrait()[y1:y2, x1:x2], 4, 4)
+    found = distance(
+        gallery_of(engine, encode_picture(close_up)), gallery_of(engine, encode_picture(portrait()))
+    )
+    assert found < 0.7
+
+
+@PORTRAITS
+def test_an_overexposed_portrait_is_warned_about(engine: Engine, portrait: Callable[[], Image]) -> None:
+    bright = np.clip(portrait().astype(np.float32) * 2.2, 0, 255).astype(np.uint8)
+    assert codes(gallery_of(engine, encode_picture(bright))) == ["overexposed-picture"]
+
+
+@pytest.mark.parametrize(("across", "down"), [(0.45, 1), (1, 0.4)])
+def test_a_squeezed_portrait_is_warned_about(engine: Engine, across: float, down: float) -> None:
+    squeezed = gallery_of(engine, encode_picture(other_size(admiral(), across, down)))
+    assert codes(squeezed) == ["squeezed-picture"]
+    assert squeezed.warnings[0].message == "A target picture of ann is squeezed or stretched."
 
 
 def test_warning_names_the_picture_of_a_person_with_several(engine: Engine) -> None:

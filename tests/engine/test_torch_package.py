@@ -14,7 +14,7 @@ from defacer.engine.engine import Engine
 from defacer.engine.errors import GpuError, MissingPackageError, PictureError
 from defacer.engine.models.arrays import Detection, Detector, Image, compute_overlaps
 from defacer.engine.models.centerface import CenterFace
-from defacer.engine.recognition.gallery import LIKELY_FACE, MAX_SIDE, find_faces, only_face
+from defacer.engine.recognition.target_face import LIKELY_FACE, MAX_SIDE, find_faces, locate_face
 from defacer.engine.runtime import gpu, torch_package
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
 from tests.servers import ROOT
@@ -134,7 +134,7 @@ def test_face_that_fills_its_picture_is_detected_without_pytorch(
     first = CenterFace().detect([small])[0]
     assert len([face for face in first if face.score >= LIKELY_FACE]) == first_detections
 
-    found = only_face(image, "me.png", engine.detector)
+    found = locate_face(image, "me.png", engine.detector).face
 
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
     assert compute_overlaps(found.box, whole)[0] > 0.8
@@ -147,7 +147,7 @@ def test_two_people_that_fill_a_picture_are_two_faces(no_torch: None) -> None:
 
     assert len(find_faces(picture, Engine().detector)) == 2
     with pytest.raises(PictureError, match=r"me\.png shows 2 faces"):
-        only_face(picture, "me.png", Engine().detector)
+        locate_face(picture, "me.png", Engine().detector)
 
 
 def test_mtcnn_is_tried_last_and_only_with_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,9 @@ class IngestEngine(MediaEngine):
     def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         """Embed all pictures with the engine of this process."""
         gallery = HOST.build_gallery(read_pictures(pictures), recognizer)
+        if gallery.warnings:
+            codes = [warning.code for warning in gallery.warnings]
+            log.warning("target pictures are likely to be recognized badly", warnings=codes)
         # The gallery has one row per picture, so a person with several pictures is in it several times.
         return TargetGallery(tuple(dict.fromkeys(gallery.people)), gallery.to_bytes())
 

@@ -32,6 +32,8 @@ ADVICE = {
     "no-track-kept": "If this person is not in the video, ignore this. Otherwise use a sharper and larger picture.",
     "blurred-picture": "Sharper pictures are recognized more reliably.",
     "small-picture": "Larger pictures are recognized more reliably.",
+    "overexposed-picture": "Pictures with less light are recognized more reliably.",
+    "squeezed-picture": "Pictures in their own proportions are recognized more reliably.",
     "turned-picture": "Pictures from the front are recognized more reliably.",
 }
 

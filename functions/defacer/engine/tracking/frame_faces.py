@@ -16,7 +16,8 @@ from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import read_frames, read_picture_form
 from defacer.engine.models.arrays import Detection, Detector, Image
-from defacer.engine.recognition.gallery import MIN_FACE_SIDE, TargetFace
+from defacer.engine.recognition.gallery import TargetFace
+from defacer.engine.recognition.target_face import MIN_FACE_SIDE
 from defacer.engine.tracking.reduced_frame import ReducedFrame
 from defacer.plurals import pluralize
 from defacer.report.texts import describe_place

@@ -8,8 +8,9 @@ from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
-from defacer.engine.recognition.gallery import only_face, picture_warnings
+from defacer.engine.recognition.picture_quality import picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
+from defacer.engine.recognition.target_face import locate_face
 from defacer.engine.rendering.preview import Preview, render_preview_frame, render_small_frame
 from defacer.engine_host import HOST
 from defacer.picture_formats import content_type_of
@@ -26,6 +27,8 @@ PICTURE_LABEL = "This picture"  # the subject of the engine's messages
 WARNING_TEXT = {
     "blurred-picture": "but not sharp",
     "small-picture": "which is small",
+    "overexposed-picture": "but overexposed",
+    "squeezed-picture": "but squeezed or stretched",
     "turned-picture": "turned away from the camera",
 }
 
@@ -71,11 +74,11 @@ def check_picture(data: bytes) -> PictureCheck:
     try:
         image = decode_picture(data, PICTURE_LABEL, max_pixels=settings().max_picture_pixels)
         with HOST.lock:
-            face = only_face(image, PICTURE_LABEL, _load_detector)
+            found = locate_face(image, PICTURE_LABEL, _load_detector)
     except PictureError as error:
         return PictureCheck(usable=False, message=str(error))
-    height = int(face.box[3] - face.box[1])
-    for warning in picture_warnings(image, face, PICTURE_LABEL):
+    height = int(found.face.box[3] - found.face.box[1])
+    for warning in picture_warnings(found.image, found.face, PICTURE_LABEL):
         message = f"One face, {height} pixels high, {WARNING_TEXT[warning.code]}. {ADVICE[warning.code]}"
         return PictureCheck(usable=True, message=message, doubtful=True)
     return PictureCheck(usable=True, message=f"One clear face, {height} pixels high.")

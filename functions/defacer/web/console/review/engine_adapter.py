@@ -12,7 +12,9 @@ from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.models.arrays import Array, Detector, Image
 from defacer.engine.options import Options
-from defacer.engine.recognition.gallery import TargetFace, only_face, picture_warnings
+from defacer.engine.recognition.gallery import TargetFace
+from defacer.engine.recognition.picture_quality import picture_warnings
+from defacer.engine.recognition.target_face import locate_face
 from defacer.engine.rendering.contact_sheet import cut_faces, render_contact_sheet
 from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
@@ -33,7 +35,11 @@ from defacer.report.tracks import Reason
 Found = TypeVar("Found")
 JPEG_QUALITY = 95
 MARGIN = 0.4  # around the face in a saved picture, as a share of its box
-REFUSED_WARNINGS = {"blurred-picture": "is not sharp", "small-picture": "is small"}
+REFUSED_WARNINGS = {
+    "blurred-picture": "is not sharp",
+    "overexposed-picture": "is overexposed",
+    "small-picture": "is small",
+}
 NEAREST = 3  # the distance to several views is the mean of the nearest ones
 
 
@@ -143,14 +149,14 @@ def _search(span: SourceSpan, search: Callable[[TimeSpan], Found]) -> Found:
 
 def _require_sharp_face(image: Image, person: str) -> TargetFace:
     with HOST.lock:
-        face = only_face(image, "it", _load_detector)
-    for warning in picture_warnings(image, face, person):
+        found = locate_face(image, "it", _load_detector)
+    for warning in picture_warnings(found.image, found.face, person):
         if warning.code in REFUSED_WARNINGS:
             problem = REFUSED_WARNINGS[warning.code]
             raise PermanentError(
                 ErrorCode.BAD_TARGET, f"The picture can't be saved: its face {problem}. Choose another one."
             )
-    return TargetFace(person, "the picture", image, face)
+    return TargetFace(person, "the picture", found.image, found.face)
 
 
 def _find_usable(images: Sequence[Image], person: str) -> list[TargetFace]:
@@ -159,7 +165,8 @@ def _find_usable(images: Sequence[Image], person: str) -> list[TargetFace]:
     for image in images:
         try:
             with HOST.lock:
-                found.append(TargetFace(person, "a view", image, only_face(image, "it", _load_detector)))
+                view = locate_face(image, "it", _load_detector)
+            found.append(TargetFace(person, "a view", view.image, view.face))
         except PictureError:
             continue
     return found
