@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.reader import read_frames, read_video_info
+from defacer.engine.media.probe import probe
+from defacer.engine.media.reader import read_frames
 from defacer.engine.media.segment_writer import write_segment
+from defacer.engine.options import Options
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.ingest.plan_job import describe_video
 from defacer.pipeline.documents.base import ObjectRef
@@ -68,9 +70,9 @@ class Planned:
         return push_body(data, {"type": "segment-done"}, message_id)
 
 
-def read_header(clip: Path) -> VideoHeader:
+def read_header(clip: Path, options: Options | None = None) -> VideoHeader:
     """Return the header as ingest reads it."""
-    return VideoHeader(**vars(read_video_info(str(clip))))
+    return VideoHeader(**vars(probe(str(clip), options or Options()).info))
 
 
 def plan_job(

@@ -11,8 +11,9 @@ from pathlib import Path
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
 from defacer.engine.options import Options
+from tests.inputs.all_rows import ROWS
 from tests.inputs.judge import judge
-from tests.inputs.rows import ROWS, Row
+from tests.inputs.rows import Row
 from tests.inputs.run_engine import deface
 from tests.inputs.table import README, document
 

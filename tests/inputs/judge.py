@@ -20,6 +20,7 @@ from defacer.engine.media.orientation import Orientation, matrix_of, orientation
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE
 from defacer.report.faces import Faces
+from tests.inputs.clock_judge import judge_corrected
 from tests.inputs.rows import Row
 from tests.inputs.write_video import boxes
 
@@ -34,6 +35,8 @@ ALLOWED_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 
 def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str, ...]) -> str:
     """Raise AssertionError if the result is not as expected. Return its description for the table."""
+    if row.times:
+        return judge_corrected(row, source, result, dropped)
     shown = _judge_picture(row, source, result, faces)
     sound = _judge_sound(source, result)
     _judge_format(row, source, result)

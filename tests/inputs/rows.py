@@ -40,7 +40,9 @@ class Row:
     """One input. `expected` is "same" or a part of the error message.
 
     `codec` and `pixel_format` are those of the result. `emulated`: the emulator processes it too. `slow`: it takes over
-    ten seconds. `face`: its portrait must be hidden. `on_decode_error` is the policy's.
+    ten seconds. `face`: its portrait must be hidden. `on_decode_error` is the policy's. `times` are the seconds from
+    the first frame to each frame of the result, for a source whose own times are not correct. `corrected` has the
+    texts of the changes.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Row:
     segment_seconds: float = 1.0
     on_decode_error: OnDecodeError = "refuse"
     black: tuple[int, ...] | None = None
+    times: tuple[float, ...] | None = None
+    corrected: tuple[str, ...] = ()
 
 
 def video(name: str, **changes: object) -> Maker:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.inputs.rows import ROWS, Row
+from tests.inputs.all_rows import ROWS
+from tests.inputs.rows import Row
 
 README = Path(__file__).with_name("README.md")
 HEAD = """# Supported inputs and their results

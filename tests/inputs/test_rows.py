@@ -18,8 +18,9 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.faces import Faces
 from defacer_emulator.emulator import Emulator, EmulatorOptions
+from tests.inputs.all_rows import ROWS
 from tests.inputs.judge import judge
-from tests.inputs.rows import ROWS, Row
+from tests.inputs.rows import Row
 from tests.inputs.run_engine import deface
 from tests.inputs.segment_check import require_same_at_key_frames
 from tests.inputs.table import README, line
@@ -110,12 +111,14 @@ def test_input_is_processed_or_refused_as_the_table_says(
         assert line(row, "refused") in table
         return
     # A single frame can't be split. All other results are joined from several segments.
-    parts = plan_segments(read_header(source), row.segment_seconds)
+    header = read_header(source, Options(on_decode_error=row.on_decode_error))
+    parts = plan_segments(header, row.segment_seconds)
     assert len(parts) > 1 or row.name == "a single frame"
-    require_same_at_key_frames(source, row.on_decode_error)
+    require_same_at_key_frames(source, row.on_decode_error, header.clock)
     faces, joined = deface(
         engine, source, out, Options(on_decode_error=row.on_decode_error), row.segment_seconds
     )
+    assert [c.text for c in joined.changes if c.code.action == "corrected"] == list(row.corrected)
     found = judge(row, source, out, faces, joined.dropped)
     assert line(row, found) in table
 

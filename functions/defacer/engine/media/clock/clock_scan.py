@@ -25,6 +25,7 @@ from defacer.report.changes import ChangeCode, SourceChange
 from defacer.report.clock import Clock
 
 ORDER_FRAMES = 300  # of which the decoder's order is compared with their times
+MAX_LISTED = 3  # restarts of which the report lists the time
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
@@ -193,13 +194,19 @@ class _Scan:
     def _describe(self, clock: Clock) -> Iterator[SourceChange]:
         first = next(iter(self._spans.values()))
         begin = float(min(span.start for span in first.values()))
-        if clock.offsets[0]:
+        if clock.offsets[0] > 0:
+            yield SourceChange(ChangeCode.CORRECTED_CLOCK, f"a clock that wraps after {-begin:.2f} s")
+        elif clock.offsets[0]:
             yield SourceChange(ChangeCode.CORRECTED_CLOCK, f"a clock that begins at {begin:.2f} s")
-        restarts = len(clock.offsets) - 1
+        restarts = [
+            float(min(span.start for span in tracks.values()) + clock.offsets[epoch] * self._base)
+            for epoch, tracks in sorted(self._spans.items())
+            if 0 < epoch < len(clock.offsets)
+        ]
         if restarts:
-            yield SourceChange(
-                ChangeCode.CORRECTED_CLOCK, f"a clock that restarts {pluralize(restarts, 'time')}"
-            )
+            times = ", ".join(f"{seconds - max(begin, 0):.2f} s" for seconds in restarts[:MAX_LISTED])
+            text = f"a clock that restarts {pluralize(len(restarts), 'time')}, at {times}"
+            yield SourceChange(ChangeCode.CORRECTED_CLOCK, text + (", ..." if restarts[MAX_LISTED:] else ""))
         count = self._times
         if count.undated:
             rate = float(self._picture.guessed_rate or self._picture.average_rate or 0)

@@ -1,0 +1,6 @@
+"""All rows of the table of inputs."""
+
+from tests.inputs import rows
+from tests.inputs.clock_rows import CLOCKS, RECORDINGS
+
+ROWS = [*rows.ROWS, *CLOCKS, *RECORDINGS]
