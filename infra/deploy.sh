@@ -106,10 +106,10 @@ deploy() {
     [ -n "$given_tag" ] || TAG="$(content_tag)"
 
     # Terraform needs the first two to see which services are on, and check_gpu the third. Terraform grants roles to the
-    # agents of Pub/Sub and Artifact Registry, so they must exist before.
+    # agents of the services below, so they must exist before.
     gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com cloudquotas.googleapis.com \
-        pubsub.googleapis.com artifactregistry.googleapis.com storage.googleapis.com --project "$PROJECT"
-    for agent in pubsub artifactregistry; do
+        pubsub.googleapis.com artifactregistry.googleapis.com iap.googleapis.com storage.googleapis.com --project "$PROJECT"
+    for agent in pubsub artifactregistry iap; do
         gcloud beta services identity create --service "$agent.googleapis.com" --project "$PROJECT"
     done
 

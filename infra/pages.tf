@@ -88,9 +88,8 @@ locals {
   # The addresses of a page in a browser: your own, and that of Cloud Run. Its other address, in the attribute `uri`, is
   # unknown before the service exists, so a page refuses changes there and names the first of these.
   page_addresses  = { for name in keys(local.every_page) : name => "https://${name}-${data.google_project.this.number}.${var.region}.run.app" }
-  proxy_addresses = ["http://localhost:8080", "http://127.0.0.1:8080"] # of `gcloud run services proxy`
-  console_origins = concat(try(var.console.origins, []), [local.page_addresses["console"]], local.proxy_addresses)
-  live_origins    = concat(try(var.live.origins, []), [local.page_addresses["live"]], local.proxy_addresses)
+  console_origins = concat(try(var.console.origins, []), [local.page_addresses["console"]])
+  live_origins    = concat(try(var.live.origins, []), [local.page_addresses["live"]])
 }
 
 resource "google_service_account" "page" {
@@ -151,7 +150,8 @@ resource "google_cloud_run_v2_service" "page" {
   for_each            = local.pages
   name                = each.key
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_ALL" # callers need roles/run.invoker: see below
+  ingress             = "INGRESS_TRAFFIC_ALL"
+  iap_enabled         = true # on all addresses of the service
   deletion_protection = false
 
   template {
@@ -211,13 +211,20 @@ resource "google_cloud_run_v2_service" "page" {
   ]
 }
 
-# Only the named members can open a page. `gcloud run services proxy console` opens the console in a browser, and
-# `... live` also serves an address for OBS on the same machine. If Identity-Aware Proxy protects the console
-# (infra/DEPLOYMENT.md), name its service agent as the member.
+# Identity-Aware Proxy lets only these members through. A page that it does not protect answers 403 (local.access).
+resource "google_iap_web_cloud_run_service_iam_member" "page" {
+  for_each               = local.page_members
+  location               = google_cloud_run_v2_service.page[each.value.page].location
+  cloud_run_service_name = google_cloud_run_v2_service.page[each.value.page].name
+  role                   = "roles/iap.httpsResourceAccessor"
+  member                 = each.value.member
+}
+
+# Only the proxy calls a page.
 resource "google_cloud_run_v2_service_iam_member" "page_invoker" {
-  for_each = local.page_members
-  name     = google_cloud_run_v2_service.page[each.value.page].name
-  location = google_cloud_run_v2_service.page[each.value.page].location
+  for_each = google_cloud_run_v2_service.page
+  name     = each.value.name
+  location = each.value.location
   role     = "roles/run.invoker"
-  member   = each.value.member
+  member   = local.iap_agent
 }

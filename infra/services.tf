@@ -14,6 +14,7 @@ locals {
     var.kms_key_name == null ? [] : ["cloudkms.googleapis.com"],
     var.webhook == null ? [] : ["secretmanager.googleapis.com"],
     var.console == null ? [] : ["iamcredentials.googleapis.com"],
+    length(local.pages) == 0 ? [] : ["iap.googleapis.com"],
     var.billing_account == null ? [] : ["billingbudgets.googleapis.com"],
   )
 }

@@ -4,7 +4,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 6.50, < 9"
+      version = ">= 7.21, < 9" # 7.21 added iap_enabled
     }
   }
 

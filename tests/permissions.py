@@ -30,7 +30,7 @@ TERM = re.compile(r'resource\.name\.(?P<test>startsWith|endsWith)\("(?P<text>[^"
 RESOURCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "google_storage_bucket_iam_member": lambda body: bucket_resource(body["bucket"]),
     "google_storage_managed_folder_iam_member": lambda body: object_resource(
-        body["bucket"], body["managed_folder"].rstrip("/")
+        body["bucket"], body["managed_folder"]
     ),
     "google_pubsub_topic_iam_member": lambda body: str(body["topic"]),
     "google_pubsub_subscription_iam_member": lambda body: f"subscriptions/{body['subscription']}",
@@ -81,15 +81,22 @@ class Grant:
     condition: str = ""
 
     def allows(self, member: str, need: Need) -> bool:
-        # The grant of a managed folder allows to list the prefixes that begin with the folder's name and its slash:
-        # https://cloud.google.com/storage/docs/managed-folders
-        place = f"{need.resource}/objects/{need.prefix}" if need.prefix else f"{need.resource}/"
+        place = f"{need.resource}/objects/{need.prefix}" if need.prefix else need.resource
         return (
             self.member == member
             and need.permission in self.permissions
-            and place.startswith(f"{self.resource}/")
+            and is_within(place, self.resource)
             and (not self.condition or is_true(self.condition, need.resource))
         )
+
+
+def is_within(place: str, resource: str) -> bool:
+    """Return whether a grant on the resource covers this place.
+
+    The name of a managed folder ends with a slash. Its grants cover the names and the prefixes that begin with it:
+    https://cloud.google.com/storage/docs/managed-folders
+    """
+    return place == resource or place.startswith(resource if resource.endswith("/") else f"{resource}/")
 
 
 def is_true(condition: str, resource: str) -> bool:

@@ -17,6 +17,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tests.infra import messagepack
+from tests.infra.provider_schema import read_schema
 
 PROVIDER = "registry.terraform.io/hashicorp/google"
 PROJECT, NUMBER = "some-project", "123456789012"
@@ -95,7 +96,7 @@ class StubProvider:
         self.resources: dict[str, list[dict[str, Any]]] = {}
         self.order: list[str] = []
         self.rejections: dict[str, list[str]] = {}
-        self._schema = json.loads(schema.read_text())
+        self._schema = read_schema(schema)
         self._new = _message_classes()
 
     @contextmanager

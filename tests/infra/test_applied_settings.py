@@ -67,23 +67,20 @@ def test_alerts_and_budget_are_created(project: Project) -> None:
 def test_pages_open_for_members_and_uploads_come_from_origins(
     project: Project,
 ) -> None:
-    invokers = {
-        (body["name"], body["member"])
-        for body in project.resources("cloud_run_v2_service_iam_member")
-        if body["name"] in PAGES
+    members = {
+        (body["cloud_run_service_name"], body["member"])
+        for body in project.resources("iap_web_cloud_run_service_iam_member")
     }
     (intake,) = (body for body in project.resources("storage_bucket") if body["name"] == RESOURCES.intake)
     if not project.variables:
-        assert (invokers, intake["cors"]) == (set(), [])
+        assert (members, intake["cors"]) == (set(), [])
         return
     owners = {("console", "user:olga@example.com"), ("console", "domain:side.example")}
-    assert invokers == {(name, "user:ada@example.com") for name in PAGES} | owners
+    assert members == {(name, "user:ada@example.com") for name in PAGES} | owners
     (cors,) = intake["cors"]
     assert cors["origin"] == [
         "https://console.example.com",
         f"https://console-{NUMBER}.{REGION}.run.app",
-        "http://localhost:8080",
-        "http://127.0.0.1:8080",
     ]
 
 

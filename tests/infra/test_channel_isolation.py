@@ -3,12 +3,15 @@
 `tests/console/test_channel_access.py` tests the same for the console and the live page.
 """
 
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-import requests
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import Conflict, Forbidden
 from google.auth.credentials import AnonymousCredentials
@@ -19,6 +22,7 @@ from tests.infra.applying import Project
 from tests.infra.guards import Access, guard_storage
 from tests.infra.stub_provider import PROJECT
 from tests.permissions import Grant, Need, bucket_resource, object_resource, read_grants
+from tests.terraform import INFRA
 
 RESOURCES = Resources(PROJECT)
 IN, WORK, OUT = RESOURCES.buckets
@@ -193,7 +197,23 @@ def test_uploader_s_client_adds_videos_and_replaces_none(clients: Clients) -> No
         with pytest.raises(Forbidden):
             blob.download_as_bytes()
 
-    # The command of infra/DEPLOYMENT.md.
-    address = f"{clients.address_of(UPLOADER)}/{IN}/{FOLDER}videos/curl.mp4"
-    assert [requests.put(address, b"a video", timeout=60).status_code for _ in range(2)] == [200, 403]
-    assert requests.get(address, timeout=60).status_code == 403
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_documented_upload_command_adds_a_video_and_replaces_none(clients: Clients, tmp_path: Path) -> None:
+    (command,) = re.findall(r"^ +(curl [^`]*)", (INFRA / "DEPLOYMENT.md").read_text(), re.MULTILINE)
+    replaced = {
+        "https://storage.googleapis.com": clients.address_of(UPLOADER),
+        "$(gcloud auth print-access-token)": "token",
+        "my-project-intake": IN,
+        "/vlog/": "/street/",
+    }
+    for before, after in replaced.items():
+        assert before in command
+        command = command.replace(before, after)
+    (tmp_path / "my.mp4").write_bytes(b"a video")
+
+    runs = [
+        subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=False) for _ in "12"
+    ]
+    assert [(run.returncode, b"403" in run.stderr) for run in runs] == [(0, False), (22, True)]
+    assert b'"channels/street/videos/my.mp4"' in runs[0].stdout

@@ -168,7 +168,7 @@ def test_builds_run_in_the_global_pool_unless_a_region_is_given(
 def test_service_agents_exist_before_they_are_granted_roles(deployment: Deployment) -> None:
     assert deployment.run().returncode == 0
     first = next(i for i, call in enumerate(deployment.calls) if " apply " in call)
-    for agent in ("pubsub", "artifactregistry"):
+    for agent in ("pubsub", "artifactregistry", "iap"):
         service = f"{agent}.googleapis.com"
         created = deployment.index("gcloud beta services identity create", f"--service {service} ")
         assert deployment.index("gcloud services enable", service) < created < first

@@ -119,7 +119,7 @@ def test_request_needs_the_permissions_of_its_method(request_: Request, needs: l
 )
 def test_grant_of_a_folder_allows_to_list_only_below_it(prefix: str, expected: bool) -> None:
     (need,) = list_needs(make_request("GET", f"{OBJECTS}?prefix={quote(prefix)}"))
-    folder = grant(object_resource("work", "channels/a"), "storage.objects.list")
+    folder = grant(object_resource("work", "channels/a/"), "storage.objects.list")
     assert folder.allows(ACCOUNT, need) is expected
     assert grant(bucket_resource("work"), "storage.objects.list").allows(ACCOUNT, need)
 

@@ -136,13 +136,14 @@ def test_services_have_own_accounts_and_internal_ingress() -> None:
         assert body["ingress"] == ingress
 
 
-def test_only_the_pusher_calls_a_function() -> None:
+def test_only_the_pusher_calls_a_function_and_only_iap_a_page() -> None:
     invokers = {
-        member
-        for label, role, member in grants()
-        if role == "roles/run.invoker" and not label.endswith("page_invoker")
+        label.rpartition(".")[2]: member for label, role, member in grants() if role == "roles/run.invoker"
     }
-    assert invokers == {"${google_service_account.pusher.member}"}
+    assert invokers == {
+        "function_invoker": "${google_service_account.pusher.member}",
+        "page_invoker": "${local.iap_agent}",
+    }
 
 
 @pytest.mark.parametrize("page", ["console", "live"])
@@ -155,9 +156,11 @@ def test_page_exists_only_for_named_members(page: str) -> None:
         "live": "${try(var.live.members, [])}",
     }
     assert local("every_page")[page]["members"] == members[page]
-    invoker = resources("google_cloud_run_v2_service_iam_member")["page_invoker"]
-    assert invoker["for_each"] == "${local.page_members}"
-    assert invoker["member"] == "${each.value.member}"
+    accessor = resources("google_iap_web_cloud_run_service_iam_member")["page"]
+    assert accessor["for_each"] == "${local.page_members}"
+    assert accessor["member"] == "${each.value.member}"
+    assert accessor["role"] == "roles/iap.httpsResourceAccessor"
+    assert resources("google_cloud_run_v2_service")["page"]["iap_enabled"] is True
     for kind in ("google_cloud_run_v2_service", "google_service_account"):
         assert resources(kind)["page"]["for_each"] == "${local.pages}"
 
