@@ -64,7 +64,10 @@ def test_video_is_redacted_without_what_only_linux_has(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow only text in names")
 def test_any_file_name_is_accepted_and_printable(tmp_path: Path) -> None:
     """FFmpeg takes the start of some names for a protocol. Names that are not text are printed escaped."""
-    names = [os.fsdecode(name) for name in (b"caf\xe9.mp4", b"12:30.mp4", b"-dash.mp4", b"http:x.mp4")]
+    names = [
+        os.fsdecode(name)
+        for name in (b"caf\xe9.mp4", b"12:30.mp4", b"-dash.mp4", b"http:x.mp4", b"file:[x].mp4")
+    ]
     clip = write_clip(tmp_path / "clip.mp4", Clip(seconds=0.2))
     for name in names:
         shutil.copy(clip, tmp_path / name)

@@ -103,7 +103,7 @@ def write_clip(
     if min(size) < 2 or size[0] % 2 or size[1] % 2:
         raise ValueError(f"a clip of {size[0]}x{size[1]} pixels can't be encoded. Choose even lengths")
     sound = compose_melody(seconds)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path.absolute()), "w", options={"movflags": "+faststart"}) as container:
         video = container.add_stream("libx264", rate=fps)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         # A fixed number of threads makes the same bytes each time. Key frames have fixed places, without scene cuts.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -27,6 +26,11 @@ from defacer.plurals import percent, printable
 MEGABYTE = 1_000_000
 
 
+def _plain_column(template: str) -> TextColumn:
+    """Return a column whose text can contain brackets."""
+    return TextColumn(template, markup=False)
+
+
 def printable_lines(text: str) -> str:
     """Replace unprintable characters in a text of several lines."""
     return "\n".join(map(printable, text.split("\n")))
@@ -36,11 +40,13 @@ class Terminal:
     """Standard error, for progress and hints; with a verbosity below 0, for neither. Results go to standard output."""
 
     def __init__(self, verbosity: int = 0) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=verbosity < 0)
+        self._console = Console(
+            stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True, quiet=verbosity < 0
+        )
 
     def print_line(self, line: str, style: str | None = None) -> None:
         """Print a line, above the bars if some are shown."""
-        self._console.print(printable_lines(line), style=style, markup=False)
+        self._console.print(printable_lines(line), style=style)
 
     @contextmanager
     def open_with_progress(self, path: Path, description: str) -> Iterator[BinaryIO]:
@@ -51,10 +57,10 @@ class Terminal:
             with path.open("rb") as file:
                 yield file
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (_plain_column("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with (
             self._show(*columns) as bars,
-            bars.open(path, "rb", total=size, description=escape(description)) as file,
+            bars.open(path, "rb", total=size, description=description) as file,
         ):
             yield file
 
@@ -63,10 +69,10 @@ class Terminal:
         """Show the progress of work that has several stages."""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            _plain_column("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            _plain_column("{task.fields[left]}"),
         )
         with self._show(*columns) as bars:
             yield StageProgress(self, bars, stage)
@@ -75,11 +81,11 @@ class Terminal:
     def show_files(self, count: int) -> Iterator["FileProgress"]:
         """Show the progress of `count` files."""
         columns = (
-            TextColumn("{task.description}", markup=False),
+            _plain_column("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[rate]}"),
+            _plain_column("{task.fields[count]}"),
+            _plain_column("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
         with self._show(*columns) as bars:

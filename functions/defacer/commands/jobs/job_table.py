@@ -36,7 +36,7 @@ def print_table(jobs: Sequence[JobStatus], started_at: datetime | None) -> None:
             _source_title(status),
         )
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(width=width, markup=False, highlight=False).print(table)
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
     for status in jobs:
         if status.failed is not None and status.has_error:
             print(

@@ -5,6 +5,7 @@ returned: the demuxer marks their packets, and the decoder drops them.
 """
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,7 +101,9 @@ def open_video(
     is read from its start, and only one block at a time can use it. `decoder` replaces FFmpeg's own.
     """
     file = file_of(source)
-    if not isinstance(file, str):
+    if isinstance(file, str):
+        file = os.path.abspath(file)  # FFmpeg takes the start of `12:30.mp4` or `http:x.mp4` for a protocol
+    else:
         file.seek(0)
     try:
         # `max_pixels` limits the decoders that the demuxer runs on the first packets.

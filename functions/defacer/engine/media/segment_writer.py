@@ -3,6 +3,7 @@
 NUT keeps any time base and absolute times, so the joiner does not have to convert times (see joiner.py).
 """
 
+import os
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,7 +152,9 @@ def write_segment(
     than a segment.
     """
     # By default NUT shifts each file by its reorder delay, but the times must stay absolute.
-    with av.open(path, "w", format="nut", options={"avoid_negative_ts": "disabled"}) as container:
+    with av.open(
+        os.path.abspath(path), "w", format="nut", options={"avoid_negative_ts": "disabled"}
+    ) as container:
         writer = SegmentWriter(container, encoding, quality, readback)
         yield writer
         writer.flush()

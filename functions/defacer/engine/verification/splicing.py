@@ -1,5 +1,6 @@
 """Replace parts of a segment's NUT file without encoding the other parts again (PyAV)."""
 
+import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -70,6 +71,10 @@ def splice(
     shown = whole.frames
     # By default NUT shifts each file by its own reorder delay, but absolute times must stay.
     options = {"avoid_negative_ts": "disabled"}
+    path, out = (
+        os.path.abspath(path),
+        os.path.abspath(out),
+    )  # FFmpeg takes the start of some names for a protocol
     with av.open(path) as source, av.open(out, "w", format="nut", options=options) as result:
         stream = result.add_stream_from_template(source.streams.video[0])
         stream.time_base = base
@@ -94,7 +99,7 @@ def _splice_packets(path: str, parts: Sequence[Part], base: Fraction) -> Iterato
 
 def _read_packets(path: str, base: Fraction) -> Iterator[Timed]:
     """Yield the packets of a NUT file with their presentation times, converted to units of `base`."""
-    with av.open(path) as container:
+    with av.open(os.path.abspath(path)) as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):
             if packet.size:
