@@ -15,10 +15,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from defacer.pipeline.channel import read_targets_folder
 from defacer.pipeline.settings import SettingsError
 from defacer.web.common import iap
 from defacer.web.common.security import POLICY_VIOLATION, SecurityMiddleware, Site
 from defacer.web.console.console_app import build_console
+from defacer.web.console.people import PictureCard
 from defacer.web.live.engine_adapter import create_stream
 from defacer.web.live.live_app import build_live_page
 from defacer.web.live.sessions import SessionRegistry
@@ -42,14 +44,15 @@ BODIES = {
     "/follow": {"start": 0, "end": 1, "anchors": [[0, 1, 1, 2, 2]]},
     "/look-again": {"start": 0, "end": 1},
 }
-QUERY = {"tracks": "0", "name": "channels/street/targets/Ada <i>/1.jpg", "from": "0", "to": "1"}
+QUERY = {"tracks": "0", "from": "0", "to": "1"}
 
 
 class Users(NamedTuple):
-    """The console behind Identity-Aware Proxy."""
+    """The console behind Identity-Aware Proxy. `picture` is the id of a picture in the channel `street`."""
 
     visitor: Visitor
     signer: Signer
+    picture: str
 
     def become(self, email: str, **claims: object) -> Visitor:
         """Let all further requests be those of this user."""
@@ -58,7 +61,7 @@ class Users(NamedTuple):
 
     def send(self, endpoint: Endpoint, channel: str, job: str) -> int:
         """Send a valid request to this endpoint of a channel, and return its status."""
-        path = endpoint.path.format(channel=channel, job=job, track=0)
+        path = endpoint.path.format(channel=channel, job=job, track=0, picture=self.picture)
         body = next((json.dumps(body) for end, body in BODIES.items() if path.endswith(end)), None)
         headers = {**SCRIPT, "X-CSRF-Token": self.visitor.token, "Origin": self.visitor.address}
         with self.visitor.session.request(
@@ -89,7 +92,8 @@ def users(
     with trusted_signer(
         environment, monkeypatch, channel_owners=owners, administrators=administrators
     ) as signer:
-        yield Users(visitor, signer)
+        (picture,) = read_targets_folder(buckets.intake, "street").pictures
+        yield Users(visitor, signer, PictureCard(picture.ref, None).id)
 
 
 def list_objects(buckets: Buckets) -> set[tuple[str, str, int]]:
@@ -251,6 +255,6 @@ def test_websocket_needs_a_token(users: Users, server: ConsoleServer) -> None:
 
 def test_pages_without_a_token_are_refused(users: Users) -> None:
     for endpoint in list_routes(build_console()):
-        path = endpoint.path.format(channel="garden", job="0" * 20, track=0)
+        path = endpoint.path.format(channel="garden", job="0" * 20, track=0, picture=users.picture)
         answer = requests.request(endpoint.method, users.visitor.address + path, headers=SCRIPT, timeout=60)
         assert (path, answer.status_code) == (path, 200 if path == "/health" else 403)
