@@ -1,6 +1,7 @@
 """Test that hidden frames are found in the first bits of VP8, VP9 and AV1 packets."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -52,10 +53,9 @@ def test_hidden_copies_of_vp8_frames_are_not_shown(tmp_path: Path) -> None:
     ],
 )
 def test_vp9_packet_is_hidden_if_it_shows_no_frame(data: bytes, hidden: bool, tmp_path: Path) -> None:
-    path = recording(
-        tmp_path, "in.webm", codec="libvpx-vp9", options=(("deadline", "realtime"),), sound=(), seconds=0.1
-    )
+    options = (("deadline", "realtime"),)
+    path = recording(tmp_path, "in.webm", codec="libvpx-vp9", options=options, sound=(), seconds=0.1)
     with av.open(str(path)) as container:
-        packet = av.Packet(data)
+        packet: Any = av.Packet(data)
         packet.stream = container.streams.video[0]
         assert is_hidden(packet) == hidden

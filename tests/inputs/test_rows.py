@@ -36,6 +36,8 @@ FIRST = {
     "cut off in the middle",
     "a header that states ten hours, MP4",
     "a damaged packet, with the policy to hide its frames",
+    "a clock that restarts, FLV",
+    "cut off within a fragment, MP4, with the policy to hide damage",
 }
 # Another row holds the same on every commit: the rate, the turn, the colors, the codec or the track differ in a value.
 SIMILAR = {
@@ -63,6 +65,15 @@ SIMILAR = {
     "FLAC, MKV",
     "PCM, 24 bits, MOV",
     "subtitles, MKV (SubRip, two languages)",
+    "MPEG-4 with B-frames and the times of decoding, MP4",
+    "a raw stream of HEVC",
+    "frames with the same time, MKV",
+    "two recordings in one file, MPEG-2 program stream",
+    "two recordings in one file, with the policy to hide damage",
+    "the time of day, MKV",
+    "cut off within a cluster, MKV, with the policy to hide damage",
+    "a header that counts 1,000 frames, AVI, with the policy to hide damage",
+    "start codes instead of lengths, MP4",
 }
 EMULATED = [row for row in ROWS if row.emulated]
 NAMED: dict[str, Any] = {"ids": lambda row: row.name}
