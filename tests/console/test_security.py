@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +174,12 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
         assert logged.count("a token of Identity-Aware Proxy was refused") == 4
         assert "secret" not in logged
         assert status(Signer().sign()) == 403
+        for algorithm in ("none", "HS256"):  # the key of Identity-Aware Proxy is public
+            _, claims, signature = signer.sign().split(".")
+            head = (
+                urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "key"}).encode()).decode().rstrip("=")
+            )
+            assert status(f"{head}.{claims}.{signature}") == 403
         now = int(time.time())
         for claims in (
             {"aud": "/projects/2"},

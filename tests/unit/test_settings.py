@@ -1,5 +1,7 @@
 """Settings are typed and checked."""
 
+import re
+
 import pytest
 
 from defacer.pipeline.settings import Settings, SettingsError
@@ -45,11 +47,23 @@ def test_missing_variable_is_named(variable: str) -> None:
         ("DEFACER_LOG_LEVEL", "LOUD"),
         ("DEFACER_WORK_BUCKET", ""),
         ("DEFACER_RETRY_SECONDS", "0"),
+        ("DEFACER_IAP_AUDIENCE", ""),
+        ("DEFACER_IAP_AUDIENCE", "console"),
+        ("DEFACER_CHANNEL_OWNERS", "street=user:ada@example.com"),
+        ("DEFACER_CHANNEL_OWNERS", '{"street": ["allUsers"]}'),
+        ("DEFACER_CHANNEL_OWNERS", '{"street": ["group:crew@example.com"]}'),
+        ("DEFACER_ADMINISTRATORS", '["ada@example.com"]'),
     ],
 )
 def test_invalid_value_is_named_with_its_variable(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable}='{value}': "):
+    with pytest.raises(SettingsError, match=re.escape(f"{variable}='{value}': ")):
         Settings.from_environment({**REQUIRED, variable: value})
+
+
+def test_owners_are_compared_without_case() -> None:
+    owners = '{"street": ["user:Ada@Example.com", "domain:Example.com"]}'
+    settings = Settings.from_environment({**REQUIRED, "DEFACER_CHANNEL_OWNERS": owners})
+    assert settings.channel_owners == {"street": {"user:ada@example.com", "domain:example.com"}}
 
 
 def test_all_invalid_variables_are_named_at_once() -> None:
