@@ -15,9 +15,9 @@ locals {
   source_removers = ["merge", "dead-letter"]
 
   publishes = {
-    ingest      = ["segments", "job-events"]
-    worker      = ["segments", "segments-done", "job-events"]
-    merge       = ["segments", "job-events"]
+    ingest      = ["uploads", "segments", "job-events"]
+    worker      = ["uploads", "segments", "segments-done", "job-events"]
+    merge       = ["uploads", "segments", "job-events"]
     dead-letter = ["uploads", "segments", "segments-done", "job-events"]
   }
 

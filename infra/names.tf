@@ -73,5 +73,7 @@ locals {
     DEFACER_SEGMENTS_TOPIC      = "segments"
     DEFACER_SEGMENTS_DONE_TOPIC = "segments-done"
     DEFACER_JOB_EVENTS_TOPIC    = "job-events"
+    # One channel keeps all workers busy, and the clip of another one waits for few segments.
+    DEFACER_CHANNEL_SEGMENTS = tostring(2 * local.worker_instances)
   }
 }

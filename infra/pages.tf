@@ -122,12 +122,13 @@ resource "google_storage_bucket_iam_member" "page" {
   }
 }
 
-# Forgetting a person fails the running jobs that would show the person, and each failure is announced.
+# Forgetting a person fails the running jobs that would show the person. Each failure is announced, and the next upload of
+# the channel is called.
 resource "google_pubsub_topic_iam_member" "console_announces" {
-  for_each = setintersection(keys(local.pages), ["console"])
-  topic    = google_pubsub_topic.topic["job-events"].id
+  for_each = contains(keys(local.pages), "console") ? toset(["job-events", "uploads"]) : toset([])
+  topic    = google_pubsub_topic.topic[each.key].id
   role     = "roles/pubsub.publisher"
-  member   = google_service_account.page[each.key].member
+  member   = google_service_account.page["console"].member
 }
 
 # The console's account itself signs the temporary URLs of media, so that no key file exists.

@@ -246,7 +246,7 @@ def test_running_planning_leaves_nothing_of_an_erased_job(
     plan_upload_job(
         source, with_operations(IngestEngine(), embed_targets=embed, require_replacement=lambda ref: None)
     )
-    assert buckets.names(buckets.work) == [object_names.failed(job)]
+    assert buckets.names(buckets.work, "jobs/") == [object_names.failed(job)]
     assert buckets.names(buckets.intake) == [TARGET]
     assert topics.all(topics.segments) == []
     assert topics.events() == []

@@ -31,7 +31,7 @@ def test_duplicate_upload_creates_one_job(buckets: Buckets, topics: Topics, inge
     buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')  # after this upload was planned
     assert ingest(upload_push(ref, "2")) == 200
     assert buckets.blob(buckets.work, object_names.manifest(job_of(ref))).generation == before
-    assert buckets.names(buckets.work) == [object_names.manifest(job_of(ref))]
+    assert buckets.names(buckets.work, "jobs/") == [object_names.manifest(job_of(ref))]
     found = tasks(topics)
     assert len(found) == 4
     assert {(task.index, task.manifest.generation) for task in found} == {(0, before), (1, before)}
@@ -49,7 +49,10 @@ def test_four_concurrent_plannings_create_one_job(
     generation = buckets.blob(buckets.work, object_names.manifest(manifest.job)).generation
     assert {task.manifest.generation for task in tasks(topics)} == {generation}
     assert manifest.gallery is not None
-    assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
+    assert buckets.names(buckets.work, "jobs/") == [
+        manifest.gallery.name,
+        object_names.manifest(manifest.job),
+    ]
 
 
 def test_failed_job_is_not_planned_again(buckets: Buckets, topics: Topics, ingest: Post, clip: Path) -> None:
@@ -77,7 +80,10 @@ def test_two_plannings_leave_one_gallery(buckets: Buckets, topics: Topics, clip:
     assert manifest.targets == ("Eileen",)
     assert manifest.gallery is not None
     assert buckets.get(buckets.work, manifest.gallery.name) == b"quick"
-    assert buckets.names(buckets.work) == [manifest.gallery.name, object_names.manifest(manifest.job)]
+    assert buckets.names(buckets.work, "jobs/") == [
+        manifest.gallery.name,
+        object_names.manifest(manifest.job),
+    ]
 
 
 def test_job_that_fails_while_planned_leaves_nothing(buckets: Buckets, topics: Topics, clip: Path) -> None:
@@ -91,7 +97,7 @@ def test_job_that_fails_while_planned_leaves_nothing(buckets: Buckets, topics: T
     planning.plan_upload_job(ref, with_operations(IngestEngine(), embed_targets=slow))
     job = job_of(ref)
     stays = [object_names.failed(job), object_names.manifest(job), object_names.verdict(job)]
-    assert buckets.names(buckets.work) == stays
+    assert buckets.names(buckets.work, "jobs/") == stays
     assert topics.all(topics.segments) == []
     assert [event["type"] for event in topics.events()] == ["job.failed"]
 

@@ -17,7 +17,7 @@ from tests.planned import Planned, plan_job, with_window
 
 @pytest.fixture
 def planned(buckets: Buckets, topics: Topics, clip: Path) -> Planned:
-    """Plan five segments, two of which are in the queue at a time."""
+    """Plan five segments. Two are in the queue at a time."""
     return with_window(buckets, plan_job(buckets, clip, seconds=0.5), 2)
 
 

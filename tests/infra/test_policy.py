@@ -197,8 +197,10 @@ def test_console_cannot_read_embeddings_or_segments() -> None:
 
 
 def test_console_announces_the_jobs_that_it_fails() -> None:
+    """It also calls the next upload of the channel."""
     grant = resources("google_pubsub_topic_iam_member")["console_announces"]
-    assert grant["topic"] == '${google_pubsub_topic.topic["job-events"].id}'
+    assert 'toset(["job-events", "uploads"])' in grant["for_each"]
+    assert grant["topic"] == "${google_pubsub_topic.topic[each.key].id}"
     assert grant["role"] == "roles/pubsub.publisher"
 
 

@@ -53,7 +53,7 @@ def find_violations(
         else _of_job(scenario, storage, upload, documents, world)
         for upload in uploads
     ]
-    listed = storage.names(WORK, object_names.WAITING)
+    listed = [*storage.names(WORK, object_names.WAITING), *storage.names(WORK, object_names.TURNS)]
     left = [f"{name} is left in the list of waiting jobs" for name in listed]
     return [*chain(*found, left, _of_result(scenario, storage, uploads, erased), _of_deliveries(world))]
 

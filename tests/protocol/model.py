@@ -231,9 +231,9 @@ class InterleavingRun:
         return True
 
     def choose_while_jobs_wait(self) -> str | None:
-        """Return the next action while the list of waiting jobs has an entry: the clock never stops."""
+        """Return the next action while a job waits for a person or for its turn: the clock never stops."""
         if not self.storage.names(WORK, object_names.WAITING):
-            return None
+            return "clock" if self.storage.names(WORK, object_names.TURNS) else None
         return self.rng.choice(("confirm", "confirm at the last moment", "clock", "clock"))
 
     def request_rerender(self) -> None:

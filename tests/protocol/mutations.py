@@ -13,7 +13,7 @@ import pytest
 from defacer.dead_letter import handler
 from defacer.ingest import confirm_job, plan_rerender
 from defacer.merge import join_step, link_step
-from defacer.pipeline import awaiting_review
+from defacer.pipeline import admission, awaiting_review
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Failed, Published, Verdict
 from defacer.pipeline.errors import RetryableError
@@ -247,6 +247,16 @@ def finished_segment_of_a_dead_worker_has_no_next_task(patch: Patch) -> None:
     patch.setattr(segment_attempt, "objects", patched_objects)
 
 
+def turn_of_an_ended_job_stays(patch: Patch) -> None:
+    patch.setattr(cleanup, "_channel_of", lambda job: None)
+    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns"))
+
+
+def clock_calls_no_upload(patch: Patch) -> None:
+    """A process can die after it deleted its turn, before it called the next upload."""
+    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns"))
+
+
 def embeddings_stay_while_a_job_waits(patch: Patch) -> None:
     patch.setattr(link_step, "cleanup", _PatchedModule(cleanup, "forget_embeddings"))
 
@@ -423,6 +433,8 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             equal_bytes_count_as_the_own_write: "copy to",
             link_lease_is_released_before_the_next_step: None,
             finished_segment_of_a_dead_worker_has_no_next_task: "publish on",
+            turn_of_an_ended_job_stays: "turns/",
+            clock_calls_no_upload: "turns/",
             embeddings_stay_while_a_job_waits: FACES,
             waiting_job_is_not_listed: FACES,
             entry_is_deleted_before_the_dispatch: WAITING_LIST,

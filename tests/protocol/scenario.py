@@ -78,7 +78,7 @@ class Scenario:
     a certain request. Without `requeues` dead letters are not requeued, so more jobs fail. A slow copy is read and
     written at two moments, and its source can be deleted between them. With `confirm_seconds` each job waits for a
     person during this time, and is published with everyone hidden after that if `publish_hidden`. A
-    job has at most half of `channel_segments` in the queue.
+    channel has at most `channel_segments` in the queue, and a job has half of them.
     """
 
     clips: tuple[Clip, ...]
@@ -146,7 +146,7 @@ def draw(rng: random.Random, aim: str | None = None) -> Scenario:
     dies = any(trouble.kind.startswith("killed") for trouble in scenario.trouble.values())
     alone = not any(action.startswith(("erase", "a foreign")) for action in scenario.all_actions)
     slow = alone and not dies and random.Random(f"slow copies {scenario!r}").random() < 0.5
-    rooms = random.Random(f"room in the queue {scenario!r}").choice((2, 2, 4, 20))
+    rooms = random.Random(f"room in the queue {scenario!r}").choice((1, 1, 2, 4, 20))
     scenario = replace(scenario, slow_copies=slow, channel_segments=rooms)
     return _with_bugs(_with_confirmation(scenario, length, aim), length)
 

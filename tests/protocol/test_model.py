@@ -23,6 +23,7 @@ def test_same_seed_gives_the_same_interleaving() -> None:
 
 # These bugs need a second or more. The other bugs show in every run that the check is able to fail.
 SLOW = {
+    "clock calls no upload",
     "copy ignores its precondition",
     "equal bytes count as the own write",
     "erasure lists published objects only once",

@@ -4,7 +4,7 @@ The wait ends when the faces are replaced by faces without the mark. That is one
 and the end of the time can't both succeed. Every action can be repeated.
 """
 
-from defacer.pipeline import awaiting_review, log
+from defacer.pipeline import admission, awaiting_review, log
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
@@ -55,10 +55,11 @@ def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
 
 
 def end_waits(engine: MediaEngine) -> None:
-    """End the waits whose time is over, and finish what an interrupted end has left.
+    """End the waits whose time is over, and finish what an interrupted end has left. Repair the turns of the channels.
 
     Raises RetryableError if that failed for some jobs, after it was done for the others.
     """
+    admission.repair_turns()
     problem = None
     for job in awaiting_review.list_waiting_jobs():
         try:

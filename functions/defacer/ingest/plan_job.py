@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from defacer.ingest import job_limits
-from defacer.pipeline import channel, log
+from defacer.pipeline import admission, channel, log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Policy, TimeRange, Video
@@ -48,7 +48,6 @@ def plan_upload_job(source: ObjectRef, engine: MediaEngine, *, is_empty: bool = 
         found = job_state.find_manifest(job)
         planned = found or _plan(source, video, engine)
         if planned is None:
-            log.info("ignored an empty object")
             return
         manifest, ref = planned
         if failure.finish_if_over(job):  # its cleanup can have run before the writes
@@ -73,31 +72,34 @@ def announce_and_dispatch(manifest: Manifest, ref: ObjectRef, faces: ObjectRef |
 
 
 def _plan(source: ObjectRef, video: VideoName, engine: MediaEngine) -> objects.Stored[Manifest] | None:
-    """Write the manifest. Return None for an empty object."""
+    """Write the manifest. Return None for an empty object, and for a job that waits for its turn."""
     job_limits.require_name(source, video)
     blob = objects.find_blob(source.bucket, source.name, source.generation)
     if blob is None:
         raise objects.object_missing_error(source, ErrorCode.SOURCE_GONE)
     if not blob.size:
+        log.info("ignored an empty object")
         return None
     job_limits.require_no_compression(source, blob.content_encoding)
     job_limits.require_size(source, blob.size)
-    return write_manifest(_draft_manifest(source, blob.size, video, engine))
+    draft = _draft_manifest(source, blob.size, video, engine)
+    if not admission.take_turn(draft):
+        log.info("the job waits for its turn")
+        return None
+    return write_manifest(_with_gallery(draft, engine))
 
 
 def _draft_manifest(source: ObjectRef, size: int, video: VideoName, engine: MediaEngine) -> Manifest:
-    """Validate all inputs first, and write the gallery last."""
+    """Validate the policy and the video. The targets are read when the job's turn has come."""
     job = object_names.job_of(source)
     policy = channel.read_policy(source.bucket, video.channel)
     image = channel.find_replacement(source.bucket, video.channel) if policy.mode == "image" else None
     if image is not None:
         engine.require_replacement(image)
-    pictures = channel.list_targets(source.bucket, video.channel)
     header = engine.probe(source, policy)
     job_limits.require_header(source, header)
     segments = cut_segments(header)
     job_limits.require_key_frames(source, header, segments)
-    gallery = _store_gallery(job, pictures, policy, engine)
     return Manifest(
         job=job,
         channel=video.channel,
@@ -106,13 +108,19 @@ def _draft_manifest(source: ObjectRef, size: int, video: VideoName, engine: Medi
         result=video.result,
         report=video.report,
         policy=policy,
-        targets=gallery.people,
-        gallery=gallery.ref,
+        targets=(),
+        gallery=None,
         replacement=image,
         video=describe_video(header),
         segments=segments,
         window=settings().job_segments,
     )
+
+
+def _with_gallery(draft: Manifest, engine: MediaEngine) -> Manifest:
+    pictures = channel.list_targets(draft.source.bucket, draft.channel)
+    gallery = _store_gallery(draft.job, pictures, draft.policy, engine)
+    return draft.model_copy(update={"targets": gallery.people, "gallery": gallery.ref})
 
 
 def describe_video(header: VideoHeader) -> Video:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from defacer.pipeline import admission
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Confirmation, Manifest
@@ -59,9 +60,13 @@ def mark_of(manifest: Manifest) -> Mapping[str, str] | None:
 
 
 def start_waiting(manifest: Manifest, review_end: datetime) -> None:
-    """List the job as waiting, and announce it. Merge then deletes the embeddings: no later decision needs them."""
+    """List the job as waiting, announce it, and end its turn, so that the channel's next upload starts.
+
+    Merge then deletes the embeddings: no later decision needs them.
+    """
     objects.write_once(settings().work_bucket, object_names.waiting_entry(manifest.job), b"{}")
     events.announce_waiting(manifest, review_end)
+    admission.end_turn(manifest.job, manifest.channel)
 
 
 def list_waiting_jobs() -> list[str]:

@@ -32,6 +32,11 @@ class ErrorCode(StrEnum):
     """Linking or joining exceeded the deadline of every attempt. | Cut the video into parts."""
     SOURCE_GONE = "source-gone"
     """The video was deleted or replaced before its job ended. | Upload the video again."""
+    TOO_MANY_JOBS = "too-many-jobs"
+    """The channel has as many videos in work and waiting as allowed. |
+    Upload the video again when some of them are published."""
+    DAILY_LIMIT = "daily-limit"
+    """The channel's minutes of video for this day are used. | Upload the video again after midnight UTC."""
     # The channel's inputs beside the video
     BAD_POLICY = "bad-policy"
     """`policy.json` is not valid. | Correct it and upload the video again."""
@@ -130,6 +135,8 @@ class ErrorCode(StrEnum):
 # The cause is transient, or is another input of the channel, which its owner can correct.
 CAN_TRY_AGAIN = frozenset(
     {
+        ErrorCode.TOO_MANY_JOBS,
+        ErrorCode.DAILY_LIMIT,
         ErrorCode.BAD_POLICY,
         ErrorCode.MISSING_PACKAGE,
         ErrorCode.BAD_PICTURE,

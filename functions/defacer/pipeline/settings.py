@@ -120,9 +120,14 @@ class IngestSettings(SettingsGroup):
     the key frame before it, so a video with few key frames costs more."""
     # Twice the CPU workers of a deployment (infra/functions.tf sets it), so that an archive of one channel keeps all
     # workers busy and adds a short queue.
-    channel_segments: int = Field(default=20, ge=2, le=100_000)
+    channel_segments: int = Field(default=20, ge=1, le=100_000)
     """The number of segments that a channel has in the queue. A job has at most half of them there, and the next job of
-    the channel starts when there is room."""
+    the channel starts when the queue has room."""
+    max_channel_jobs: int = Field(default=1000, ge=1, le=100_000)
+    """The number of uploads of a channel that are processed or wait for it."""
+    # 100 hours: about 21 USD of 1080p on CPU workers (infra/CAPACITY.md).
+    max_channel_minutes: float = Field(default=6000.0, gt=0, le=10_000_000)
+    """The minutes of video of a channel that are processed in a day, by the time of their upload in UTC."""
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
     """The size of a policy."""
     max_picture_bytes: int = Field(default=30 * MEBIBYTE, ge=1)
@@ -137,7 +142,7 @@ class IngestSettings(SettingsGroup):
     @property
     def job_segments(self) -> int:
         """The number of a job's segments in the queue. Two long videos of a channel run beside each other."""
-        return self.channel_segments // 2
+        return max(1, self.channel_segments // 2)
 
 
 class WorkerSettings(SettingsGroup):

@@ -80,6 +80,14 @@ class Lease(Document):
     timeouts: int = Field(default=0, ge=0)
 
 
+class Turn(Document):
+    """`turns/CHANNEL/ID.json`: this upload is processed or waits for it (`pipeline/admission.py`)."""
+
+    version: Literal[1] = 1
+    job: JobId
+    source: ObjectRef
+
+
 class JobEventData(Document):
     """The data of an event on `job-events`."""
 

@@ -1,9 +1,12 @@
 """Delete the objects that a job needs no more."""
 
+from contextlib import suppress
+
+from defacer.pipeline import admission
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import lease, step_marks
-from defacer.pipeline.lifecycle.job_state import TARGET_GONE, JobRecord, try_read_manifest
+from defacer.pipeline.lifecycle.job_state import TARGET_GONE, JobRecord, source_of_job, try_read_manifest
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 
@@ -14,9 +17,10 @@ def clean_up(job: str) -> None:
     The manifest and the records of the end stay. With the policy `keep_intermediates`, the work of the steps stays too,
     but never embeddings. Of an erased job only the erasure mark stays. If the job failed because a target picture was
     removed, its manifest goes, because it names the person. The lease on the merge stays while a published job is not
-    finalized, and while the command that erases the job can hold it.
+    finalized, and while the command that erases the job can hold it. In the end the channel's next upload
+    gets its turn.
     """
-    bucket = settings().work_bucket
+    bucket, channel = settings().work_bucket, _channel_of(job)
     step_marks.mark_steps_over(job, *step_marks.STEPS)
     blobs = objects.list_blobs(bucket, object_names.job_prefix(job))
     record, names = JobRecord.from_blobs(job, blobs), {blob.name for blob in blobs}
@@ -34,6 +38,18 @@ def clean_up(job: str) -> None:
         lease.delete_expired(bucket, object_names.merge_lease(job))
     elif record.merge_lease is not None and not record.is_published:
         objects.delete_any(bucket, object_names.merge_lease(job))
+    if channel is not None:
+        admission.end_turn(job, channel)
+
+
+def _channel_of(job: str) -> str | None:
+    """Return the channel of a job by its manifest, or by its failure. The clock repairs the turn of any other job."""
+    source = source_of_job(job)
+    if source is None:
+        with suppress(PermanentError):
+            failed = objects.find_json(settings().work_bucket, object_names.failed(job), Failed)
+            source = failed.document.source if failed else None
+    return object_names.channel_of_input(source.name) if source else None
 
 
 def names_forgotten_person(job: str) -> bool:

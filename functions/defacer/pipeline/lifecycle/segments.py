@@ -2,7 +2,7 @@
 
 A job has at most `manifest.window` tasks in the queue, so that a long video does not delay the videos of other
 channels: the first ones are published at once, and a segment that is done publishes the task that is `window` segments
-further. A worker does that before it deletes its lease. So if it dies in between, the lease tells the next delivery.
+further. A worker does that before it deletes its lease. So if it dies in between, the next worker finds the lease.
 
 A subsegment is named by its path: "" is the whole segment, "0" and "1" are its halves, "01" is the second half of the
 first half. The manifest alone determines where two halves meet, so every worker splits a segment in the same place. The

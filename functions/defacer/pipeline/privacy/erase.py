@@ -12,6 +12,7 @@ from typing import Self
 
 from google.cloud.storage import Blob
 
+from defacer.pipeline import admission
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
@@ -200,7 +201,10 @@ def _work_of(job: str, *, with_lease: bool = True) -> tuple[ObjectRef, ...]:
 
     Without `with_lease`, the publish lease that this command holds is left out.
     """
-    found = list(objects.list_all(settings().work_bucket, object_names.waiting_entry(job)))
+    found = [
+        *objects.list_all(settings().work_bucket, object_names.waiting_entry(job)),
+        *admission.find_turns(job),
+    ]
     for blob in objects.list_versions(settings().work_bucket, object_names.job_prefix(job)):
         is_mark = blob.name == object_names.failed(job) and job_state.ERASED in (blob.metadata or {})
         is_lease = blob.name == object_names.merge_lease(job) and blob.time_deleted is None

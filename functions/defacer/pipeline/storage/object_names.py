@@ -9,6 +9,8 @@ intake   channels/NAME/videos/**                      a video; each upload is a 
 work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
          waiting/ID.json                              an entry in the list of the jobs that wait for a person
+         turns/CHANNEL/ID.json                        the turn of an upload in its channel, by a hash of the channel
+         minutes/CHANNEL/DAY/ID.json                  the length of a video that was uploaded on that day
 output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # `make demo` checks names before any package is installed
 CHANNELS = "channels/"
 JOBS = "jobs/"
 WAITING = "waiting/"
+TURNS = "turns/"
+MINUTES = "minutes/"
 JOB_ID_LENGTH = 20
 # Keys of metadata. The first three are on results and reports.
 OF_JOB = "defacer-job"
@@ -40,7 +44,8 @@ OF_STATE = "defacer-state"  # of a verdict
 OF_REVIEW_END = "defacer-review-end"  # until when a job waits for a person, on its faces
 OF_SECONDS = "defacer-seconds"  # the time that a step of a segment took, on its output
 OF_RERENDER = "defacer-rerender"  # the generation of the re-render request
-OF_SEGMENTS = "defacer-segments"  # the number of segments, on the manifest
+OF_SEGMENTS = "defacer-segments"  # the number of segments, on the manifest and on a turn
+OF_TURN = "defacer-turn"  # whether the upload of a turn waits or was called
 OF_STEP = "defacer-"  # the beginning of the marks of a step, on the manifest
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
@@ -52,6 +57,7 @@ _CONFIRMATION = re.compile(
     _CHANNEL + rf"/confirmations/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json", re.DOTALL
 )
 _WAITING = re.compile(rf"waiting/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json")
+_TURN = re.compile(rf"turns/[0-9a-f]+/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})\.json")
 _OWN = re.compile(_CHANNEL + r"/(?:videos/)?(?P<path>.+)", re.DOTALL)
 _JOB_ID = re.compile(rf"[0-9a-f]{{{JOB_ID_LENGTH}}}")
 _JOB_OBJECT = re.compile(rf"jobs/(?P<job>[0-9a-f]{{{JOB_ID_LENGTH}}})/(?P<rest>.+)", re.DOTALL)
@@ -336,6 +342,26 @@ def parse_waiting_entry(object_name: str) -> str | None:
     return match["job"] if match else None
 
 
+def turns_prefix(channel: str) -> str:
+    return f"{TURNS}{_hash_of(channel)}/"
+
+
+def turn(channel: str, job: str) -> str:
+    """Return the name of a job's turn in the list of its channel."""
+    return f"{turns_prefix(channel)}{job}.json"
+
+
+def parse_turn(object_name: str) -> str | None:
+    """Return the job of a turn. Return None for any other name."""
+    match = _TURN.fullmatch(object_name)
+    return match["job"] if match else None
+
+
+def minutes_prefix(channel: str, day: str) -> str:
+    """Return the prefix of the lengths of the channel's videos of one day, `YYYY-MM-DD`."""
+    return f"{MINUTES}{_hash_of(channel)}/{day}/"
+
+
 def link_lease(job: str) -> str:
     return f"jobs/{job}/link-lease.json"
 
@@ -431,6 +457,11 @@ def parse_subsegment(object_name: str) -> SubsegmentName | None:
                 match["job"], step, int(found["index"]), subsegment, found["kind"] == "split"
             )
     return None
+
+
+def _hash_of(channel: str) -> str:
+    """Return a short name of a channel, whose own name can be too long to be a part of another one."""
+    return hashlib.sha256(channel.encode(errors="surrogatepass")).hexdigest()[:JOB_ID_LENGTH]
 
 
 def _normalize(name: str) -> str:

@@ -1,0 +1,195 @@
+"""Admit the uploads of a channel: so many segments in the queue, so many jobs, and so many minutes of video a day.
+
+The limits are settings of the project, because a channel's owner writes the channel's policy.
+
+Each upload takes a turn, an object in the list of its channel. The turns in the order of their arrival are admitted
+until their segments fill `channel_segments`. The other uploads wait, and their messages are acknowledged. The process
+that ends a job deletes its turn and then calls the next uploads: it publishes their notifications again. An upload
+that has to wait marks its turn and then reads the list once more. So either it finds the room that an ended job has
+left, or the process that ended the job finds the mark. The clock of ingest repairs what a dead process has left.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import NamedTuple, Self
+
+from google.cloud.storage import Blob
+
+from defacer.pipeline import log
+from defacer.pipeline.documents.base import ObjectRef
+from defacer.pipeline.documents.job_records import Turn
+from defacer.pipeline.documents.manifest import Manifest
+from defacer.pipeline.error_codes import ErrorCode
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import job_state
+from defacer.pipeline.lifecycle.lease import utc_now
+from defacer.pipeline.messaging import pubsub
+from defacer.pipeline.settings import settings
+from defacer.pipeline.storage import object_names, objects
+from defacer.plurals import pluralize
+
+# The states of a turn after its upload had to wait. Its notification was published again if it was called.
+WAITS, CALLED = "waits", "called"
+
+
+class _ListedTurn(NamedTuple):
+    """A turn in the list of its channel. `segments` are those that its job has in the queue."""
+
+    ref: ObjectRef
+    job: str
+    segments: int
+    state: str | None
+
+    @classmethod
+    def from_blob(cls, blob: Blob) -> Self:
+        marks = blob.metadata or {}
+        job = object_names.parse_turn(blob.name) or ""
+        segments = int(marks.get(object_names.OF_SEGMENTS, 1))
+        return cls(objects.reference(blob), job, segments, marks.get(object_names.OF_TURN))
+
+
+def take_turn(draft: Manifest) -> bool:
+    """Return whether the job of this upload can be planned now. Otherwise its notification is published again later.
+
+    Raises PermanentError if the channel has too many jobs, or too many minutes of video today.
+    """
+    bucket, name = settings().work_bucket, object_names.turn(draft.channel, draft.job)
+    if objects.find_blob(bucket, name) is None:
+        _require_minutes(draft)
+        segments = min(len(draft.segments), draft.window or len(draft.segments))
+        with suppress(objects.AlreadyWrittenError):  # by another delivery
+            objects.write_once(
+                bucket,
+                name,
+                Turn(job=draft.job, source=draft.source).model_dump_json().encode(),
+                metadata={object_names.OF_SEGMENTS: str(segments)},
+            )
+    turns = _list_turns(object_names.turns_prefix(draft.channel))
+    _require_room(draft, turns)
+    if job_state.is_over(draft.job):  # its cleanup can have run before the turn was written
+        objects.delete_any(bucket, name)
+        return False
+    if draft.job in _admitted_jobs(turns) and not any(turn.state == WAITS for turn in turns):
+        return True
+    _mark(turns, draft.job, WAITS)
+    turns = _list_turns(object_names.turns_prefix(draft.channel))
+    if draft.job not in _admitted_jobs(turns):
+        return False
+    _mark(turns, draft.job, CALLED)
+    return True
+
+
+def end_turn(job: str, channel: str) -> None:
+    """Delete the turn of a job that fills the queue no more, and call the next uploads of its channel."""
+    bucket, name = settings().work_bucket, object_names.turn(channel, job)
+    if objects.find_blob(bucket, name) is not None:
+        objects.delete_any(bucket, name)
+        _call_next(_list_turns(object_names.turns_prefix(channel)), (WAITS,))
+
+
+def repair_turns() -> None:
+    """Delete the turns of jobs that are over, and call uploads that were called without effect."""
+    turns = _list_turns(object_names.TURNS)
+    for _, group in groupby(turns, key=lambda turn: turn.ref.name.rpartition("/")[0]):
+        remaining = list(group)
+        for turn in [turn for turn in _admitted(remaining) if _needs_no_turn(turn.job)]:
+            objects.delete_any(turn.ref.bucket, turn.ref.name)
+            remaining.remove(turn)
+        _call_next(remaining, (WAITS, CALLED))
+
+
+def find_turns(job: str) -> list[ObjectRef]:
+    """Return the turn of a job whose channel is unknown."""
+    return [turn.ref for turn in _list_turns(object_names.TURNS) if turn.job == job]
+
+
+def _needs_no_turn(job: str) -> bool:
+    faces = job_state.find_stored_faces(job)
+    return job_state.is_over(job) or (faces is not None and faces.review_end is not None)
+
+
+def _list_turns(prefix: str) -> list[_ListedTurn]:
+    blobs = objects.list_blobs(settings().work_bucket, prefix)
+    return [_ListedTurn.from_blob(blob) for blob in blobs if object_names.parse_turn(blob.name)]
+
+
+def _admitted(turns: Iterable[_ListedTurn]) -> Iterator[_ListedTurn]:
+    """Yield the turns that fill the queue: in the order of arrival, but those that do not wait first."""
+    in_queue = 0
+    for turn in sorted(turns, key=lambda turn: (turn.state == WAITS, turn.ref.generation, turn.job)):
+        if in_queue >= settings().channel_segments:
+            return
+        yield turn
+        in_queue += turn.segments
+
+
+def _admitted_jobs(turns: Iterable[_ListedTurn]) -> list[str]:
+    return [turn.job for turn in _admitted(turns)]
+
+
+def _mark(turns: Iterable[_ListedTurn], job: str, state: str) -> None:
+    for turn in turns:
+        if turn.job == job and turn.state != state:
+            objects.mark(turn.ref, {object_names.OF_TURN: state})
+
+
+def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> None:
+    """Publish the notifications of the admitted uploads in these states again."""
+    for turn in [turn for turn in _admitted(turns) if turn.state in states]:
+        found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
+        if found is None or job_state.find_manifest(turn.job) is not None:
+            continue
+        source = found.document.source
+        attributes = {
+            "eventType": pubsub.OBJECT_FINALIZE,
+            "bucketId": source.bucket,
+            "objectId": source.name,
+            "objectGeneration": str(source.generation),
+        }
+        pubsub.republish(settings().uploads_topic, b"{}", attributes)
+        objects.mark(found.ref, {object_names.OF_TURN: CALLED})
+        log.info("the turn of a job has come", job=turn.job)
+
+
+def _require_room(draft: Manifest, turns: Sequence[_ListedTurn]) -> None:
+    """Raise PermanentError if the channel has as many earlier jobs as allowed."""
+    allowed = settings().max_channel_jobs
+    earlier = sorted(turns, key=lambda turn: (turn.ref.generation, turn.job))[:allowed]
+    if len(turns) > allowed and draft.job not in [turn.job for turn in earlier]:
+        raise PermanentError(
+            ErrorCode.TOO_MANY_JOBS,
+            f"{object_names.owner_name(draft.source.name)} was not processed: {pluralize(allowed, 'video')} of this "
+            "channel are being processed or wait for it, more are not allowed. Upload it again when some of them are "
+            "published.",
+        )
+
+
+def _require_minutes(draft: Manifest) -> None:
+    """Count the video in the minutes of today. Raises PermanentError if they exceed the limit.
+
+    Each of two uploads writes its entry first and then adds up the entries until its own. So of two that arrive at the
+    same time, the second one counts the first one.
+    """
+    bucket, today = settings().work_bucket, utc_now().date().isoformat()
+    # A video of unknown length is one segment, which has to be processed within the deadline.
+    seconds = draft.video.duration_seconds or settings().deadline_seconds
+    prefix = object_names.minutes_prefix(draft.channel, today)
+    name = f"{prefix}{draft.job}.json"
+    with suppress(objects.AlreadyWrittenError):
+        objects.write_once(bucket, name, b"{}", metadata={object_names.OF_SECONDS: f"{seconds:.3f}"})
+    blobs = sorted(objects.list_blobs(bucket, prefix), key=lambda blob: (int(blob.generation), blob.name))
+    used = 0.0
+    for blob in blobs:
+        if blob.name == name:
+            break
+        used += float((blob.metadata or {}).get(object_names.OF_SECONDS, 0))
+    allowed = settings().max_channel_minutes
+    if used + seconds > allowed * 60:
+        objects.delete_any(bucket, name)
+        raise PermanentError(
+            ErrorCode.DAILY_LIMIT,
+            f"{object_names.owner_name(draft.source.name)} was not processed: it has {seconds / 60:.1f} minutes, and "
+            f"{used / 60:.1f} of the {allowed:g} minutes of video that this channel can process on {today} are used. "
+            "Upload it again after midnight UTC, or in parts if it is longer than a day allows.",
+        )
