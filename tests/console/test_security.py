@@ -175,11 +175,11 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
         assert "secret" not in logged
         assert status(Signer().sign()) == 403
         for algorithm in ("none", "HS256"):  # the key of Identity-Aware Proxy is public
-            _, claims, signature = signer.sign().split(".")
+            _, payload, signature = signer.sign().split(".")
             head = (
                 urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "key"}).encode()).decode().rstrip("=")
             )
-            assert status(f"{head}.{claims}.{signature}") == 403
+            assert status(f"{head}.{payload}.{signature}") == 403
         now = int(time.time())
         for claims in (
             {"aud": "/projects/2"},
