@@ -136,6 +136,19 @@ resource "google_storage_bucket" "output" {
   depends_on = [google_project_service.used, google_kms_crypto_key_iam_member.agents]
 }
 
+# Google lets a project's viewers list a new bucket and read its objects, by these two roles
+# (https://cloud.google.com/storage/docs/access-control/iam-roles#basic-roles-modifiable). A binding of no member removes
+# the role. Owners and editors keep their own roles, because a deployment needs them.
+resource "google_storage_bucket_iam_binding" "no_viewers" {
+  for_each = {
+    for pair in setproduct(["intake", "work", "output"], ["legacyBucketReader", "legacyObjectReader"]) :
+    "${pair[0]}/${pair[1]}" => { bucket = pair[0], role = "roles/storage.${pair[1]}" }
+  }
+  bucket  = local.bucket_names[each.value.bucket]
+  role    = each.value.role
+  members = []
+}
+
 resource "google_storage_notification" "uploads" {
   bucket             = google_storage_bucket.intake.name
   topic              = google_pubsub_topic.topic["uploads"].id

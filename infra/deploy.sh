@@ -50,7 +50,6 @@ create_state() {
     gcloud storage buckets create "gs://$state" --project "$PROJECT" --location "$REGION" \
         --uniform-bucket-level-access --public-access-prevention ||
         fail "gs://$state could not be created. If the name is taken, another project owns it: use a project with another id."
-    gcloud storage buckets update "gs://$state" --versioning
 }
 
 start_terraform() {
@@ -117,6 +116,8 @@ deploy() {
         is_first=yes
         create_state
     fi
+    # Each time, because an earlier run can have stopped after the creation.
+    gcloud storage buckets update "gs://$state" --versioning
     start_terraform
 
     [ -n "$WORKER" ] || WORKER="$(deployed_worker)"

@@ -107,3 +107,19 @@ resource "google_monitoring_dashboard" "operations" {
 
   depends_on = [google_logging_metric.metric]
 }
+
+# The reads and writes of objects by people and pages, as Cloud Audit Logs records them.
+resource "google_project_iam_audit_config" "storage" {
+  count   = var.audit_data_access ? 1 : 0
+  project = var.project
+  service = "storage.googleapis.com"
+
+  dynamic "audit_log_config" {
+    for_each = ["DATA_READ", "DATA_WRITE"]
+    content {
+      log_type = audit_log_config.value
+      # The functions read each segment several times. Their lines would hide those of people.
+      exempted_members = [for account in google_service_account.function : account.member]
+    }
+  }
+}

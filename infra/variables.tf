@@ -70,6 +70,12 @@ variable "kms_key_name" {
   }
 }
 
+variable "audit_data_access" {
+  description = "Whether Cloud Audit Logs records each read and write of an object by a person or a page. The lines contain the names of objects, and Google bills them."
+  type        = bool
+  default     = false
+}
+
 variable "alerts" {
   description = "Whether to create the alerts. Google bills each of their four conditions."
   type        = bool

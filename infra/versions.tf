@@ -3,8 +3,9 @@ terraform {
 
   required_providers {
     google = {
-      source  = "hashicorp/google"
-      version = ">= 7.21, < 9" # 7.21 added iap_enabled
+      source = "hashicorp/google"
+      # iap_enabled needs 7.21. The first deployment writes the hashes of this version into .terraform.lock.hcl.
+      version = "8.0.0"
     }
   }
 

@@ -38,6 +38,9 @@ RESOURCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "google_secret_manager_secret_iam_member": lambda body: f"secrets/{body['secret_id']}",
     "google_service_account_iam_member": lambda body: str(body["service_account_id"]),
 }
+# Grants without a permission on data: of images, of the key, and to write logs.
+IGNORED = {"google_artifact_registry_repository_iam_member", "google_kms_crypto_key_iam_member"}
+ON_THE_PROJECT = {"roles/logging.logWriter"}
 COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/(?:rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)")
 COMPOSE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/compose")
 API = re.compile(
@@ -117,7 +120,17 @@ def _is_term_true(term: str, resource: str) -> bool:
 
 
 def read_grants(resources: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Grant]:
-    """Return the grants in applied Terraform resources, which are keyed by type."""
+    """Return the grants in applied Terraform resources, which are keyed by type.
+
+    Grants only add permissions: neither a bucket nor a managed folder can deny one. A binding of no member adds none.
+    """
+    for kind, bodies in resources.items():
+        if kind == "google_project_iam_member":
+            assert {body["role"] for body in bodies} <= ON_THE_PROJECT
+        elif kind == "google_storage_bucket_iam_binding":
+            assert not any(body["members"] for body in bodies)
+        elif re.search("_iam_(member|binding|policy)$", kind):
+            assert kind in {*RESOURCES, *IGNORED}, f"add {kind} to tests/permissions.py"
     custom = {
         body["id"]: set(body["permissions"]) for body in resources.get("google_project_iam_custom_role", ())
     }

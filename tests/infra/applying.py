@@ -29,6 +29,7 @@ ALL_VARIABLES = (
     'channels={street={owners=["user:olga@example.com"],uploaders=["group:crew@example.com"],viewers=["user:vera@example.com"]},'
     'streetside={owners=["domain:side.example"],uploaders=["user:udo@example.com"],viewers=["user:wim@example.com"]}}',
     "keep_sources_days=30",
+    "audit_data_access=true",
     f"kms_key_name={KEY}",
 )
 

@@ -84,6 +84,26 @@ def test_pages_open_for_members_and_uploads_come_from_origins(
     ]
 
 
+def test_viewers_of_the_project_have_no_role_on_a_bucket(project: Project) -> None:
+    removed = {
+        (body["bucket"], body["role"]): body["members"]
+        for body in project.resources("storage_bucket_iam_binding")
+    }
+    roles = ("roles/storage.legacyBucketReader", "roles/storage.legacyObjectReader")
+    assert removed == {(bucket, role): [] for bucket in RESOURCES.buckets for role in roles}
+
+
+def test_access_of_people_is_recorded_on_request(project: Project) -> None:
+    found = project.resources("project_iam_audit_config")
+    assert len(found) == (1 if project.variables else 0)
+    for body in found:
+        assert body["service"] == "storage.googleapis.com"
+        assert {log["log_type"] for log in body["audit_log_config"]} == {"DATA_READ", "DATA_WRITE"}
+        exempted = {member for log in body["audit_log_config"] for member in log["exempted_members"]}
+        assert f"serviceAccount:defacer-worker@{PROJECT}.iam.gserviceaccount.com" in exempted
+        assert f"serviceAccount:defacer-console@{PROJECT}.iam.gserviceaccount.com" not in exempted
+
+
 def test_console_reads_only_documents_in_the_work_bucket(
     project: Project,
 ) -> None:

@@ -224,6 +224,16 @@ def test_state_bucket_is_created_once(deployment: Deployment) -> None:
     assert created < deployment.index("terraform", "init", "bucket=some-project-terraform")
 
 
+def test_interrupted_state_bucket_gets_versioning_at_the_next_run(deployment: Deployment) -> None:
+    deployment.failing = '*"buckets describe"*|*"buckets update"*'
+    assert deployment.run().returncode == 1
+    (deployment.folder / "calls").unlink()
+    deployment.failing = "nothing"
+    assert deployment.run().returncode == 0
+    updated = deployment.index("buckets update gs://some-project-terraform --versioning")
+    assert updated < deployment.index("terraform", "init")
+
+
 @pytest.mark.parametrize("what", ["deploy", "destroy"])
 def test_state_bucket_of_another_project_is_not_used(what: str, deployment: Deployment) -> None:
     deployment.owner = "666"

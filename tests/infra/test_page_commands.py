@@ -71,6 +71,12 @@ def test_settings_that_the_pages_name_exist() -> None:
         assert set(re.findall(r'`"([a-z_]+)": [^`]+`', text)) <= set(Policy.model_fields), page.name
 
 
+def test_no_command_writes_a_setting_twice() -> None:
+    """Terraform refuses a file that sets a variable twice, as a repeated `echo ... >>` does."""
+    for page in INFRA.glob("*.md"):
+        assert not re.search(r">> *\S*tfvars", page.read_text()), page.name
+
+
 def test_settings_and_codes_of_the_runbook_exist() -> None:
     text = RUNBOOK.read_text()
     names = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text))

@@ -28,7 +28,7 @@ def grants() -> list[tuple[str, str, str]]:
     found = [
         (label, body["role"], body["member"])
         for label, body in blocks("resource")
-        if "_iam_" in label and "role" in body
+        if "_iam_" in label and "member" in body
     ]
     assert len(found) > 5
     return found
@@ -36,7 +36,11 @@ def grants() -> list[tuple[str, str, str]]:
 
 def test_grants_add_members_and_replace_none() -> None:
     kinds = {label.split(".")[0] for label, _ in blocks("resource") if "_iam_" in label}
-    assert all(kind.endswith(("_iam_member", "_iam_custom_role")) for kind in kinds)
+    removing = {"google_storage_bucket_iam_binding"}
+    assert all(
+        kind.endswith(("_iam_member", "_iam_custom_role", "_iam_audit_config")) for kind in kinds - removing
+    )
+    assert [body["members"] for body in resources("google_storage_bucket_iam_binding").values()] == [[]]
 
 
 def test_no_resource_is_public() -> None:

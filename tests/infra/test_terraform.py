@@ -1,7 +1,7 @@
 """infra/*.tf satisfies Terraform's formatter and the provider's schema. Skipped where these are missing."""
 
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 from tests.infra.provider_schema import read_schema
 from tests.servers import ROOT
-from tests.terraform import INFRA
+from tests.terraform import INFRA, documents
 
 TOOLS = Path(os.environ.get("DEFACER_TOOLS", ROOT.parent / "shared" / "tools"))
 SCHEMA_CHECK = TOOLS / "tf_schema_check.py"
@@ -32,3 +32,10 @@ def test_provider_schema_has_every_argument_and_block(tmp_path: Path) -> None:
     (tmp_path / "google_schema.json").write_text(json.dumps(read_schema(TOOLS / "google_schema.json")))
     done = subprocess.run([sys.executable, check, INFRA], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_provider_has_an_exact_version() -> None:
+    """Only the first deployment can fetch the hashes of the lock file, because no registry of providers is reachable."""
+    (terraform,) = documents()["versions.tf"]["terraform"]
+    (providers,) = terraform["required_providers"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", providers["google"]["version"])
