@@ -5,7 +5,7 @@ terraform {
     google = {
       source = "hashicorp/google"
       # iap_enabled needs 7.21. The first deployment writes the hashes of this version into .terraform.lock.hcl.
-      version = "8.0.0"
+      version = "7.21.0"
     }
   }
 

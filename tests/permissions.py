@@ -35,6 +35,7 @@ RESOURCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "google_pubsub_topic_iam_member": lambda body: str(body["topic"]),
     "google_pubsub_subscription_iam_member": lambda body: f"subscriptions/{body['subscription']}",
     "google_cloud_run_v2_service_iam_member": lambda body: f"services/{body['name']}",
+    "google_iap_web_cloud_run_service_iam_member": lambda body: f"pages/{body['cloud_run_service_name']}",
     "google_secret_manager_secret_iam_member": lambda body: f"secrets/{body['secret_id']}",
     "google_service_account_iam_member": lambda body: str(body["service_account_id"]),
 }

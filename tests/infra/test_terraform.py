@@ -1,5 +1,6 @@
 """infra/*.tf satisfies Terraform's formatter and the provider's schema. Skipped where these are missing."""
 
+import json
 import os
 import re
 import shutil
@@ -35,7 +36,7 @@ def test_provider_schema_has_every_argument_and_block(tmp_path: Path) -> None:
 
 
 def test_provider_has_an_exact_version() -> None:
-    """Only the first deployment can fetch the hashes of the lock file, because no registry of providers is reachable."""
+    """No registry of providers is reachable here, so the first deployment fetches the hashes of the lock file."""
     (terraform,) = documents()["versions.tf"]["terraform"]
     (providers,) = terraform["required_providers"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", providers["google"]["version"])
