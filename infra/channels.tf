@@ -23,7 +23,7 @@ locals {
     for name, channel in var.channels : [
       for kind, roles in local.channel_roles : [
         for folder, role in roles : {
-          for member in channel[kind] : "${name}/${kind}/${folder}/${member}" => { folder = "${name}/${folder}", role = role, member = member }
+          for member in distinct(channel[kind]) : "${name}/${kind}/${folder}/${member}" => { folder = "${name}/${folder}", role = role, member = member }
         }
       ]
     ]

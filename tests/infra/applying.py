@@ -26,7 +26,7 @@ ALL_VARIABLES = (
     "alert_email=me@example.com",
     "billing_account=000000-000000-000000",
     'console={administrators=["user:ada@example.com"],origins=["https://console.example.com"]}',
-    'channels={street={owners=["user:olga@example.com"],uploaders=["group:crew@example.com"],viewers=["user:vera@example.com"]},'
+    'channels={street={owners=["user:olga@example.com"],uploaders=["group:crew@example.com","group:crew@example.com"],viewers=["user:vera@example.com"]},'
     'streetside={owners=["domain:side.example"],uploaders=["user:udo@example.com"],viewers=["user:wim@example.com"]}}',
     "keep_sources_days=30",
     "audit_data_access=true",
