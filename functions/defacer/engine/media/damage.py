@@ -16,7 +16,15 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.packet_clock import is_shown
 from defacer.report.clock import Clock
 
+DAMAGE_ADVICE = (
+    'Export the video again, or accept black frames in place of damaged ones (on_decode_error: "hide").'
+)
 Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
+
+
+def damage_at(seconds: float) -> VideoError:
+    """Return the error for a damaged or missing part. `seconds` is the time that a player shows there."""
+    return VideoError(f"a part of it at {max(seconds, 0):.2f} s is damaged or missing. {DAMAGE_ADVICE}")
 
 
 @dataclass

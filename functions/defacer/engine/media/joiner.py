@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from defacer.engine.errors import CheckError, VideoError
 from defacer.engine.media import side_streams
 from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
-from defacer.engine.media.clock.packet_clock import demux
+from defacer.engine.media.clock.packet_clock import begin_seconds, demux
 from defacer.engine.media.mp4.faststart import FaststartWriter
 from defacer.engine.media.mp4.header_check import Mp4Header, read_header
 from defacer.engine.media.mp4.user_data import list_user_data
 from defacer.engine.media.orientation import UPRIGHT, Matrix
-from defacer.engine.media.passthrough import PassthroughResult, PassthroughStreams, TimedPacket, begin_seconds
+from defacer.engine.media.passthrough import PassthroughResult, PassthroughStreams, TimedPacket
 from defacer.engine.media.reader import open_video, read_picture_form, time_base
 from defacer.engine.media.segment_writer import WrittenSegment, translate_write_errors
 from defacer.engine.media.side_streams import SOUND_END_SECONDS, TrackDigest

@@ -8,7 +8,6 @@ from av import Packet
 from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import CheckError
-from defacer.engine.media.clock.packet_clock import BROADCASTS
 from defacer.engine.media.side_streams import TrackDigest, end_of, seconds_of
 from defacer.engine.media.sound.sound_plan import SoundPlans
 from defacer.engine.media.sound.sound_tracks import open_sound_tracks
@@ -17,7 +16,6 @@ from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_o
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
 from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
-from defacer.report.clock import Clock
 
 CHAPTER_SECONDS = 0.01
 
@@ -159,20 +157,6 @@ class PassthroughResult:
             abs(one - other) > CHAPTER_SECONDS for one, other in zip(chapters, self._chapters, strict=True)
         ):
             raise _mismatch("chapters are")
-
-
-def begin_seconds(container: InputContainer, clock: Clock, base: Fraction) -> Fraction:
-    """Return the corrected time that a player shows as 0: the first time of a broadcast's own clock, or 0."""
-    if clock.first is not None:
-        return clock.first * base
-    if container.format.name not in BROADCASTS or clock.offsets[0]:
-        return Fraction(0)
-    begins = [
-        stream.start_time * (stream.time_base or Fraction(1))
-        for stream in (*container.streams.video, *container.streams.audio)
-        if stream.start_time is not None
-    ]
-    return Fraction(min(begins, default=0))
 
 
 def _mismatch(what: str) -> CheckError:

@@ -23,7 +23,7 @@ from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
 from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.clock.display_order import order_times
-from defacer.engine.media.clock.packet_clock import BROADCASTS, demux, is_shown
+from defacer.engine.media.clock.packet_clock import BROADCASTS, begin_seconds, demux, is_shown
 from defacer.engine.media.display.matroska_crop import read_crop
 from defacer.engine.media.display.picture_form import FormConverter, PictureForm
 from defacer.engine.media.mp4.boxes import open_binary
@@ -127,12 +127,9 @@ def open_video(
         try:
             yield container, stream
         except av.error.FFmpegError as error:
-            raise VideoError(f"it is damaged. {_DAMAGED}") from error
+            raise VideoError(f"it is damaged. {damage.DAMAGE_ADVICE}") from error
 
 
-_DAMAGED = (
-    'Export the video again, or accept black frames in place of damaged ones (on_decode_error: "hide").'
-)
 _NOT_A_VIDEO = (
     "it is not a video that can be read, or its end is missing. Copy or export it again, as an MP4."
 )
@@ -368,12 +365,10 @@ def _read_past_damage(
 
 
 def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
-    """Return the time of the frame. Raises VideoError if it is damaged, or not after the `last` frame."""
+    """Return the time of the frame. Raises VideoError unless it is after the `last` frame."""
     at = f"the frame at {float(frame.time or 0):.2f} s"
     if frame.pts is None or frame.time_base is None:
         raise VideoError("a frame has no presentation time. Convert the video to MP4 first.")
-    if frame.is_corrupt:
-        raise VideoError(f"{at} is damaged. {_DAMAGED}")
     if last is not None and frame.pts <= last:
         raise VideoError(
             f"{at} has the same time as the frame before, or an earlier one. Convert the video to MP4 first."
@@ -385,14 +380,17 @@ def _decode_from(
     container: InputContainer, stream: VideoStream, clock: Clock, start: int | None
 ) -> Iterator[av.VideoFrame]:
     """Yield the decoded frames, from a key frame at or before `start`."""
+    begin = begin_seconds(container, clock, time_base(stream))
     for packets in _packets_from_keyframes(container, stream, clock, start):
-        frames = _decode_packets(packets, clock)
+        frames = _decode_packets(packets, clock, begin)
         first = next(frames, None)
         if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
             break
     if first is not None:
-        yield first
-        yield from frames
+        for frame in chain((first,), frames):
+            if frame.is_corrupt and (clock.first is None or (frame.pts or 0) >= clock.first):
+                raise damage.damage_at((frame.time or 0.0) - float(begin))
+            yield frame
 
 
 def _packets_from_keyframes(
@@ -457,14 +455,17 @@ def _skip_to_last_keyframe(packets: Packets, limit: int) -> Packets:
     yield from packets
 
 
-def _decode_packets(packets: Packets, clock: Clock) -> Iterator[av.VideoFrame]:
-    """Decode packets. Raises VideoError for a packet that the container marks as damaged."""
+def _decode_packets(packets: Packets, clock: Clock, begin: Fraction) -> Iterator[av.VideoFrame]:
+    """Decode packets. Raises VideoError for a damaged one. A player shows the time `begin` as 0."""
+    seconds = 0.0
     for packet in packets:
         shows = not packet.size or is_shown(packet, clock)
+        if packet.pts is not None:
+            seconds = float(packet.pts * packet.time_base - begin)
         if packet.is_corrupt and shows:
-            raise VideoError(f"a part of the video is damaged or missing. {_DAMAGED}")
+            raise damage.damage_at(seconds)
         try:
             yield from packet.decode()
-        except av.error.InvalidDataError:
+        except av.error.InvalidDataError as error:
             if shows or packet.is_discard:
-                raise
+                raise damage.damage_at(seconds) from error

@@ -16,7 +16,8 @@ from av.video.stream import VideoStream
 from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
-from defacer.engine.media.clock.packet_clock import PacketClock, demux
+from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux
+from defacer.engine.media.damage import damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
 from defacer.engine.media.source_audit import SourceAudit
@@ -50,6 +51,8 @@ def examine_video(
             scan.require_whole(clock)
         begin, end = scan.extent(clock)
     clock = _with_first_frame(source, scan, _with_order(source, clock))
+    if not past_damage:
+        scan.require_intact(clock)
     if strict_timing:
         _require_strict(clock)
     start = begin if clock.first is None else clock.first
@@ -82,11 +85,14 @@ class _Scan:
         self.early: list[int] = []  # frames that are decoded or displayed before the first key frame
         self.begins_with_key = True
         self._base = time_base(picture)
+        self._begin = begin_seconds(container, Clock(), self._base)
         self._picture = picture
         is_indexed = container.format.name.startswith("mov") and picture.frames > 0
         self._times = PacketClock(container, picture, Clock(), restarts=not is_indexed)
         self._spans: dict[int, dict[int, _Span]] = {}
+        self.damaged: list[int] = []  # the times of frames that the container marks as damaged
         self._rises = True
+        self._back = 0  # frames whose time is before that of an earlier packet
         self._newest: int | None = None
         self._last: tuple[int, bool] | None = None
         self._keys: list[tuple[int, int]] = []  # restarts before each key frame, and its time
@@ -109,8 +115,12 @@ class _Scan:
         spans = self._spans.setdefault(self._times.epochs.get(index, 0), {})
         spans.setdefault(index, _Span(start, end)).add(start, end)
         if is_picture:
-            self._rises &= self._newest is None or packet.pts > self._newest
-            self._newest = packet.pts
+            is_later = self._newest is None or packet.pts > self._newest
+            self._rises &= is_later
+            self._back += not is_later
+            self._newest = packet.pts if is_later else self._newest
+            if packet.is_corrupt:
+                self.damaged.append(packet.pts)
             self._last = (packet.pts, packet.is_corrupt)
             self._count_early(packet)
             if packet.is_keyframe:
@@ -133,6 +143,12 @@ class _Scan:
                 'the video again, or accept what is there (on_decode_error: "hide").'
             )
 
+    def require_intact(self, clock: Clock) -> None:
+        """Raise VideoError if the container marks a frame after the first one as damaged."""
+        for time in self.damaged:
+            if clock.first is None or time + clock.offsets[0] >= clock.first:
+                raise damage_at(float(time * self._base - self._begin))
+
     def make_clock(self) -> Clock:
         """Return the corrections, except for the first frame. Raises VideoError for a video without frames."""
         if self._last is None or not self._spans:
@@ -144,7 +160,7 @@ class _Scan:
         clock = Clock(
             offsets=offsets,
             is_sequential=len(offsets) > 1 or times.undated > 0,
-            is_reordered=can_reorder and (self._rises or times.moved > 0),
+            is_reordered=(self._rises or times.moved > 0) if can_reorder else self._is_backward(),
             has_moved=times.moved > 0,
             cut=self._last[0] + offsets[-1] if lost else None,
         )
@@ -191,6 +207,10 @@ class _Scan:
         """Return whether this is a broadcast, whose clock may begin at any time (see `begin_seconds`)."""
         return begin >= 0 and self._picture.container.format.name in ("mpegts", "mpeg")
 
+    def _is_backward(self) -> bool:
+        """Return whether frames go back in time, although the codec displays them as it decodes them."""
+        return self._back > 0 and not self._picture.codec_context.reorder_depth and len(self._spans) == 1
+
     def _describe(self, clock: Clock) -> Iterator[SourceChange]:
         first = next(iter(self._spans.values()))
         begin = float(min(span.start for span in first.values()))
@@ -215,6 +235,9 @@ class _Scan:
         if count.moved:
             text = f"{pluralize(count.moved, 'frame')} with the time of another frame"
             yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
+        if self._is_backward():
+            text = f"{pluralize(self._back, 'frame')} with a time before that of the frame before"
+            yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
         if clock.cut is not None:
             yield SourceChange(ChangeCode.DROPPED_FRAMES, "the last frame, in which the file ends")
 
@@ -234,7 +257,7 @@ def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:
 
     Codecs can reorder frames although an encoder never does it.
     """
-    if not clock.is_reordered or clock.is_sequential or clock.has_moved:
+    if not clock.is_reordered or clock.is_sequential or clock.changes:
         return clock
     times: list[int] = []
     with open_video(source) as (container, picture), suppress(av.error.InvalidDataError):

@@ -4,7 +4,8 @@ The rules, in this order:
 
 1. A packet without a presentation time gets its decode time. A packet without any time follows the one before it.
 2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
-   restarts where all times go forward by more than `GAP_SECONDS`. Each restart has an offset.
+   restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings, and where all times go
+   forward by more than `GAP_SECONDS`. Each restart has an offset.
 3. A frame with the time of another frame moves to the next free time. So does sound that goes back.
 
 Which frame is displayed first is the decoder's decision (see `display_order.py`).
@@ -12,6 +13,7 @@ Which frame is displayed first is the decoder's decision (see `display_order.py`
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from av import Packet
@@ -23,6 +25,7 @@ from defacer.report.clock import Clock
 
 BROADCASTS = ("mpegts", "mpeg")
 RESTART_SECONDS = 0.5
+OVERLAP_SECONDS = 0.02
 GAP_SECONDS = 10.0
 RECENT_FRAMES = 64  # frames that can have the time of a new one
 FALLBACK_RATE = 25
@@ -54,6 +57,7 @@ class PacketClock:
         self._latest = 0
         self._newest: dict[int, float] = {}  # by the number of restarts
         self._last: dict[int, float] = {}
+        self._overlaps = False  # the last restart was at a seam, which a track without a jump follows
         self._last_sound: dict[int, int] = {}
         self._next = 0
         self._recent: deque[int] = deque(maxlen=RECENT_FRAMES)
@@ -100,8 +104,14 @@ class PacketClock:
             return self.epochs.get(index, self._latest)
         seconds, last = float(when * packet.time_base), self._last.get(index)
         self.epochs.setdefault(index, self._latest)
-        if last is not None and self._is_restart(seconds, last, self._newest[self.epochs[index]]):
-            self._latest += self.epochs[index] == self._latest
+        is_behind = self.epochs[index] < self._latest
+        if last is not None and (
+            (is_behind and self._overlaps)
+            or self._is_restart(seconds, last, self._newest[self.epochs[index]])
+        ):
+            if not is_behind:
+                self._latest += 1
+                self._overlaps = last - RESTART_SECONDS <= seconds < last
             self.epochs[index] = self._latest
             if index == self._picture.index:
                 self._recent.clear()
@@ -112,7 +122,7 @@ class PacketClock:
 
     def _is_restart(self, seconds: float, last: float, newest: float) -> bool:
         """Return whether a time restarts the clock. `newest` is the latest of all tracks since the last restart."""
-        if seconds < last - RESTART_SECONDS:
+        if seconds < last - (OVERLAP_SECONDS if self._is_broadcast else RESTART_SECONDS):
             return True
         return self._is_broadcast and seconds > newest + GAP_SECONDS
 
@@ -153,3 +163,17 @@ def demux(
             continue
         times.correct(packet)
         yield packet
+
+
+def begin_seconds(container: InputContainer, clock: Clock, base: Fraction) -> Fraction:
+    """Return the corrected time that a player shows as 0: the first time of a broadcast's own clock, or 0."""
+    if clock.first is not None:
+        return clock.first * base
+    if container.format.name not in BROADCASTS or clock.offsets[0]:
+        return Fraction(0)
+    begins = [
+        stream.start_time * (stream.time_base or Fraction(1))
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None
+    ]
+    return Fraction(min(begins, default=0))
