@@ -1,0 +1,74 @@
+"""Test which times are corrected, which videos `strict_timing` refuses, and what is read for that."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from defacer.engine.errors import VideoError
+from defacer.engine.media.clock.clock_scan import examine_video
+from defacer.engine.media.clock.clocked_source import ClockedSource
+from defacer.engine.media.joiner import fingerprint_of
+from defacer.engine.media.reader import read_frames
+from defacer.report.clock import Clock
+from tests.inputs import clock_files
+from tests.inputs.write_video import GOP, Sound, patch
+
+Maker = Callable[[Path], Path]
+CORRECTED: dict[str, tuple[Maker, str]] = {
+    "no presentation times": (clock_files.avi_with_b_frames, "without a presentation time"),
+    "same times": (clock_files.mkv_with_same_times, "3 frames with the time of another frame"),
+    "restart": (clock_files.flv_with_restart, "a clock that restarts 1 time, at 1.22 s"),
+    "time of day": (clock_files.mkv_at_time_of_day, "a clock that begins at 1699999.98 s"),
+}
+PLAIN: dict[str, Maker] = {
+    "MP4": lambda folder: clock_files.recording(folder, "in.mp4"),
+    "MKV": lambda folder: clock_files.recording(folder, "in.mkv"),
+    "transport stream": lambda folder: clock_files.recording(folder, "in.ts"),
+    "AVI without B-frames": lambda folder: clock_files.recording(
+        folder, "in.avi", options=GOP, sound=(Sound("libmp3lame"),)
+    ),
+    "no key frame at the start": clock_files.without_first_key_frame,
+}
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+def test_strict_timing_refuses_times_that_need_a_correction(name: str, tmp_path: Path) -> None:
+    make, text = CORRECTED[name]
+    path = str(make(tmp_path))
+    with pytest.raises(VideoError, match=f"its times need a correction: .*{text}"):
+        examine_video(path, strict_timing=True)
+    assert any(text in change.text for change in examine_video(path).clock.changes)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_strict_timing_accepts_times_that_need_none(name: str, tmp_path: Path) -> None:
+    info = examine_video(str(PLAIN[name](tmp_path)), strict_timing=True)
+    assert (info.clock == Clock()) == (name != "no key frame at the start")
+
+
+def test_frames_that_go_back_in_time_keep_their_order(tmp_path: Path) -> None:
+    path = clock_files.recording(tmp_path, "in.flv", options=GOP, sound=())
+    expected = [frame.to_ndarray(format="gray").mean() for frame in read_frames(str(path))]
+    patch(path, _swap_times)
+    info = examine_video(str(path))
+    frames = list(read_frames(ClockedSource(str(path), info.clock)))
+    assert [frame.to_ndarray(format="gray").mean() for frame in frames] == expected
+    assert [round((frame.time or 0) * 25) for frame in frames] == list(range(60))
+    assert [change.text for change in info.clock.changes] == [
+        "1 frame with a time before that of the frame before"
+    ]
+
+
+def _swap_times(data: bytearray) -> None:
+    """Swap the times of two neighboring frames."""
+    (first, one), (second, other) = [
+        (offset, time) for offset, kind, time in clock_files.flv_tags(data) if kind == 9
+    ][20:22]
+    clock_files.set_flv_time(data, first, other)
+    clock_files.set_flv_time(data, second, one)
+
+
+def test_fingerprint_depends_on_the_clock_only_if_it_corrects(tmp_path: Path) -> None:
+    path = str(PLAIN["MKV"](tmp_path))
+    assert fingerprint_of(ClockedSource(path, examine_video(path).clock)) == fingerprint_of(path)
