@@ -3,6 +3,7 @@
 `tests/console/test_channel_access.py` tests the same for the console and the live page.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from google.cloud import storage
 
 from defacer_emulator.resources import Resources
 from tests.infra.applying import Project
+from tests.infra.gcloud import requires_gcloud
 from tests.infra.guards import Access, guard_storage
 from tests.infra.stub_provider import PROJECT
 from tests.permissions import Grant, Need, bucket_resource, object_resource, read_grants
@@ -198,18 +200,22 @@ def test_uploader_s_client_adds_videos_and_replaces_none(clients: Clients) -> No
             blob.download_as_bytes()
 
 
+def documented_command(form: str, replaced: dict[str, str]) -> str:
+    """Return a command of infra/DEPLOYMENT.md for the channel `street` of this project."""
+    (command,) = re.findall(rf"^ +({form}[^`]*)", (INFRA / "DEPLOYMENT.md").read_text(), re.MULTILINE)
+    for before, after in {**replaced, "my-project": PROJECT, "/vlog/": "/street/"}.items():
+        assert before in command
+        command = command.replace(before, after)
+    return str(command)
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_documented_upload_command_adds_a_video_and_replaces_none(clients: Clients, tmp_path: Path) -> None:
-    (command,) = re.findall(r"^ +(curl [^`]*)", (INFRA / "DEPLOYMENT.md").read_text(), re.MULTILINE)
     replaced = {
         "https://storage.googleapis.com": clients.address_of(UPLOADER),
         "$(gcloud auth print-access-token)": "token",
-        "my-project-intake": IN,
-        "/vlog/": "/street/",
     }
-    for before, after in replaced.items():
-        assert before in command
-        command = command.replace(before, after)
+    command = documented_command("curl ", replaced)
     (tmp_path / "my.mp4").write_bytes(b"a video")
 
     runs = [
@@ -217,3 +223,27 @@ def test_documented_upload_command_adds_a_video_and_replaces_none(clients: Clien
     ]
     assert [(run.returncode, b"403" in run.stderr) for run in runs] == [(0, False), (22, True)]
     assert b'"channels/street/videos/my.mp4"' in runs[0].stdout
+
+
+@pytest.mark.slow
+@requires_gcloud
+def test_documented_list_command_shows_the_own_results_only(clients: Clients, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("token")
+    environment = {
+        **os.environ,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{clients.address_of(VIEWER)}/storage/v1/",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "token"),
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+    }
+    command = documented_command("gcloud storage ls", {})
+    others = (command.replace("street", "streetside"), command.replace("street/", ""))
+    own, *refused = (
+        subprocess.run(
+            ["bash", "-c", run], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        for run in (command, *others)
+    )
+    assert (own.returncode, own.stdout.split()) == (0, [f"gs://{OUT}/channels/street/walk.mp4"])
+    assert [(run.returncode, run.stdout, "needs Need" in run.stderr) for run in refused] == [
+        (1, "", True)
+    ] * 2
