@@ -91,6 +91,17 @@ resource "google_storage_bucket" "work" {
     }
   }
 
+  # Command lines and their output, which can name people (commands.tf).
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 1
+      matches_prefix = ["commands/"]
+    }
+  }
+
   dynamic "encryption" {
     for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
     content {

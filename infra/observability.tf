@@ -123,3 +123,13 @@ resource "google_project_iam_audit_config" "storage" {
     }
   }
 }
+
+# The requests for the URL for OBS, because that URL has the id of a stream. Cloud Run logs the URL of each request. All
+# other URLs have no name, no id of a stream and no search text (tests/console/test_urls.py, tests/live/test_browser.py).
+resource "google_logging_project_exclusion" "streams" {
+  count       = var.live == null ? 0 : 1
+  name        = "defacer-streams"
+  description = "Requests whose URL has the id of a live stream"
+  filter      = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"live\" AND httpRequest.requestUrl=~\"/mjpeg/\""
+  depends_on  = [google_project_service.used]
+}

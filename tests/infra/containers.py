@@ -105,7 +105,7 @@ class Container:
         return spec
 
     def command(self, port: int) -> list[str]:
-        words = [*(self._spec["command"] or self.image.entrypoint), *self._spec["args"]]
+        words = [*(self._spec["command"] or self.image.entrypoint), *(self._spec["args"] or ())]
         return [word.replace(CONTAINER_PORT, str(port)) for word in words]
 
     def needed_secrets(self) -> Iterator[tuple[str, Need]]:

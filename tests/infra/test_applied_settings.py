@@ -1,6 +1,7 @@
 """The effect of infra/'s variables, applied by Terraform with the stub provider (conftest.py)."""
 
 import json
+import re
 
 import pytest
 
@@ -200,3 +201,15 @@ def test_invalid_variable_is_rejected_with_a_message(project: Project, variable:
     )
     assert done.returncode == 1
     assert sentence in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_only_urls_with_the_id_of_a_stream_are_not_logged(project: Project) -> None:
+    exclusions = project.resources("logging_project_exclusion")
+    assert len(exclusions) == (1 if project.variables else 0)
+    for body in exclusions:
+        service, pattern = re.findall(
+            r'service_name="(\w+)" AND httpRequest.requestUrl=~"(.*?)"', body["filter"]
+        )[0]
+        assert service == "live"
+        urls = [f"https://live.example/{path}" for path in ("", "watch", "end", "sockets/watch", "mjpeg/id")]
+        assert [url for url in urls if re.search(pattern, url)] == ["https://live.example/mjpeg/id"]

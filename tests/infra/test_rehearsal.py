@@ -40,6 +40,18 @@ OTHER_USES = {
     ("defacer-builder", "some-project-builds", "storage.objectViewer"): (
         "tests/infra/test_deploy_tools.py::test_first_and_second_deployment_succeed"
     ),
+    ("defacer-commands", "job-events", "pubsub.publisher"): (
+        "tests/functions/test_forget.py::test_forget_fails_only_jobs_that_keep_the_person"
+    ),
+    ("defacer-commands", "some-project-intake", "storage.objectUser"): (
+        "tests/infra/test_commands_job.py::test_job_is_erased_and_rerendered_with_the_grants_of_the_job"
+    ),
+    ("defacer-commands", "some-project-output", "storage.objectUser"): (
+        "tests/infra/test_commands_job.py::test_job_is_erased_and_rerendered_with_the_grants_of_the_job"
+    ),
+    ("defacer-commands", "some-project-work", "storage.objectUser"): (
+        "tests/infra/test_commands_job.py::test_job_is_erased_and_rerendered_with_the_grants_of_the_job"
+    ),
     ("defacer-console", "job-events", "pubsub.publisher"): (
         "tests/functions/test_forget.py::test_forget_fails_only_jobs_that_keep_the_person"
     ),

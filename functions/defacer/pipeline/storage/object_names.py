@@ -331,6 +331,11 @@ def failed(job: str) -> str:
     return f"jobs/{job}/failed.json"
 
 
+def stored_command(name: str) -> str:
+    """Return the name of a command line for the Cloud Run job, or of its output."""
+    return f"commands/{name}"
+
+
 def waiting_entry(job: str) -> str:
     """Return the name of a job's entry in the list of the jobs that wait for a person."""
     return f"{WAITING}{job}.json"
