@@ -10,7 +10,6 @@ from pathlib import Path
 
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
-from defacer.engine.options import Options
 from tests.inputs.all_rows import ROWS
 from tests.inputs.judge import judge
 from tests.inputs.rows import Row
@@ -38,14 +37,14 @@ def _run_row(row: Row, engine: Engine) -> str:
     with tempfile.TemporaryDirectory(prefix="defacer-inputs-") as folder:
         source, out = row.make(Path(folder)), Path(folder) / "out.mp4"
         try:
-            options = Options(on_decode_error=row.on_decode_error)
+            options = row.options
             faces, joined = deface(engine, source, out, options, row.segment_seconds)
         except EngineError as error:
             if row.expected == "same":
                 raise
             return f"refused: {error}"
         assert row.expected == "same", "it was not refused"
-        return judge(row, source, out, faces, joined.dropped)
+        return judge(row, source, out, faces, joined.changes)
 
 
 if __name__ == "__main__":

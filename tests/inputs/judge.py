@@ -19,8 +19,10 @@ import numpy as np
 from defacer.engine.media.orientation import Orientation, matrix_of, orientation_of
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import OPAQUE_SCALE, SOFT_SCALE
+from defacer.report.changes import SourceChange, list_dropped
 from defacer.report.faces import Faces
 from tests.inputs.clock_judge import judge_corrected
+from tests.inputs.judge_sound import judge_converted_sound
 from tests.inputs.rows import Row
 from tests.inputs.write_video import boxes
 
@@ -33,20 +35,27 @@ ALLOWED_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", 
         "title", "timecode"}  # fmt: skip
 
 
-def judge(row: Row, source: Path, result: Path, faces: Faces, dropped: tuple[str, ...]) -> str:
+def judge(row: Row, source: Path, result: Path, faces: Faces, changes: tuple[SourceChange, ...]) -> str:
     """Raise AssertionError if the result is not as expected. Return its description for the table."""
     if row.times:
-        return judge_corrected(row, source, result, dropped)
+        return judge_corrected(row, source, result, list_dropped(changes))
     shown = _judge_picture(row, source, result, faces)
-    sound = _judge_sound(source, result)
+    converted = tuple(change.text for change in changes if change.code.action == "converted")
+    assert converted == row.converted
+    if converted:
+        sound = judge_converted_sound(source, result, has_gap="gap" in row.name)
+    else:
+        sound = _judge_sound(source, result)
     _judge_format(row, source, result)
     _judge_texts(source, result)
     _require_no_personal_data(result)
-    assert dropped == row.dropped
+    assert list_dropped(changes) == row.dropped
     _judge_by_ffprobe(row, source, result)
     parts = [f"{shown} frames", sound]
     if row.black:
         parts.append(f"{len(row.black)} of the frames black")
+    if row.converted:
+        parts.append(f"converted: {', '.join(row.converted)}")
     if row.dropped:
         parts.append(f"dropped: {', '.join(row.dropped)}")
     return ", ".join(parts)
@@ -85,7 +94,7 @@ def _judge_picture(row: Row, source: Path, result: Path, faces: Faces) -> int:
 def _clock(source: Path) -> float:
     """Return the first time of a transport stream's clock, which a player shows as 0."""
     with av.open(str(source)) as container:
-        if container.format.name != "mpegts":
+        if container.format.name not in ("mpegts", "mpeg"):
             return 0.0
         starts = [s.start_time * s.time_base for s in (*container.streams.video, *container.streams.audio)]
         return float(min(starts))
@@ -171,9 +180,10 @@ def _sound(path: Path) -> list[dict[str, Any]]:
                 "all": [],
             }
             for stream in container.streams.audio
+            if stream.codec_context is not None
         }
         for packet in container.demux(*container.streams.audio) if tracks else ():
-            if packet.size:
+            if packet.size and packet.stream_index in tracks:
                 seconds = float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
                 tracks[packet.stream_index]["all"].append((seconds, packet.is_discard, _payload(packet)))
     for track in tracks.values():
@@ -358,7 +368,8 @@ def _probe(path: Path) -> _Probe:
     entries = "packet=codec_type,stream_index,pts_time,dts_time,flags"
     entries += ":frame=media_type,stream_index,interlaced_frame,top_field_first"
     entries += (
-        ":stream=index,codec_type,avg_frame_rate,duration:stream_disposition=attached_pic:format=duration"
+        ":stream=index,codec_type,codec_name,avg_frame_rate,duration:stream_disposition=attached_pic"
+        ":format=format_name,duration"
     )
     command = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -381,11 +392,17 @@ def _lengths(found: dict[str, Any], picture: dict[str, Any], packets: list[dict[
     times = sorted(float(packet.get("pts_time", packet.get("dts_time", ""))) for packet in shown)
     rate = float(Fraction(picture["avg_frame_rate"]))
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate
-    sound = [stream for stream in found["streams"] if stream["codec_type"] == "audio"]
+    sound = [
+        stream
+        for stream in found["streams"]
+        if stream["codec_type"] == "audio" and stream.get("codec_name", "unknown") != "unknown"
+    ]
+    from_times = times[-1] - times[0] + usual
+    is_asf = found["format"]["format_name"] == "asf"  # its streams have the duration of the file
     return _Lengths(
         frame=usual,
         rate=rate,
-        picture=float(picture.get("duration", times[-1] - times[0] + usual)),
+        picture=from_times if is_asf else float(picture.get("duration", from_times)),
         sound=[float(stream["duration"]) if "duration" in stream else None for stream in sound],
         file=float(found["format"]["duration"]) if "duration" in found["format"] else None,
     )

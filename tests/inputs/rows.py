@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from defacer.engine.options import OnDecodeError
+from defacer.engine.options import OnDecodeError, Options, SoundMode
 from tests.clips import admiral
 from tests.inputs.broken_files import (
     cut_off,
@@ -40,9 +40,9 @@ class Row:
     """One input. `expected` is "same" or a part of the error message.
 
     `codec` and `pixel_format` are those of the result. `emulated`: the emulator processes it too. `slow`: it takes over
-    ten seconds. `face`: its portrait must be hidden. `on_decode_error` is the policy's. `times` are the seconds from
-    the first frame to each frame of the result, for a source whose own times are not correct. `corrected` has the
-    texts of the changes.
+    ten seconds. `face`: its portrait must be hidden. `on_decode_error` and `sound` are the policy's. `times` are the
+    seconds from the first frame to each frame of the result, for a source whose own times are not correct. `corrected`
+    and `converted` have the texts of the changes.
     """
 
     name: str
@@ -60,6 +60,12 @@ class Row:
     black: tuple[int, ...] | None = None
     times: tuple[float, ...] | None = None
     corrected: tuple[str, ...] = ()
+    sound: SoundMode = "convert"
+    converted: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> Options:
+        return Options(on_decode_error=self.on_decode_error, sound=self.sound)
 
 
 def video(name: str, **changes: object) -> Maker:
@@ -222,7 +228,6 @@ OTHER = [
     Row("no sound", "other tracks", video("in.mp4", sound=())),
     Row("two sound tracks, two languages", "other tracks",
         video("in.mp4", sound=(Sound(language="eng"), Sound(language="fra", hertz=660))), emulated=True),
-    Row("PCM, 24 bits, MOV", "other tracks", video("in.mov", sound=(Sound("pcm_s24le"),))),
     Row("Opus, MP4", "other tracks", video("in.mp4", sound=(Sound("libopus"),))),
     Row("AC-3, MKV", "other tracks", video("in.mkv", sound=(Sound("ac3"),))),
     Row("FLAC, MKV", "other tracks", video("in.mkv", sound=(Sound("flac"),))),

@@ -28,4 +28,4 @@ def deface(
         path = str(out.parent / f"{number}.nut")
         files.append(SegmentFile.from_path(path, redact_segment(part, faces, path, options)))
     past_damage = options.on_decode_error == "hide"
-    return faces, join_files(clocked, files, out, past_damage=past_damage)
+    return faces, join_files(clocked, files, out, past_damage=past_damage, sound=options.sound)

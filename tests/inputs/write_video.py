@@ -17,18 +17,25 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 48_000
 GOP = (("preset", "ultrafast"), ("g", "20"))
 X265 = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20"))
+ENCODER_OPTIONS = {"vorbis": {"strict": "experimental"}, "wmav2": {"b": "192000"}}
 INTERLACED_FLAGS = "+ildct+ilme"
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound track with a tone. `shift` delays it in seconds. If it is negative, an edit list hides the begin."""
+    """One sound track with a tone. `shift` delays it in seconds. If it is negative, an edit list hides the begin.
+
+    With `is_sweep` the tone rises from 300 Hz, so that its place in time can be measured.
+    """
 
     codec: str = "aac"
     language: str | None = None
     hertz: float = 440
     shift: float = 0.0
+    rate: int = SAMPLE_RATE
+    layout: str = "stereo"
+    is_sweep: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,9 +211,8 @@ class _Tone:
 
     def __init__(self, out: Any, sound: Sound):
         self._sound = sound
-        self._stream = out.add_stream(
-            sound.codec, rate=SAMPLE_RATE, layout="stereo", options={"strict": "experimental"}
-        )
+        options = ENCODER_OPTIONS.get(sound.codec, {})
+        self._stream = out.add_stream(sound.codec, rate=sound.rate, layout=sound.layout, options=options)
         if sound.language:
             self._stream.metadata["language"] = sound.language
         self._samples = 0
@@ -215,7 +221,9 @@ class _Tone:
         size = 1024
         while self._samples <= (seconds - self._sound.shift) * SAMPLE_RATE:
             at = np.arange(self._samples, self._samples + size)
-            wave = 0.2 * np.sin(2 * np.pi * self._sound.hertz * at / SAMPLE_RATE)
+            seconds_of = at / SAMPLE_RATE
+            hertz = 300 + 250 * seconds_of if self._sound.is_sweep else self._sound.hertz
+            wave = 0.2 * np.sin(2 * np.pi * hertz * seconds_of)
             form = "fltp"
             frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]).astype(np.float32), form, "stereo")
             frame.sample_rate, frame.time_base = SAMPLE_RATE, Fraction(1, SAMPLE_RATE)

@@ -423,7 +423,10 @@ def _packets_from_keyframes(
                 f"it has no usable key frame within {SEEK_BACK_SECONDS[-1]} s before {float(start * base):.0f} s. "
                 "Export it with a key frame at least every 10 s."
             )
-        container.seek(min(begin, 0), stream=stream, backward=True)
+        try:
+            container.seek(min(begin, 0), stream=stream, backward=True)
+        except av.error.PermissionError:  # an FLV whose first key frame is later
+            container.seek(begin, stream=stream, backward=True)
     yield demux(container, stream, clock, picture_only=True)
 
 

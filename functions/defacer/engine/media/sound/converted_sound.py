@@ -25,7 +25,8 @@ class ConvertedSound:
 
     def __init__(self, result: OutputContainer, stream: AudioStream, encoding: SoundEncoding):
         self.damaged = 0
-        self._source = stream
+        self._source = stream.codec_context
+        self._source.thread_type = "NONE"  # an error is then that of the packet which is decoded
         self._clock = SoundClock()
         added = result.add_stream(
             encoding.encoder, rate=encoding.rate, layout=encoding.layout, options=encoding.options
@@ -65,7 +66,7 @@ class ConvertedSound:
 
     def _decode(self, packet: "Packet[Any] | None") -> list[AudioFrame]:
         try:
-            return self._source.codec_context.decode(packet)
+            return self._source.decode(packet)
         except av.error.FFmpegError:
             self.damaged += 1
             return []

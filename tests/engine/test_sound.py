@@ -1,0 +1,114 @@
+"""Test which sound is copied, converted, dropped or refused, and that conversions are exact and repeatable."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from defacer.engine.errors import EngineErrorCode, SoundError
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
+from defacer.engine.media.probe import probe
+from defacer.engine.media.reader import read_frames
+from defacer.engine.media.segment_writer import write_segment
+from defacer.engine.media.sound.sound_plan import AAC_RATES, plan_sound
+from defacer.engine.options import Options
+from defacer.report.changes import ChangeCode
+from tests.engine.test_passthrough import join_video
+from tests.inputs.sound_files import with_sound, with_unknown_track
+from tests.inputs.write_video import Sound, Video, patch, write
+
+WMA = {"codec": "wmv2", "options": (("b", "2M"),)}
+
+
+def samples(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(container.streams.audio[0])]
+    return np.concatenate(frames, axis=1)
+
+
+def join_sound(folder: Path, name: str, codec: str, rate: int, layout: str) -> tuple[Path, JoinResult]:
+    return join_video(folder, Video(sound=(Sound(codec, rate=rate, layout=layout, is_sweep=True),)), name)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("pcm_mulaw", "in.mov"), ("pcm_s16be", "in.mov"), ("wavpack", "in.mkv")]
+)
+def test_lossless_result_has_the_samples_of_the_source(codec: str, name: str, tmp_path: Path) -> None:
+    out, _ = join_sound(tmp_path, name, codec, 8000, "mono")
+    assert np.array_equal(samples(tmp_path / name).ravel(), samples(out).ravel())
+
+
+def test_same_source_is_converted_to_the_same_bytes(tmp_path: Path) -> None:
+    source = with_sound("in.mov", "adpcm_ima_qt", 22_050)(tmp_path)
+    segment = _encode(source, tmp_path / "0.nut")
+    join_files(str(source), [segment], tmp_path / "one.mp4")
+    join_files(str(source), [segment], tmp_path / "two.mp4")
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+
+
+def test_copied_sound_is_not_a_change(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.mp4", Video(seconds=0.4))
+    assert plan_sound(str(source), "copy_only").changes == ()
+
+
+def test_copy_only_refuses_a_conversion_before_any_frame_is_decoded(tmp_path: Path) -> None:
+    source = with_sound("in.mov", "pcm_alaw", 8000, "mono", seconds=0.4)(tmp_path)
+    with pytest.raises(SoundError, match="sound track 1: pcm_alaw") as refused:
+        probe(str(source), Options(sound="copy_only"))
+    assert refused.value.code == EngineErrorCode.UNSUPPORTED_SOUND
+
+
+def test_undecodable_track_beside_another_is_dropped_in_both_modes(tmp_path: Path) -> None:
+    source = str(with_unknown_track(tmp_path))
+    for mode in ("convert", "copy_only"):
+        (change,) = plan_sound(source, mode).changes
+        assert change.code == ChangeCode.DROPPED_SOUND
+        assert "apac" in change.text
+
+
+def test_sound_that_only_claims_to_be_copyable_is_converted(tmp_path: Path) -> None:
+    # An AVI does not store the headers of Vorbis where an MP4 needs them.
+    source = with_sound("in.mkv", "vorbis", seconds=1.0)(tmp_path)
+
+    def change(data: bytearray) -> None:
+        start = data.index(b"\x01vorbis")
+        data[start : start + 7] = b"\x01worbis"
+
+    plans = plan_sound(str(patch(source, change)), "convert")
+    assert [plan.method for plan in plans.tracks] != ["copy"]
+
+
+def test_damaged_packets_are_silent_and_reported(tmp_path: Path) -> None:
+    source = with_sound("in.mkv", "wavpack")(tmp_path)
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+    data = bytearray(source.read_bytes())
+    middle = packets[1]
+    start, size = middle.pos + middle.size // 3, middle.size // 3
+    data[start : start + size] = bytes(size)
+    source.write_bytes(data)
+    out = tmp_path / "out.mp4"
+    joined = join_files(str(source), [_encode(source, tmp_path / "0.nut")], out)
+    corrected = [change.text for change in joined.changes if change.code == ChangeCode.CORRECTED_SOUND]
+    assert len(corrected) == 1
+    assert "can't be decoded, silent" in corrected[0]
+    last = packets[-1]
+    assert samples(out).size / 2 / 48_000 == pytest.approx(
+        float((last.pts + last.duration) * last.time_base), abs=0.1
+    )
+
+
+def test_every_rate_of_aac_is_one_that_the_encoder_accepts() -> None:
+    for rate in AAC_RATES:
+        context = av.CodecContext.create("aac", "w")
+        context.rate, context.layout, context.format = rate, "mono", "fltp"
+        context.open()
+
+
+def _encode(source: Path, segment: Path) -> SegmentFile:
+    with write_segment(str(segment), encoding_of(str(source)), 18) as writer:
+        for frame in read_frames(str(source)):
+            writer.write(frame)
+    return SegmentFile.from_path(str(segment), writer.result())

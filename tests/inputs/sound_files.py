@@ -1,0 +1,67 @@
+"""Write videos with sound that an MP4 can't hold, with gaps in their sound, or with a track that can't be decoded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+
+from tests.inputs.write_video import Sound, Video, patch, write
+
+Maker = Callable[[Path], Path]
+AVI_PICTURE = (("b", "2M"), ("g", "20"))
+GAP_SECONDS = (0.9, 1.5)
+
+
+def with_sound(name: str, encoder: str, rate: int = 48_000, layout: str = "stereo", **video: object) -> Maker:
+    """Return a function that writes a video of that name with a rising tone."""
+    sound = Sound(encoder, rate=rate, layout=layout, is_sweep=True, language="fra")
+    return lambda folder: write(folder / name, Video(sound=(sound,), **video))  # type: ignore[arg-type]
+
+
+def with_gap(maker: Maker) -> Maker:
+    """Return a function that writes the video without the packets of sound inside GAP_SECONDS."""
+
+    def make(folder: Path) -> Path:
+        whole = maker(folder)
+        path = whole.with_stem("gap")
+        with av.open(str(whole)) as given, av.open(str(path), "w") as out:
+            streams = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+            for packet in given.demux():
+                seconds = float((packet.pts or 0) * packet.time_base)
+                is_lost = packet.stream.type == "audio" and GAP_SECONDS[0] < seconds < GAP_SECONDS[1]
+                if packet.size and not is_lost:
+                    packet.stream = streams[packet.stream_index]
+                    out.mux(packet)
+        return path
+
+    return make
+
+
+def with_unknown_track(folder: Path) -> Path:
+    """Write an MP4 with AAC and a second track whose sample entry is `apac`, as newer iPhones write it."""
+    return rename_sample_entry(write(folder / "in.mp4", Video(sound=(Sound(), Sound(hertz=660)))), 1)
+
+
+def with_unknown_track_only(folder: Path) -> Path:
+    return rename_sample_entry(write(folder / "in.mp4", Video()), 0)
+
+
+def rename_sample_entry(path: Path, number: int) -> Path:
+    """Rename the sample entry of a track of AAC, and the box that states its codec."""
+
+    def change(data: bytearray) -> None:
+        offset = -1
+        for _ in range(number + 1):
+            offset = data.index(b"mp4a" + bytes(6), offset + 1)
+        data[offset : offset + 4] = b"apac"
+        inner = data.index(b"esds", offset)
+        data[inner : inner + 4] = b"free"
+
+    return patch(path, change)
+
+
+def two_tracks(folder: Path) -> Path:
+    """Write a MOV with AAC and a G.711 track in another language."""
+    first, second = Sound(is_sweep=True, language="eng"), Sound("pcm_alaw", layout="mono", is_sweep=True)
+    return write(folder / "in.mov", Video(sound=(first, replace(second, language="deu"))))
