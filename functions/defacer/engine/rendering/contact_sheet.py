@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import VideoError
-from defacer.engine.media.clock.clocked_source import Source
+from defacer.engine.media.clock.clocked_source import Source, clock_of
 from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.reader import open_video
+from defacer.engine.media.reader import open_video, read_frames
 from defacer.engine.models.arrays import Image
 from defacer.engine.rendering.preview import display_frame, encode_jpeg
+from defacer.report.clock import Clock
 from defacer.report.compact_boxes import Box
 from defacer.report.face_views import FaceView
 
@@ -60,6 +61,13 @@ def _read_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[Fac
 
 def _decode_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[FaceView, av.VideoFrame]]:
     """Yield the frame that is shown at each view's time. Seek only where that is shorter than to decode on."""
+    if clock_of(source) != Clock():  # FFmpeg seeks by times that are not corrected
+        for view in views:
+            found = next(read_frames(source, view.pts), None)
+            if found is None:
+                raise _no_frame()
+            yield view, found
+        return
     with open_video(source) as (container, stream):
         rate = float(stream.average_rate or 30)
         frame: av.VideoFrame | None = None
@@ -72,8 +80,12 @@ def _decode_views(source: Source, views: Sequence[FaceView]) -> Iterator[tuple[F
             while frame is None or frame.pts is None or frame.pts < view.pts:
                 frame = next(frames, None)
                 if frame is None:
-                    raise VideoError("it has no frame at that time. Load the page again.")
+                    raise _no_frame()
             yield view, frame
+
+
+def _no_frame() -> VideoError:
+    return VideoError("it has no frame at that time. Load the page again.")
 
 
 def _square(image: Image, box: Box, margin: float) -> Image:

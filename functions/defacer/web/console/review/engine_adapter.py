@@ -20,8 +20,7 @@ from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST, read_pictures
 from defacer.pipeline.channel import TargetPicture
-from defacer.pipeline.documents.base import ObjectRef
-from defacer.pipeline.documents.manifest import Manifest, Policy
+from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
@@ -65,21 +64,17 @@ def require_valid_edits(report: JobReport, edits: Edits, people: Collection[str]
         )
 
 
-def render_faces(source: ObjectRef, rows: Sequence[Sequence[FaceView]]) -> bytes:
+def render_faces(manifest: Manifest, rows: Sequence[Sequence[FaceView]]) -> bytes:
     """Return a JPEG of these faces, row by row. Raise PermanentError if the video can't be decoded there."""
-    with open_ranged(source) as file:
+    with open_ranged(manifest.source) as file:
         try:
-            return render_contact_sheet(file, rows)
+            return render_contact_sheet(ClockedSource(file, manifest.video.clock), rows)
         except VideoError as error:
             raise PermanentError(error.code, f"No pictures of faces: {error}") from error
 
 
 def make_target_picture(
-    source: ObjectRef,
-    views: Sequence[FaceView],
-    known: Sequence[TargetPicture],
-    person: str,
-    policy: Policy,
+    manifest: Manifest, views: Sequence[FaceView], known: Sequence[TargetPicture], person: str
 ) -> bytes:
     """Return the first view as a JPEG that can be a target picture of the person.
 
@@ -87,10 +82,10 @@ def make_target_picture(
     view does not show one sharp face, is not clearly the same person as the others and the pictures, or can't be
     compared with any of them.
     """
-    options = Options(**policy.for_engine())
-    with open_ranged(source) as file:
+    options = Options(**manifest.policy.for_engine())
+    with open_ranged(manifest.source) as file:
         try:
-            wanted, *others = cut_faces(file, views, MARGIN)
+            wanted, *others = cut_faces(ClockedSource(file, manifest.video.clock), views, MARGIN)
             target = _require_sharp_face(wanted, person)
             faces = [target, *_find_usable(others, person)]
             gallery = HOST.engine.gallery(read_pictures(known), options.recognizer, HOST.lock, faces)

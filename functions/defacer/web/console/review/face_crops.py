@@ -55,7 +55,7 @@ async def show_crops(request: Request) -> Response:
     CROP_LIMIT.enforce(request)
     review = await run_in_threadpool(load_review, request)
     rows = _choose(review, request.query_params.getlist("tracks"))
-    picture = await HOST.pictures.run(lambda: engine_adapter.render_faces(review.manifest.source, rows))
+    picture = await HOST.pictures.run(lambda: engine_adapter.render_faces(review.manifest, rows))
     places = [[[view.track, review.to_seconds(view.pts)] for view in row] for row in rows]
     return Response(picture, media_type="image/jpeg", headers={VIEWS_HEADER: json.dumps(places)})
 
@@ -82,8 +82,7 @@ def _save(review: Review, person: str, views: list[FaceView]) -> None:
     known = [
         target for target in list_targets(settings().intake_bucket, review.channel) if target.person == person
     ]
-    manifest = review.manifest
-    picture = engine_adapter.make_target_picture(manifest.source, views, known, person, manifest.policy)
+    picture = engine_adapter.make_target_picture(review.manifest, views, known, person)
     people.store_picture(review.channel, person, picture, SAVED)
 
 
