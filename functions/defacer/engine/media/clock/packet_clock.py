@@ -2,7 +2,8 @@
 
 The rules, in this order:
 
-1. A packet without a presentation time gets its decode time. A packet without any time follows the one before it.
+1. A packet without a presentation time gets its decode time. So do H.264 and HEVC in AVI, for which FFmpeg makes up
+   presentation times with a delay. A packet without any time follows the one before it.
 2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
    restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings, and where all times go
    forward by more than `GAP_SECONDS`. Each restart has an offset.
@@ -24,6 +25,7 @@ from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.report.clock import Clock
 
 BROADCASTS = ("mpegts", "mpeg")
+DELAYED_IN_AVI = ("h264", "hevc")
 RESTART_SECONDS = 0.5
 OVERLAP_SECONDS = 0.02
 GAP_SECONDS = 10.0
@@ -53,6 +55,9 @@ class PacketClock:
         self._clock = clock
         self._picture = picture
         self._has_restarts = restarts
+        self._has_decode_times = (
+            container.format.name == "avi" and picture.codec_context.name in DELAYED_IN_AVI
+        )
         self._is_broadcast = container.format.name in BROADCASTS
         self._latest = 0
         self._newest: dict[int, float] = {}  # by the number of restarts
@@ -80,6 +85,8 @@ class PacketClock:
             self._keep_order(packet)
 
     def _set_missing(self, packet: "Packet[Any]") -> None:
+        if self._has_decode_times and packet.dts is not None:
+            packet.pts = packet.dts
         if packet.pts is None:
             self.undated += packet.dts is None
             packet.pts = self._next if packet.dts is None else packet.dts
