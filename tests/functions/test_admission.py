@@ -21,9 +21,9 @@ CLOCK = push_body(b"{}", {"type": "review-check"}, "clock")
 
 @pytest.fixture
 def uploads(buckets: Buckets, topics: Topics, clip: Path, environment: Environment) -> list[ObjectRef]:
-    """Upload three videos of two segments. The channel has two segments in the queue."""
+    """Upload four videos of two segments. The channel has two segments in the queue."""
     environment(segment_seconds=1, channel_segments=2)
-    return [upload(buckets, clip, f"{number}.mp4") for number in range(3)]
+    return [upload(buckets, clip, f"{number}.mp4") for number in range(4)]
 
 
 def upload(buckets: Buckets, clip: Path, name: str, channel: str = "street") -> ObjectRef:
@@ -51,7 +51,7 @@ def turns(buckets: Buckets) -> list[str]:
 def test_third_upload_waits_while_two_fill_the_queue(
     buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef]
 ) -> None:
-    assert [ingest(upload_push(ref)) for ref in uploads] == [200, 200, 200]
+    assert [ingest(upload_push(ref)) for ref in uploads] == [200] * 4
     assert planned(buckets, uploads) == [0, 1]
     assert manifest_of(buckets, uploads[0]).window == 1
     assert len(topics.all(topics.segments)) == 2
@@ -80,7 +80,7 @@ def test_ended_job_calls_the_next_upload_once(
     (push,) = topics.all(topics.uploads)
     assert ingest(push) == 200
     assert planned(buckets, uploads) == [0, 1, 2]
-    assert len(turns(buckets)) == 2
+    assert len(turns(buckets)) == 3
 
 
 def test_upload_that_finds_room_after_its_mark_does_not_wait(
@@ -131,9 +131,9 @@ def test_clock_deletes_the_turn_of_an_ended_job(
     with monkeypatch.context() as patch:
         patch.setattr(admission, "end_turn", lambda *_: None)
         fail(uploads[0])
-    assert len(turns(buckets)) == 3
+    assert len(turns(buckets)) == 4
     assert ingest(CLOCK) == 200
-    assert len(turns(buckets)) == 2
+    assert len(turns(buckets)) == 3
     assert called(topics) == ["2.mp4"]
 
 
@@ -141,7 +141,7 @@ def test_erased_upload_leaves_no_turn(buckets: Buckets, ingest: Post, uploads: l
     """A turn names the video."""
     for ref in uploads:
         ingest(upload_push(ref))
-    for ref in (uploads[0], uploads[2]):
+    for ref in (uploads[0], uploads[2], uploads[3]):
         erase(Subject(job=job_of(ref)), lambda _: None, lambda _: None)
     assert turns(buckets) == [object_names.turn("street", job_of(uploads[1]))]
 

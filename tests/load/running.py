@@ -69,7 +69,7 @@ def write_clip(path: Path, seconds: int) -> Path:
     return path
 
 
-def run_emulator(folder: Path) -> Emulator:
+def run_emulator(folder: Path, *more: tuple[str, str]) -> Emulator:
     """Return an emulator with a worker that only copies. Each second is a segment. The functions write to `notes`."""
     variables = (
         ("DEFACER_SEGMENT_SECONDS", "1"),
@@ -78,6 +78,7 @@ def run_emulator(folder: Path) -> Emulator:
         ("PYTHONPATH", str(ROOT)),
         # Much longer than a step takes here, and short enough for a run.
         ("DEFACER_LEASE_SECONDS", "30"),
+        *more,
     )
     return Emulator(EmulatorOptions(folder / "state", "builtin", functions=FUNCTIONS, variables=variables))
 
@@ -93,13 +94,13 @@ def run_jobs(running: Emulator, folder: Path, jobs: int, segments: int, max_seco
         blob = client.bucket(running.intake).blob(name)
         blob.upload_from_string(clip, "video/mp4")
         ids[object_names.job_id(running.intake, name, int(blob.generation))] = name
-    ends = _wait_for_ends(running, ids, started + max_seconds)
+    ends = wait_for_ends(running, ids, started + max_seconds)
     seconds = time.monotonic() - started
     notes = read_notes(folder / "notes")[before:]
     return _measure(running, ids, ends, notes, segments, (seconds, dropped))
 
 
-def _wait_for_ends(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str]:
+def wait_for_ends(running: Emulator, ids: dict[str, str], until: float) -> dict[str, str]:
     """Return how each job has ended. Jobs that have not ended are missing."""
     client = running.storage_client()
     ends: dict[str, str] = {}

@@ -71,8 +71,11 @@ def _of_erased(storage: Storage, upload: Upload, world: World) -> Iterator[str]:
     """Check that only the erasure mark is left in all buckets."""
     number = upload.generation
     left = _left(storage, upload.job, world)
+    late = storage.objects.get((WORK, object_names.published(upload.job)))
+    if late is not None and late.writer in world.orphans:  # the first known gap of pipeline/README.md
+        left.discard("published.json")
     mark = storage.objects.get((WORK, object_names.failed(upload.job)))
-    if set(left) != {"failed.json"} or mark is None or "erased" not in (mark.metadata or {}):
+    if left != {"failed.json"} or mark is None or "erased" not in (mark.metadata or {}):
         yield f"job {number} was erased, and left behind: {sorted(left)}"
     if live := _live(storage, _written(storage, upload.job)):
         yield f"job {number} was erased, and {live} are still published"

@@ -70,7 +70,10 @@ def take_turn(draft: Manifest) -> bool:
     if job_state.is_over(draft.job):  # its cleanup can have run before the turn was written
         objects.delete_any(bucket, name)
         return False
-    if draft.job in _admitted_jobs(turns) and not any(turn.state == WAITS for turn in turns):
+    # A new upload does not overtake those that wait. One that was called is their first.
+    was_called = any(turn.state == CALLED for turn in turns if turn.job == draft.job)
+    is_first = not any(turn.state == WAITS for turn in turns)
+    if draft.job in _admitted_jobs(turns) and (was_called or is_first):
         return True
     _mark(turns, draft.job, WAITS)
     turns = _list_turns(object_names.turns_prefix(draft.channel))

@@ -24,15 +24,15 @@ def _list_with_note(bucket: str, prefix: str, *, recursive: bool = True) -> list
     return found
 
 
-def _join_with_note(source: Any, segments: Any, *more: Any) -> engine_join.JoinResult:
+def _join_with_note(source: Any, segments: Any, *more: Any, **named: Any) -> engine_join.JoinResult:
     with _measured("join") as count:
         count.append(len(segments))
-        return _join(source, segments, *more)
+        return _join(source, segments, *more, **named)
 
 
-def _link_with_note(detections: Any, *more: Any) -> Any:
+def _link_with_note(detections: Any, *more: Any, **named: Any) -> Any:
     with _measured("link") as count:
-        return _link(_count(detections, count), *more)
+        return _link(_count(detections, count), *more, **named)
 
 
 def _count(detections: Iterable[Any], count: list[int]) -> Iterator[Any]:
@@ -51,5 +51,5 @@ def _measured(kind: str) -> Iterator[list[int]]:
 
 
 objects.list_blobs = _list_with_note
-engine_join.join = _join_with_note  # type: ignore[assignment]
+engine_join.join = _join_with_note
 engine_link.link_faces = _link_with_note  # type: ignore[assignment]
