@@ -8,7 +8,13 @@ from infra.capacity.inputs import inputs
 from infra.capacity.patience import ATTEMPTS, min_wait_hours
 from infra.capacity.service_limits import mean_work
 from infra.capacity.speed import SIZES, Kind, minute_price, second_price
-from infra.capacity.uploads import archive_uploads, day_uploads, default_settings
+from infra.capacity.uploads import (
+    ARCHIVED_CLIPS,
+    CLIP_SECONDS,
+    archive_uploads,
+    day_uploads,
+    default_settings,
+)
 from infra.capacity.worker_queue import Outcome, simulate
 
 SEED = 20_261_125
@@ -93,6 +99,13 @@ window grows with each success, so a deployment can start more slowly. Dead inst
 {len(archived)} earlier videos ({archive[0].video_seconds / 3600:.0f} hours) that are uploaded at the same time:
 
 {tables.outcomes(archive)}
+## An archive beside a clip
+
+One channel uploads {ARCHIVED_CLIPS} clips of {CLIP_SECONDS:.0f} s at once. Ten other channels upload a clip of the same
+length each, 40 s apart. With a share of the queue for each channel, the archive has fewer than three segments per
+worker in the queue. So a clip takes at most **four times** as long as alone. The table shows the slowest of the ten:
+
+{tables.fairness()}
 ## How long a segment can wait
 
 Each delivery to a busy service uses up one of a message's attempts. Pub/Sub allows at most 100 attempts, with pauses of

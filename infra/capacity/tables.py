@@ -6,12 +6,13 @@ from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.patience import CHOICES, min_wait_hours
 from infra.capacity.service_limits import HOURS, day_cost, demand, limits
 from infra.capacity.speed import SIZES, Kind, minute_price, seconds_per_video_second, work
-from infra.capacity.uploads import SimulatedUpload, default_settings
+from infra.capacity.uploads import SimulatedUpload, clips_beside_archive, default_settings
 from infra.capacity.worker_queue import Outcome, percentile, simulate
 
 KINDS: tuple[Kind, Kind] = ("cpu", "gpu")
 NAMES = {"cpu": "CPU", "gpu": "L4"}
 WORKERS = (1, 10, 100)
+FAIRNESS_WORKERS: tuple[tuple[Kind, int], ...] = (("cpu", 10), ("cpu", 50), ("gpu", 3))
 
 
 def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -144,6 +145,39 @@ def growth() -> str:
 def bottlenecks() -> str:
     rows = [(f"{limit.hours:,.0f}", limit.name, limit.value, limit.remedy) for limit in limits()]
     return render_table(("reached at, hours per day", "limit", "value", "remedy"), rows)
+
+
+def fairness() -> str:
+    """Return how long clips take alone, and beside the archive of another channel."""
+    rows = []
+    for kind, maximum in FAIRNESS_WORKERS:
+        archive, clips = clips_beside_archive()
+        alone = simulate(clips, kind, maximum)
+        outs = [simulate([*archive, *clips], kind, maximum, has_shares=shares) for shares in (False, True)]
+        usual = _longest_seconds(clips, alone)
+        longest = [_longest_seconds(clips, out) for out in outs]
+        rows.append(
+            (
+                f"{maximum} {NAMES[kind]}",
+                format_duration(usual),
+                *(f"{format_duration(seconds)} ({seconds / usual:.1f} times)" for seconds in longest),
+                *(format_duration(out.ended_at) for out in outs),
+            )
+        )
+    head = (
+        "workers",
+        "a clip alone",
+        "beside the archive, without shares",
+        "with shares",
+        "archive published, without shares",
+        "with shares",
+    )
+    return render_table(head, rows)
+
+
+def _longest_seconds(clips: Sequence[SimulatedUpload], out: Outcome) -> float:
+    """Return the longest time of these clips from upload to published, the first of which finds no instance."""
+    return max(at - upload.at for upload, at in out.published if upload in clips[1:])
 
 
 def all_inputs() -> str:

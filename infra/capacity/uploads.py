@@ -16,6 +16,7 @@ from infra.capacity.speed import SIZES, FrameSize
 DAY = 86_400.0
 MILLISECONDS = Fraction(1, 1000)
 KEYFRAME_SECONDS = 2
+ARCHIVED_CLIPS, CLIP_SECONDS = 500, 60.0
 # Share of the uploads, minimum and maximum seconds (uniformly distributed): shorts, clips, videos, streams.
 LENGTHS = ((0.65, 15, 60), (0.27, 120, 480), (0.07, 600, 1800), (0.01, 2700, 7200))
 SIZE_SHARES = (0.3, 0.6, 0.1)
@@ -31,11 +32,12 @@ def default_settings() -> Settings:
 
 @dataclass(frozen=True)
 class SimulatedUpload:
-    """A video and its arrival, in seconds after midnight."""
+    """A video and its arrival, in seconds after midnight. Without a `channel` it is the only video of its channel."""
 
     at: float
     seconds: float
     size: FrameSize
+    channel: str | None = None
 
     @property
     def gigabytes(self) -> float:
@@ -68,7 +70,14 @@ def day_uploads(count: int, random: Random) -> list[SimulatedUpload]:
 
 def archive_uploads(count: int, random: Random) -> list[SimulatedUpload]:
     """Return a channel's earlier videos, uploaded at the same time."""
-    return [replace(upload, at=0.0) for upload in day_uploads(count, random)]
+    return [replace(upload, at=0.0, channel="archive") for upload in day_uploads(count, random)]
+
+
+def clips_beside_archive() -> tuple[list[SimulatedUpload], list[SimulatedUpload]]:
+    """Return the clips that one channel uploads at once, and those that ten other channels upload meanwhile."""
+    clip = SimulatedUpload(0.0, CLIP_SECONDS, SIZES[1])
+    archive = [replace(clip, channel="archive")] * ARCHIVED_CLIPS
+    return archive, [replace(clip, at=40.0 * number) for number in range(11)]
 
 
 def _upload(random: Random) -> SimulatedUpload:

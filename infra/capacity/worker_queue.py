@@ -1,11 +1,13 @@
 """The simulated workers: segments wait in one queue, and instances start on demand, linger and are removed.
 
-The queue is first come, first served, as with a pull subscription. Pub/Sub's push window, rejected deliveries and dead
+The queue is first come, first served, as with a pull subscription. A channel has its share of the queue, as
+`functions/defacer/pipeline/admission.py` says. Pub/Sub's push window, rejected deliveries and dead
 instances are not simulated. `patience.py` says how long a message can wait.
 """
 
 import heapq
-from collections import deque
+import sys
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +24,7 @@ from infra.capacity.speed import (
 from infra.capacity.uploads import SimulatedUpload
 
 SMALL_CPU, SMALL_GIB = 1, 1  # of ingest and merge
+SHARE_OF_WORKERS = 2  # of a channel in the queue, by the number of workers (infra/names.tf)
 
 
 @dataclass
@@ -42,7 +45,12 @@ class Outcome:
     lived: float = 0.0
     small_worked: float = 0.0
     waits: list[float] = field(default_factory=list, repr=False)
-    job_seconds: list[float] = field(default_factory=list, repr=False)
+    published: list[tuple[SimulatedUpload, float]] = field(default_factory=list, repr=False)
+
+    @property
+    def job_seconds(self) -> list[float]:
+        """Return the time from upload to published of each video."""
+        return [at - upload.at for upload, at in self.published]
 
     @property
     def use(self) -> float:
@@ -68,18 +76,37 @@ def percentile(values: Sequence[float], share: float) -> float:
 class _Job:
     upload: SimulatedUpload
     lengths: tuple[float, ...]
+    window: int
     missing: int = 0
+    unpublished: deque[float] = field(default_factory=deque)
+
+    @property
+    def in_queue(self) -> int:
+        return min(len(self.lengths), self.window)
 
 
-def simulate(uploads: Sequence[SimulatedUpload], kind: Kind, maximum: int) -> Outcome:
-    """Simulate until every job is published."""
-    return _Simulation(kind, maximum).run(uploads)
+@dataclass
+class _Channel:
+    """The jobs of a channel that wait for their turn, and the segments of its other jobs in the queue."""
+
+    waiting: deque[_Job] = field(default_factory=deque)
+    in_queue: int = 0
+
+
+def simulate(
+    uploads: Sequence[SimulatedUpload], kind: Kind, maximum: int, *, has_shares: bool = True
+) -> Outcome:
+    """Simulate until every job is published. Without shares, all tasks are published at once."""
+    share = SHARE_OF_WORKERS * maximum if has_shares else sys.maxsize
+    return _Simulation(kind, maximum, share).run(uploads)
 
 
 class _Simulation:
     """`_idle` has the times since when instances are idle, oldest first, and `_waiting` the segments in the queue."""
 
-    def __init__(self, kind: Kind, maximum: int):
+    def __init__(self, kind: Kind, maximum: int, share: int):
+        self._share = share
+        self._channels: defaultdict[object, _Channel] = defaultdict(_Channel)
         self._out = Outcome(kind, maximum)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
@@ -91,11 +118,11 @@ class _Simulation:
 
     def run(self, uploads: Sequence[SimulatedUpload]) -> Outcome:
         for upload in uploads:
-            job = _Job(upload, upload.segments())
+            job = _Job(upload, upload.segments(), max(1, self._share // 2))
             self._out.segments += len(job.lengths)
             self._out.video_seconds += upload.seconds
             self._out.small_worked += inputs()["ingest_seconds"]
-            self._after(upload.at + inputs()["ingest_seconds"], partial(self._dispatch, job, "detect"))
+            self._after(upload.at + inputs()["ingest_seconds"], partial(self._arrive, job))
         while self._events:
             self._now, _, happen = heapq.heappop(self._events)
             happen()
@@ -106,14 +133,34 @@ class _Simulation:
         self._number += 1  # events of the same moment happen in their order
         heapq.heappush(self._events, (self._now + seconds, self._number, happen))
 
+    def _channel_of(self, job: _Job) -> _Channel:
+        return self._channels[job.upload.channel or id(job)]
+
+    def _arrive(self, job: _Job) -> None:
+        channel = self._channel_of(job)
+        channel.waiting.append(job)
+        self._admit(channel)
+
+    def _admit(self, channel: _Channel) -> None:
+        while channel.waiting and channel.in_queue < self._share:
+            job = channel.waiting.popleft()
+            channel.in_queue += job.in_queue
+            self._dispatch(job, "detect")
+
     def _dispatch(self, job: _Job, step: Step) -> None:
         job.missing = len(job.lengths)
-        factor = seconds_per_video_second(self._out.kind, step, job.upload.size)
-        for length in job.lengths:
-            seconds = inputs()["segment_overhead_seconds"] + length * factor
-            self._waiting.append((self._now, job, step, seconds))
+        job.unpublished.extend(job.lengths)
+        for _ in range(job.in_queue):
+            self._publish(job, step)
         self._remove_idle(self._now)
         self._assign()
+
+    def _publish(self, job: _Job, step: Step) -> None:
+        """Publish the next task of the job, if any."""
+        if job.unpublished:
+            factor = seconds_per_video_second(self._out.kind, step, job.upload.size)
+            seconds = inputs()["segment_overhead_seconds"] + job.unpublished.popleft() * factor
+            self._waiting.append((self._now, job, step, seconds))
 
     def _assign(self) -> None:
         """Give waiting segments to idle instances, the last used one first, and start instances for the rest."""
@@ -136,6 +183,7 @@ class _Simulation:
         self._after(start + seconds, partial(self._finish, job, step))
 
     def _finish(self, job: _Job, step: Step) -> None:
+        self._publish(job, step)
         if self._waiting:
             self._work()
         else:
@@ -157,8 +205,11 @@ class _Simulation:
         )
 
     def _end(self, job: _Job) -> None:
-        self._out.job_seconds.append(self._now - job.upload.at)
+        self._out.published.append((job.upload, self._now))
         self._out.ended_at = self._now
+        channel = self._channel_of(job)
+        channel.in_queue -= job.in_queue
+        self._admit(channel)
 
     def _remove_idle(self, now: float) -> None:
         while self._idle and self._idle[0] + self._linger <= now:

@@ -14,7 +14,13 @@ from infra.capacity.page import render_capacity_page
 from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
 from infra.capacity.service_limits import limits
 from infra.capacity.speed import SIZES, Kind, minute_price, work
-from infra.capacity.uploads import DAY, SimulatedUpload, archive_uploads, day_uploads
+from infra.capacity.uploads import (
+    DAY,
+    SimulatedUpload,
+    archive_uploads,
+    clips_beside_archive,
+    day_uploads,
+)
 from infra.capacity.worker_queue import simulate
 from tests.servers import ROOT
 from tests.terraform import INFRA, blocks
@@ -39,7 +45,7 @@ def test_every_segment_is_done_twice_and_every_job_ends(kind: Kind, maximum: int
 
 def test_one_worker_does_one_segment_after_the_other() -> None:
     """An idle worker is used again, so the second upload waits for no start."""
-    out = simulate([SHORT, replace(SHORT, at=300.0)], "cpu", 1)
+    out = simulate([SHORT, replace(SHORT, at=300.0)], "cpu", 1, has_shares=False)
     start = inputs()["cold_start_cpu"]
     assert out.started == start
     first, second, third = out.waits[:3]
@@ -165,3 +171,21 @@ def test_page_of_a_small_day_is_rendered() -> None:
     text = render_capacity_page(20)
     assert "A day of 20 uploads" in text
     assert re.search(r"\bnan\b|\binf\b", text) is None
+
+
+def test_archive_delays_a_clip_of_another_channel_by_at_most_four_times() -> None:
+    archive, clips = clips_beside_archive()
+    alone = max(simulate(clips, "cpu", 10).job_seconds[1:])
+
+    def slowest(*, has_shares: bool) -> float:
+        out = simulate([*archive[:100], *clips], "cpu", 10, has_shares=has_shares)
+        return max(at - upload.at for upload, at in out.published if upload in clips[1:])
+
+    assert slowest(has_shares=True) < 4 * alone
+    assert slowest(has_shares=False) > 20 * alone
+
+
+def test_archive_with_shares_keeps_the_workers_busy() -> None:
+    archive, _ = clips_beside_archive()
+    with_shares, without = (simulate(archive[:100], "cpu", 10, has_shares=shares) for shares in (True, False))
+    assert with_shares.ended_at < 1.1 * without.ended_at
