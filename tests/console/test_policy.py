@@ -66,6 +66,7 @@ def test_own_threshold_and_unlisted_quality_are_kept(visitor: Visitor) -> None:
         ("strength", "x"),
         ("color", "red"),
         ("quality", "99"),
+        ("own_threshold", "2"),
         ("own_threshold", "3"),
         ("verify", "maybe"),
     ],

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
@@ -21,11 +22,32 @@ MAX_MATCH_THRESHOLDS = {"sface": 1.05, "facenet-casia": 0.75, "facenet-vggface2"
 MAX_CONFIRM_HOURS = 30 * 24
 
 
+def _limit_thresholds(schema: dict[str, Any]) -> None:
+    """Add the largest match threshold of each recognizer to the JSON Schema, and that it needs the recognizer."""
+    number = next(
+        kind for kind in schema["properties"]["match_threshold"]["anyOf"] if kind["type"] == "number"
+    )
+    number["maximum"] = max(MAX_MATCH_THRESHOLDS.values())
+    schema["dependentRequired"] = {"match_threshold": ["recognizer"]}
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"recognizer": {"const": name}}, "required": ["recognizer"]},
+            "then": {"properties": {"match_threshold": {"maximum": largest}}},
+        }
+        for name, largest in MAX_MATCH_THRESHOLDS.items()
+    ]
+
+
 class Policy(Document):
     """The settings of a channel: `channels/NAME/policy.json`. Every field has a default.
 
     The text below each field is its row in `ingest/POLICY.md` (`make reference`).
+
+    A channel's owner writes it, so no value of a field makes people visible who are not targets
+    (`tests/unit/test_policy_limits.py`).
     """
+
+    model_config = ConfigDict(json_schema_extra=_limit_thresholds)
 
     mode: Literal["blur", "pixelate", "solid", "image"] = "blur"
     """How a face is hidden. `image` uses the channel's `replacement.png`."""
@@ -39,7 +61,7 @@ class Policy(Document):
     """The model that recognizes people. `facenet-vggface2` needs PyTorch and was not measured."""
     recognition: Literal["strict", "balanced", "lenient"] | None = "balanced"
     """How much a face must look like a target to stay visible."""
-    match_threshold: float | None = Field(default=None, gt=0, le=2)
+    match_threshold: float | None = Field(default=None, gt=0)
     """For experts, instead of `recognition`: the largest distance that still matches a target. Needs `recognizer`."""
     quality: int = Field(default=18, ge=0, le=40)
     """The rate factor of x264. 0 is lossless, 18 is visually lossless, 40 is poor."""
