@@ -27,7 +27,7 @@ from defacer.report.compact_boxes import Box
 DETECTOR_SIDE = 640  # pixels, the long side of the image that the detector gets
 SHOWN_SIDE = 960  # pixels, the long side of the preview
 SMALL_SIDE = 320  # pixels, the long side of a picture in a list
-JPEG_QUALITY = 85
+JPEG_QUALITY, TARGET_JPEG_QUALITY = 85, 95  # of a shown picture, and of one that is stored for recognition
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,10 @@ def _to_box(box: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> Box:
     return (x1, y1, x2, y2)
 
 
-def encode_jpeg(image: Image) -> bytes:
+def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:
     """Return the image as a JPEG. Raise VideoError if that fails."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise VideoError("this frame cannot be shown. Choose another moment.")
     return bytes(data)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
 from defacer.engine.errors import PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
@@ -11,7 +12,13 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.picture_quality import picture_warnings
 from defacer.engine.recognition.recognition_levels import calibration_of, strangers_at
 from defacer.engine.recognition.target_face import locate_face
-from defacer.engine.rendering.preview import Preview, render_preview_frame, render_small_frame
+from defacer.engine.rendering.preview import (
+    TARGET_JPEG_QUALITY,
+    Preview,
+    encode_jpeg,
+    render_preview_frame,
+    render_small_frame,
+)
 from defacer.engine_host import HOST
 from defacer.picture_formats import content_type_of
 from defacer.pipeline.documents.base import ObjectRef
@@ -21,7 +28,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.ranged_reader import open_ranged
 from defacer.report.texts import ADVICE
 
-DISPLAYED_SIDE, JPEG_QUALITY = 3000, 95
+DISPLAYED_SIDE = 3000
 THUMBNAIL_SHARE = 0.1  # of the video's length: the first frame is often black
 PICTURE_LABEL = "This picture"  # the subject of the engine's messages
 WARNING_TEXT = {
@@ -94,10 +101,7 @@ def make_displayable(data: bytes) -> bytes:
     image = decode_picture(data, PICTURE_LABEL, max_pixels=settings().max_picture_pixels)
     scale = min(1.0, DISPLAYED_SIDE / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    return jpeg.tobytes()
+    return encode_jpeg(small.astype(np.uint8), TARGET_JPEG_QUALITY)
 
 
 def render_preview(source: ObjectRef, share: float, policy: Policy, replacement: bytes | None) -> Preview:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from defacer.engine.corrections.span_search import TimeSpan
@@ -16,6 +15,7 @@ from defacer.engine.recognition.gallery import TargetFace
 from defacer.engine.recognition.picture_quality import picture_warnings
 from defacer.engine.recognition.target_face import locate_face
 from defacer.engine.rendering.contact_sheet import cut_faces, render_contact_sheet
+from defacer.engine.rendering.preview import TARGET_JPEG_QUALITY, encode_jpeg
 from defacer.engine.tracking.identity import limits_of
 from defacer.engine.tracking.report_edit import with_edits
 from defacer.engine_host import HOST, read_pictures
@@ -32,7 +32,6 @@ from defacer.report.faces import Faces
 from defacer.report.tracks import Reason
 
 Found = TypeVar("Found")
-JPEG_QUALITY = 95
 MARGIN = 0.4  # around the face in a saved picture, as a share of its box
 REFUSED_WARNINGS = {
     "blurred-picture": "is not sharp",
@@ -103,12 +102,7 @@ def make_target_picture(
         raise _unlike("the other faces of this card. Split the tracks of other people off first")
     if len(pictures) and _distance(own, pictures) > sure:
         raise _unlike(f"the pictures of {person}. Choose another face, or another name")
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(wanted, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise PermanentError(ErrorCode.BAD_TARGET, "The picture can't be saved. Choose another one.")
-    return bytes(data)
+    return encode_jpeg(wanted, TARGET_JPEG_QUALITY)
 
 
 @dataclass(frozen=True)

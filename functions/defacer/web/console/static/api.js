@@ -7,7 +7,7 @@ export async function post(url, body, headers = {}, signal = null) {
   try {
     response = await fetch(url, { method: "POST", body, headers: { "x-csrf-token": token, Accept: "application/json", ...headers }, signal });
   } catch {
-    throw Object.assign(new Error("The console can't be reached. Check the network connection and try again."), { status: 0 });
+    throw Object.assign(new Error("The console can't be reached. Check the network connection and try again. If you were signed out, load the page again."), { status: 0 });
   }
   if (response.ok) return response;
   const result = await response.json().catch(() => ({}));
