@@ -79,6 +79,29 @@ def avi_with_dropped_frames(folder: Path) -> Path:
     )
 
 
+def avi_with_empty_frames(folder: Path) -> Path:
+    """Write an AVI of MPEG-4 in which frames 10, 11 and 30 are not coded (N-VOP), as Xvid does for dropped frames."""
+    options = (("b", "2M"), ("g", "20"))
+    plain = recording(folder, "plain.avi", codec="mpeg4", options=options, sound=(Sound("libmp3lame"),))
+    number = 0
+    with av.open(str(plain)) as given, av.open(str(folder / "in.avi"), "w") as made:
+        copied = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if not packet.size:
+                continue
+            written = packet
+            if packet.stream.type == "video":
+                if number in (10, 11, 30):
+                    # P, no full second, 5 bits of time (25 ticks a second), not coded, stuffing
+                    bits = f"0101{number % 25:05b}10" + "01111"
+                    written = av.Packet(b"\0\0\1\xb6" + int(bits, 2).to_bytes(2))
+                    written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
+                number += 1
+            written.stream = copied[packet.stream_index]
+            made.mux(written)
+    return folder / "in.avi"
+
+
 def avi_with_long_header(folder: Path) -> Path:
     """Write an AVI whose header counts 1,000 frames, as after a crash."""
 
@@ -174,9 +197,9 @@ def mkv_at_time_of_day(folder: Path) -> Path:
     return remux(recording(folder, "plain.mp4"), folder / "in.mkv", _shift(1_700_000))
 
 
-def without_first_key_frame(folder: Path) -> Path:
-    """Write a transport stream that begins with the fifth frame of a group of pictures."""
-    path = recording(folder, "in.ts")
+def without_first_key_frame(folder: Path, **changes: object) -> Path:
+    """Write a transport stream that begins with the sixth frame of a group of pictures."""
+    path = recording(folder, "in.ts", **changes)
     with av.open(str(path)) as container:
         begin = [packet.pos for packet in container.demux(video=0) if packet.size][5]
     data = path.read_bytes()

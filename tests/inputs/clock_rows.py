@@ -4,6 +4,7 @@ from tests.inputs.clock_files import (
     annex_b_in_mp4,
     avi_with_b_frames,
     avi_with_dropped_frames,
+    avi_with_empty_frames,
     avi_with_long_header,
     cut_cluster,
     cut_fragment,
@@ -34,6 +35,7 @@ MPEG2 = {"codec": "mpeg2video", "options": (("b", "2M"), ("g", "12"), ("bf", "2"
 SAME_FLV = tuple(
     time - (number in (9, 29)) * 0.039 - (number == 30) * 0.04 for number, time in enumerate(USUAL)
 )
+X265_OPTIONS = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20:bframes=3:info=0"))
 NO_TIMES = ("frames without a presentation time",)
 CUT = ("the last frame, in which the file ends",)
 
@@ -48,6 +50,8 @@ CLOCKS = [
         corrected=("60 frames without a time, now at 25 frames a second",)),
     Row("empty chunks of dropped frames, AVI", "clocks", avi_with_dropped_frames,
         times=tuple(n / 25 for n in (0, *range(2, 61)) if n == 0 or (n - 1) % 6 != 3), dropped=SOFTWARE),
+    Row("empty frames in place of dropped ones, MPEG-4 in AVI", "clocks", avi_with_empty_frames,
+        times=tuple((n + (n > 0)) / 25 for n in range(60) if n not in (10, 11, 30)), dropped=SOFTWARE),
     Row("frames with the same time, MKV", "clocks", mkv_with_same_times, times=SAME,
         corrected=("3 frames with the time of another frame",)),
     Row("frames with the same time, FLV", "clocks", flv_with_same_times, times=SAME_FLV,
@@ -71,6 +75,9 @@ CLOCKS = [
 RECORDINGS = [
     Row("no key frame at the start, transport stream", "begin and end", without_first_key_frame, times=USUAL[:40],
         dropped=("15 frames before the first key frame",), emulated=True),
+    Row("no key frame at the start, HEVC in a transport stream", "begin and end",
+        lambda folder: without_first_key_frame(folder, codec="libx265", options=X265_OPTIONS), times=USUAL[:40],
+        dropped=("15 frames before the first key frame",)),
     Row("cut off within a fragment, MP4", "begin and end", cut_fragment, "cut off: it ends"),
     Row("cut off within a fragment, MP4, with the policy to hide damage", "begin and end", cut_fragment,
         times=USUAL[:50], dropped=CUT, on_decode_error="hide", emulated=True),

@@ -83,6 +83,8 @@ SIMILAR = {
     "cut off within a cluster, MKV, with the policy to hide damage",
     "a header that counts 1,000 frames, AVI, with the policy to hide damage",
     "start codes instead of lengths, MP4",
+    "no key frame at the start, HEVC in a transport stream",
+    "empty frames in place of dropped ones, MPEG-4 in AVI",
 }
 EMULATED = [row for row in ROWS if row.emulated]
 NAMED: dict[str, Any] = {"ids": lambda row: row.name}

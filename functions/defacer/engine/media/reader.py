@@ -427,7 +427,9 @@ def _packets_from_keyframes(
             container.seek(min(begin, 0), stream=stream, backward=True)
         except av.error.PermissionError:  # an FLV whose first key frame is later
             container.seek(begin, stream=stream, backward=True)
-    yield demux(container, stream, clock, picture_only=True)
+    found = demux(container, stream, clock, picture_only=True)
+    # A decoder can report the frames before the first key frame later, as if others were damaged.
+    yield found if clock.first is None else _skip_to_keyframe(found, clock.first)
 
 
 def _skip_to_keyframe(packets: Packets, until: int) -> Packets:

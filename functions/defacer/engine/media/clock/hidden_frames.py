@@ -1,20 +1,27 @@
 """Detect packets that decode to no displayed frame, from the first bits of their data.
 
 VP8, VP9 and AV1 encoders write frames that are only references for others ("alt-ref"). Some files store each of them in
-a packet of its own.
+a packet of its own. MPEG-4 encoders write an empty frame ("N-VOP") where they drop one.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 from av import Packet
 from av.video.stream import VideoStream
 
+MIN_VOP_BYTES = 12  # of MPEG-4: a frame has a header, and at least a bit for each block of 16x16 pixels
+# DivX stores two frames in one packet and an empty frame in the next one, in place of the second frame.
+PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 OBU_SEQUENCE, OBU_FRAME_HEADER, OBU_FRAME = 1, 3, 6
 
 
 def is_hidden(packet: "Packet[VideoStream]") -> bool:
     """Return whether the packet has only frames that are not displayed."""
-    find = _SHOWN.get(packet.stream.codec_context.name)
+    context = packet.stream.codec_context
+    if context.name == "mpeg4":
+        return 0 < packet.size < MIN_VOP_BYTES and not PACKED.search(context.extradata or b"")
+    find = _SHOWN.get(context.name)
     return find is not None and packet.size > 0 and not find(memoryview(packet))
 
 
