@@ -67,7 +67,7 @@ class InstrumentedEngine:
         detector: Detector = InstrumentedDetector()
         assert gallery is not None
         targets = Targets(gallery, self._engine.recognizer(options.recognizer), limits_of(options))
-        return follow(frames, time_base, detector, targets)
+        return follow(frames, time_base, detector, targets, self._engine.checker)
 
 
 def make_plan(gallery: Gallery | None) -> StreamPlan:

@@ -117,6 +117,7 @@ class Engine:
             *self._detector_and_targets(gallery, options),
             progress,
             options.on_decode_error == "hide",
+            self.checker,
         )
 
     def detect_subsegments(
@@ -128,7 +129,8 @@ class Engine:
     ) -> Iterator[SegmentDetections]:
         """Detect faces, one subsegment at a time: see `detection_pass.detect_subsegments`."""
         models = self._detector_and_targets(gallery, options)
-        return first_pass.detect_subsegments(segment, *models, progress, options.on_decode_error == "hide")
+        hides_damage = options.on_decode_error == "hide"
+        return first_pass.detect_subsegments(segment, *models, progress, hides_damage, self.checker)
 
     def sensitive_detector(self) -> Detector:
         """Return the detector for a person's corrections: see `corrections.sensitive_detector`."""
@@ -152,7 +154,7 @@ class Engine:
         self, frames: Iterable[av.VideoFrame], time_base: Fraction, gallery: Gallery | None, options: Options
     ) -> Iterator[LiveSnapshot]:
         """Detect, link and decide while frames arrive: see `streaming.follow`."""
-        return follow(frames, time_base, *self._detector_and_targets(gallery, options))
+        return follow(frames, time_base, *self._detector_and_targets(gallery, options), self.checker)
 
     def _detector_and_targets(
         self, gallery: Gallery | None, options: Options

@@ -5,7 +5,7 @@ known. So more faces are in doubt, and hidden. A track is kept once BEST_VIEWS v
 last views do not contradict them.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +21,7 @@ from defacer.engine.tracking.identity import BEST_VIEWS, TrackDecision, decide_t
 from defacer.engine.tracking.linking import target_predicate, track_record
 from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
 from defacer.engine.tracking.tracker import LOST_SECONDS, Track, Tracker
+from defacer.engine.tracking.turns.turn_finder import TurnFinder
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason
 
@@ -59,11 +60,16 @@ class LiveSnapshot:
 
 
 def follow(
-    frames: Iterable[av.VideoFrame], time_base: Fraction, detector: Detector, targets: Targets | None
+    frames: Iterable[av.VideoFrame],
+    time_base: Fraction,
+    detector: Detector,
+    targets: Targets | None,
+    checker: Callable[[], Detector],
 ) -> Iterator[LiveSnapshot]:
     """Yield a snapshot after each window of `frames`, which can arrive slowly.
 
-    The frames are upright and of one size. Errors of the frames and of the models are raised as they are.
+    The frames are turned as a player shows them, and of one size. `checker` returns YuNet. Errors of the frames and of
+    the models are raised as they are.
     """
     gallery = targets.gallery if targets else None
     recognizer = targets.recognizer.version if targets else None
@@ -72,7 +78,7 @@ def follow(
         lambda units: float(units * time_base), detector.confident_score, target_predicate(gallery, limits)
     )
     shots: list[int] = []
-    for window in prefetch(_searched(frames, detector), WINDOWS_AHEAD):
+    for window in prefetch(_searched(frames, detector, checker), WINDOWS_AHEAD):
         last = window.frames[-1]
         for sample in frame_detections_of(window, detector.confident_score, targets):
             tracker.add_sample(sample)
@@ -102,9 +108,13 @@ def follow(
         )
 
 
-def _searched(frames: Iterable[av.VideoFrame], detector: Detector) -> Generator[Window]:
-    sampler = Sampler(detector)
-    for window in split_into_windows(frames, seconds=WINDOW_SECONDS, frames_ahead=FRAMES_AHEAD):
+def _searched(
+    frames: Iterable[av.VideoFrame], detector: Detector, checker: Callable[[], Detector]
+) -> Generator[Window]:
+    sampler, set_turns = Sampler(detector), TurnFinder(detector, checker).set_turns
+    for window in split_into_windows(
+        frames, seconds=WINDOW_SECONDS, frames_ahead=FRAMES_AHEAD, set_turns=set_turns
+    ):
         sampler.sample(window)
         yield window
 

@@ -19,10 +19,11 @@ from defacer.engine.runtime.malloc import trim_heap
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.identity import Limits, may_be_target
 from defacer.engine.tracking.reduced_frame import WINDOW_SECONDS, ReducedFrame, crop_side
-from defacer.engine.tracking.sampling import Sampler, Window, split_into_windows
+from defacer.engine.tracking.sampling import Sampler, Window, ignore_turns, split_into_windows
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.engine.tracking.shot_cuts import CONTEXT_SECONDS
 from defacer.engine.tracking.tracker import Observation, Tracker
+from defacer.engine.tracking.turns.turn_finder import TurnFinder
 
 MIN_WIDTH = 24  # pixels of the displayed frame: smaller faces cannot be recognized
 SUBSEGMENT_WINDOWS = 100
@@ -59,13 +60,15 @@ def detect_segment(
     targets: Targets | None,
     progress: Callable[[int], None] = lambda _: None,
     past_damage: bool = False,
+    checker: Callable[[], Detector] | None = None,
 ) -> SegmentDetections:
     """Return all detections of the segment. Without `targets` no face is embedded.
 
     Reads as much before and after the segment as its outermost windows need. `progress` gets the number of frames so
-    far, and can raise to stop. With `past_damage` damaged frames are skipped (see `read_frames`). Raises VideoError.
+    far, and can raise to stop. With `past_damage` damaged frames are skipped (see `read_frames`). With `checker`, which
+    returns YuNet, faces that are not upright are searched too. Raises VideoError.
     """
-    subsegments = list(detect_subsegments(segment, detector, targets, progress, past_damage))
+    subsegments = list(detect_subsegments(segment, detector, targets, progress, past_damage, checker))
     samples = tuple(sample for subsegment in subsegments for sample in subsegment.samples)
     frames = sum(subsegment.frames for subsegment in subsegments)
     return replace(subsegments[-1], frames=frames, samples=samples)
@@ -77,6 +80,7 @@ def detect_subsegments(
     targets: Targets | None,
     progress: Callable[[int], None] = lambda _: None,
     past_damage: bool = False,
+    checker: Callable[[], Detector] | None = None,
 ) -> Iterator[SegmentDetections]:
     """Yield the detections of the segment, about a minute at a time. The arguments are those of `detect_segment`.
 
@@ -88,6 +92,7 @@ def detect_subsegments(
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
     start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
     sampler = Sampler(detector)
+    set_turns = TurnFinder(detector, checker).set_turns if checker else ignore_turns
 
     def detect(window: Window) -> _WindowResult:
         sampler.sample(window)
@@ -117,7 +122,7 @@ def detect_subsegments(
         lambda: progress(0),
         form,
     )
-    found = split_into_windows(frames_read, first, last, side, form.orientation)
+    found = split_into_windows(frames_read, first, last, side, form.orientation, set_turns=set_turns)
     results: list[_WindowResult] = []
     frames = 0
     for number, result in enumerate(map_ordered(detect, found, 1 if has_cuda() else usable_threads())):
@@ -171,7 +176,8 @@ def prominence(face: Detection) -> float:
     eyes = float(np.linalg.norm(right_eye - left_eye))
     width = float(face.box[2] - face.box[0])
     # In a frontal view the nose is midway between the eyes, and the eyes are far apart.
-    off = abs(float(nose[0] - (left_eye[0] + right_eye[0]) / 2)) / max(eyes, 1e-3)
+    along = (right_eye - left_eye) / max(eyes, 1e-3)  # the face can be sideways
+    off = abs(float((nose - (left_eye + right_eye) / 2) @ along)) / max(eyes, 1e-3)
     frontal = max(0.0, 1 - off) * min(1.0, eyes / max(0.4 * width, 1e-3))
     return min(1.0, width / 80) * face.score * (1 + 2 * frontal) / 3
 

@@ -30,6 +30,7 @@ THUMBNAIL = (64, 36)  # long and short side: a face of a tenth of the frame's he
 class ReducedFrame:
     """A displayed frame, held with a long side of `side` pixels at most.
 
+    `turns` are the turned copies that the detector searches too (see `turns/`).
     `detections` are in displayed pixels, and None until the detector ran. `width` and `height` are those of the
     displayed frame. `thumbnail` (36, 64), or (64, 36) for a portrait frame, is gray and as displayed.
 
@@ -47,6 +48,7 @@ class ReducedFrame:
         self.seconds = self.pts * Fraction(frame.time_base or 1)
         self.slot = int(self.seconds // SLOT_SECONDS)
         self.starts_shot = False
+        self.turns: tuple[int, ...] = ()
         self.detections: list[Detection] | None = None
         self._started, self._finished = Lock(), Event()
         self._failure: BaseException | None = None

@@ -10,7 +10,7 @@ alone. No decision in a window depends on frames more than CONTEXT_SECONDS befor
 So the same frames are sampled wherever reading began.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -24,6 +24,7 @@ from defacer.engine.runtime.prefetch import prefetch
 from defacer.engine.tracking.brief_appearances import face_slices, find_brief_appearance
 from defacer.engine.tracking.reduced_frame import CROP_SIDE, WINDOW_SECONDS, ReducedFrame, reduce_frames
 from defacer.engine.tracking.shot_cuts import mark_cuts
+from defacer.engine.tracking.turns.turned_views import detect_in_turns
 
 FRAMES_AHEAD = 8  # frames that are decoded and reduced while the detector works
 # Overlap (intersection over union) of one face in two samples that agree: it moves by 43 % of its size at most. So a
@@ -39,6 +40,11 @@ class Window:
     following: ReducedFrame | None = None
 
 
+def ignore_turns(frame: ReducedFrame) -> None:
+    """Search the frame in its upright view only."""
+    frame.turns = ()
+
+
 def split_into_windows(
     frames: Iterable[av.VideoFrame],
     first: int | None = None,
@@ -47,9 +53,11 @@ def split_into_windows(
     orientation: Orientation = Orientation(),  # noqa: B008 - it is frozen
     seconds: Fraction = WINDOW_SECONDS,
     frames_ahead: int = FRAMES_AHEAD,
+    set_turns: Callable[[ReducedFrame], None] = ignore_turns,
 ) -> Iterator[Window]:
     """Yield the windows of a video, in order. Frames are held with a long side of `side` pixels at most.
 
+    `set_turns` is called for the first frame of each window and of each shot. The other frames get the same turns.
     Frames before the window with the number `first` are only read to detect cuts. Reading ends after window `last`.
     """
     held: list[ReducedFrame] = []
@@ -58,6 +66,10 @@ def split_into_windows(
         number = int(frame.seconds // seconds)
         if first is not None and number < first:
             continue
+        if held and number == window and not frame.starts_shot:
+            frame.turns = held[-1].turns
+        else:
+            set_turns(frame)
         if held and number != window:
             yield Window(held, frame)
             held = []
@@ -115,7 +127,8 @@ class Sampler:
         failure: BaseException | None = None
         try:
             images = [frame.detector_image() for frame in started]
-            for frame, image, found in zip(started, images, self._detector.detect(images), strict=True):
+            results = detect_in_turns(self._detector, images, [frame.turns for frame in started])
+            for frame, image, found in zip(started, images, results, strict=True):
                 frame.set_result(found, image.shape[1] / frame.width)
         except BaseException as error:
             failure = error

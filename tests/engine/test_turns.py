@@ -1,0 +1,89 @@
+"""Test faces that are sideways or upside down in the displayed picture."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defacer.engine.engine import Engine
+from defacer.engine.media.reader import Segment
+from defacer.engine.models.arrays import Detection
+from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import Picture
+from defacer.engine.tracking.linking import link_faces
+from defacer.engine.tracking.segment_detections import SegmentDetections
+from defacer.engine.tracking.turns.turned_views import merge_turned_faces, turn_back, turn_image
+from defacer.report.faces import Faces
+from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
+
+POINTS = np.array([[30, 20], [40, 20], [35, 27], [31, 34], [39, 34]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine()
+
+
+def turned_clip(folder: Path, turn: int) -> Path:
+    portrait = turn_image(admiral()[:400, 60:460], turn)
+    return write_clip(folder / "in.mp4", Clip(seconds=3, size=(480, 270), audio=False, portrait=portrait))
+
+
+def detect(
+    engine: Engine, clip: Path, target: np.ndarray, *cuts: int
+) -> tuple[Faces, list[SegmentDetections]]:
+    gallery = engine.gallery([Picture("ada", "ada.png", encode_picture(target))], Options().recognizer)
+    ends = [None, *cuts, None]
+    parts = [
+        engine.detect_segment(Segment(str(clip), start, end), gallery, Options())
+        for start, end in itertools.pairwise(ends)
+    ]
+    return link_faces(parts, gallery, Options()), parts
+
+
+@pytest.mark.parametrize(
+    "turn", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
+def test_target_is_kept_in_a_turned_picture(turn: int, engine: Engine, tmp_path: Path) -> None:
+    clip = turned_clip(tmp_path, turn)
+    whole, _ = detect(engine, clip, admiral())
+    assert {track.decision for track in whole.tracks} == {"keep"}
+    in_segments, _ = detect(engine, clip, admiral(), 12_800)
+    assert in_segments == whole
+
+
+def test_stranger_is_hidden_in_a_turned_picture(engine: Engine, tmp_path: Path) -> None:
+    faces, parts = detect(engine, turned_clip(tmp_path, 2), astronaut())
+    assert {track.decision for track in faces.tracks} == {"hide"}
+    confident = parts[0].confident_score
+    assert all(any(face.score >= confident for face in sample.faces) for sample in parts[0].samples)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_detection_in_a_turned_copy_returns_to_its_place(turn: int) -> None:
+    image = np.zeros((60, 90, 3), np.uint8)
+    image[15:40, 28:44] = 1
+    for number, (x, y) in enumerate(POINTS.astype(int), start=2):
+        image[y, x] = number
+    copy = turn_image(image, turn)
+    rows, columns = np.nonzero(copy[..., 0])
+    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    points = [np.argwhere(copy[..., 0] == number)[0][::-1] + 0.5 for number in range(2, 7)]
+    back = turn_back(Detection(box, 1.0, np.array(points, np.float32)), turn, image.shape)
+    assert back.box.tolist() == [28, 15, 44, 40]
+    assert back.landmarks == pytest.approx(POINTS + 0.5)
+
+
+def face(box: tuple[float, ...], score: float) -> Detection:
+    return Detection(np.array(box, np.float32), score, POINTS)
+
+
+def test_part_of_a_turned_face_is_not_a_second_face() -> None:
+    upright, turned = [face((10, 10, 40, 60), 0.5)], [face((0, 0, 100, 80), 0.9)]
+    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9]
+
+
+def test_clear_face_in_front_of_a_turned_face_is_a_second_face() -> None:
+    upright, turned = [face((10, 10, 40, 60), 0.85)], [face((0, 0, 100, 80), 0.9)]
+    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9, 0.85]
