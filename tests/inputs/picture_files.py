@@ -207,3 +207,27 @@ STEREO_MODE = b"\x53\xb8"  # an element, without its size and value
 def crop_elements(left: int, top: int, right: int, bottom: int) -> bytes:
     sides = ((0x54CC, left), (0x54BB, top), (0x54DD, right), (0x54AA, bottom))
     return b"".join(struct.pack(">HBB", kind, 0x81, pixels) for kind, pixels in sides)
+
+
+def with_other_track(suffix: str, frames: int, codec: str = "mjpeg") -> Callable[[Path], Path]:
+    """Return a function that writes a file whose first picture track has this many small frames, and is no cover."""
+
+    def make(folder: Path) -> Path:
+        plain = write(folder / f"plain{suffix}", Video(size=(480, 270), sound=()))
+        path = folder / f"in{suffix}"
+        with av.open(str(plain)) as given, av.open(str(path), "w") as out:
+            other: Any = out.add_stream(codec, rate=RATE)
+            other.width, other.height, other.pix_fmt = 64, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            picture = out.add_stream_from_template(given.streams.video[0])
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                out.mux(other.encode(frame))
+            out.mux(other.encode(None))
+            for packet in given.demux(video=0):
+                if packet.size:
+                    packet.stream = picture
+                    out.mux(packet)
+        return path
+
+    return make

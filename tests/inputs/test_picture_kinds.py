@@ -32,6 +32,7 @@ from tests.inputs.picture_files import (
     photos,
     scene,
     stereo_box,
+    with_other_track,
     write_parts,
 )
 from tests.inputs.run_engine import deface
@@ -206,3 +207,21 @@ def _describe(data: dict[str, object]) -> str:
     if "projection" in data:
         return f"{data['side_data_type']}: {data['projection']}, {data['yaw']}/{data['pitch']}/{data['roll']}"
     return f"{data['side_data_type']}: {data['type']}"
+
+
+OTHER_TRACKS = {
+    "a cover of one frame, MP4": with_other_track(".mp4", 1),
+    "a cover of one frame, MKV": with_other_track(".mkv", 1),
+    "an empty track": with_other_track(".mp4", 0, "libx264"),
+    "a video of photos beside the video": with_other_track(".mp4", 5),
+    "a single frame of H.264": with_other_track(".mp4", 1, "libx264"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TRACKS)
+def test_track_that_a_player_shows_is_chosen(name: str, tmp_path: Path) -> None:
+    source, out = OTHER_TRACKS[name](tmp_path), tmp_path / "out.mp4"
+    _, joined = deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    assert {picture.shape[1::-1] for picture in displayed(out)} == {(480, 270)}
+    assert joined.frames == 65
+    assert name == "an empty track" or "another picture track" in joined.dropped

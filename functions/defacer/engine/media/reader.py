@@ -7,7 +7,7 @@ returned: the demuxer marks their packets, and the decoder drops them.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -117,8 +117,7 @@ def open_video(
         pictures = [s for s in container.streams.video if not s.disposition & STILL]
         if not pictures:
             raise VideoError("it has no moving picture. Drop a video file such as an MP4.")
-        # Players also choose the default stream: another one can be switched off.
-        stream = next((s for s in pictures if s.disposition & Disposition.default), pictures[0])
+        stream = _choose_picture(pictures)
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
         stream.thread_type = "AUTO"
@@ -130,6 +129,32 @@ def open_video(
             raise VideoError(f"it is damaged. {damage.DAMAGE_ADVICE}") from error
 
 
+def _choose_picture(pictures: Sequence[VideoStream]) -> VideoStream:
+    """Return the track that a player shows: with frames of a known codec, and switched on.
+
+    A track of one frame, or in a codec of photos, is a cover that is not marked as one, if another track is a video.
+    """
+    frames = [_indexed_frames(stream) for stream in pictures]
+    longest = max(frames)
+
+    def rank(number: int) -> tuple[bool, ...]:
+        stream = pictures[number]
+        return (
+            stream.codec_context is None,
+            frames[number] <= 1 < longest,
+            stream.name in PHOTO_CODECS,
+            not stream.disposition & Disposition.default,
+        )
+
+    return pictures[min(range(len(pictures)), key=rank)]
+
+
+def _indexed_frames(stream: VideoStream) -> int:
+    """Return the number of frames in the index of an MP4. The index of another file does not have all frames."""
+    return len(stream.index_entries) if stream.container.format.name.startswith("mov") else 0
+
+
+PHOTO_CODECS = ("mjpeg", "png", "bmp", "webp", "tiff", "gif")
 _NOT_A_VIDEO = (
     "it is not a video that can be read, or its end is missing. Copy or export it again, as an MP4."
 )

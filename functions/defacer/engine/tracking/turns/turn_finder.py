@@ -1,7 +1,7 @@
 """Find the turns that make the faces of frames upright, on a coarse grid of times and after each cut.
 
-YuNet scores an upright face higher than a turned one. Each large face of a frame is cut out, and its crop is scored in all four
-positions. Faces that are not detected at all in the upright frame are searched in small turned copies.
+YuNet scores an upright face higher than a turned one. Each large face of a frame is cut out, and its crop is scored in
+all four positions. Faces that are not detected at all in the upright frame are searched in small turned copies.
 """
 
 from collections.abc import Callable, Sequence
