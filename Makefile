@@ -14,7 +14,7 @@ TOOLS_STAMP := $(TOOLS)/.installed
 UNINSTALLED := PYTHONPATH=functions:local_emulator
 INSTALL := VIRTUAL_ENV=$(VENV) $(UNINSTALLED) $(RUN) -m defacer_emulator.setup.install $(VENV)/bin/uv
 LOCKING := --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-IMAGE_LOCKS := infra/locks/base.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
+IMAGE_LOCKS := infra/locks/base.lock infra/locks/cpu.lock infra/locks/cuda12.lock infra/locks/cuda13.lock
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "De-facer needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Choose one: make PYTHON=python3.12")'
 
 # A variable from the command line as one word of the shell, whatever characters it has.
@@ -194,7 +194,8 @@ destroy:  ## remove it all from Google Cloud; asks first: PROJECT=... REGION=...
 # What the images install. Versions are the tested ones, but for a PyTorch of another CUDA and what it brings along.
 OTHERWISE := cuda|nvidia|triton
 infra/locks/cuda12.lock: OTHERWISE := cuda|nvidia|triton|torch
-infra/locks/cuda12.lock infra/locks/cuda13.lock: infra/locks/models.in infra/locks/base.in
+infra/locks/cpu.lock: infra/locks/base.in
+infra/locks/cuda12.lock infra/locks/cuda13.lock: infra/locks/models.in infra/locks/cpu.in infra/locks/base.in
 $(IMAGE_LOCKS): infra/locks/%.lock: infra/locks/%.in requirements-dev.lock | $(BOOTSTRAPPED)
 	@grep -E '^[a-z0-9.-]+==' requirements-dev.lock | grep -vE '^($(OTHERWISE))' | sed 's/ \\$$//' > .image-pins.txt \
 		&& $(VENV)/bin/uv pip compile $< --constraints .image-pins.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \

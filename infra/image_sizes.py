@@ -37,17 +37,16 @@ def default_cuda() -> str:
 
 @dataclass(frozen=True)
 class ImageSize:
-    """A stage of infra/Dockerfile, its lock file in infra/locks, and whether it contains the weights."""
+    """A stage of infra/Dockerfile, and its lock file in infra/locks."""
 
     stage: str
     lock: str
-    weights: bool
 
 
 IMAGES = (
-    ImageSize("base", "base", weights=False),
-    ImageSize("cpu", f"cuda{default_cuda()}", weights=True),
-    ImageSize("gpu", f"cuda{default_cuda()}", weights=True),
+    ImageSize("base", "base"),
+    ImageSize("cpu", "cpu"),
+    ImageSize("gpu", f"cuda{default_cuda()}"),
 )
 
 
@@ -78,12 +77,21 @@ def package_size(package: Distribution) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def weights_size() -> int:
-    """Return the bytes of the weights in the images."""
-    with tempfile.TemporaryDirectory(prefix="defacer-weights-") as folder:
-        weights.fetch_all(Path(folder))
-        weights.facenet("facenet-casia", Path(folder))
-        return sum(file.stat().st_size for file in Path(folder).iterdir())
+def weights_sizes() -> dict[str, int]:
+    """Return the bytes of the weights in the images, by stage."""
+    sizes = {}
+    with tempfile.TemporaryDirectory(prefix="defacer-weights-") as name:
+        folder = Path(name)
+        weights.fetch_all(folder)
+        weights.casia_graph(folder)
+        sizes["cpu"] = _folder_size(folder)
+        weights.facenet("facenet-casia", folder)
+        sizes["gpu"] = _folder_size(folder)
+    return sizes
+
+
+def _folder_size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
@@ -94,7 +102,7 @@ def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
         together = sum(packages.values())
         largest = sorted(packages, key=lambda name: -packages[name])[:4]
         named = ", ".join(f"{name.replace('==', ' ')} {packages[name] / MEGABYTE:.0f}" for name in largest)
-        models = sum(sizes[WEIGHTS].values()) if image.weights else 0
+        models = sizes[WEIGHTS].get(image.stage, 0)
         rows.append(
             f"| `{image.stage}` | `{image.lock}.lock`: {len(packages)} | {together / MEGABYTE:.0f} | {named} "
             f"| {models / MEGABYTE:.0f} | {(together + models) / MEGABYTE / 1000:.1f} |\n"
@@ -104,7 +112,7 @@ def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
 
 def main() -> None:
     sizes = {lock: measure_packages(lock) for lock in sorted({image.lock for image in IMAGES})}
-    sizes[WEIGHTS] = {"all": weights_size()}
+    sizes[WEIGHTS] = weights_sizes()
     SIZES.write_text(json.dumps(sizes, indent=1) + "\n")
     text = size_table(sizes)
     old = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,15 +14,14 @@ from typing import Any
 
 import requests
 
-from tests.infra.dockerfile import inherited_instructions
+from tests.infra.dockerfile import inherited_instructions, stages
 from tests.permissions import Need
-from tests.servers import ROOT, free_port, wait_until
+from tests.servers import ROOT, UV, free_port, wait_until
 
 CONTAINER_PORT = "8080"  # Cloud Run's default
 STOP_SECONDS = 20
-VENV = str(Path(sys.executable).parent)
-# A folder of the image, and the place of its files on this machine.
-PLACES = {"/opt/venv/bin": VENV, "/opt/weights": str(Path("~/.cache/defacer/weights").expanduser())}
+PYTHON = "3.11"  # of the base image
+WEIGHTS = Path("~/.cache/defacer/weights").expanduser()
 # $0 is the hosts file of the process.
 OWN_HOSTS = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
 # Files of root are readable, as in an image, where all files are. Nothing outside of the user's folders is writable.
@@ -33,9 +33,17 @@ DROP_RIGHTS = (
 
 @dataclass(frozen=True)
 class Image:
-    """A stage of infra/Dockerfile."""
+    """A stage of infra/Dockerfile, whose packages are installed in `venv`."""
 
     stage: str
+    venv: Path
+
+    def install(self) -> None:
+        """Install the packages of the stage as the Dockerfile does, and nothing else."""
+        (lock,) = re.findall(r"infra/locks/\S+\.lock", str(stages()[f"installed-{self.stage}"]))
+        subprocess.run([UV, "venv", "--quiet", "--python", PYTHON, self.venv], check=True)
+        options = ("--only-binary", ":all:", "--require-hashes", "--requirement", ROOT / lock)
+        subprocess.run([UV, "pip", "install", "--quiet", "--python", self.venv, *options], check=True)
 
     def _values(self, kind: str) -> list[str]:
         return [rest for name, rest in inherited_instructions(self.stage) if name == kind]
@@ -49,15 +57,14 @@ class Image:
         found: list[str] = json.loads(self._values("ENTRYPOINT")[-1])
         return found
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Return the variables of ENV, with the folders of this machine."""
+    def environment(self, app: Path) -> dict[str, str]:
+        """Return the variables of ENV, with the folders of this machine. `app` is the working folder."""
         found = {}
         for line in self._values("ENV"):
             for pair in line.split():
                 name, _, value = pair.partition("=")
-                for place, here in PLACES.items():
-                    value = value.replace(place, here)
+                for place, here in {"/opt/venv": self.venv, "/opt/weights": WEIGHTS, "/app": app}.items():
+                    value = value.replace(place, str(here))
                 found[name] = value.replace("$PATH", os.environ["PATH"])
         return found
 
@@ -74,9 +81,13 @@ class Image:
 
 @dataclass(frozen=True)
 class Container:
-    """A service of the applied Terraform. Its command and environment are those of its only container."""
+    """A service of the applied Terraform. Its command and environment are those of its only container.
+
+    The folder `venvs` has the packages of each image. Without it, the container uses those of this Python.
+    """
 
     service: Mapping[str, Any]
+    venvs: Path | None = None
 
     @property
     def name(self) -> str:
@@ -88,7 +99,8 @@ class Container:
 
     @property
     def image(self) -> Image:
-        return Image(self._spec["image"].rpartition("/")[2].partition(":")[0])
+        stage = self._spec["image"].rpartition("/")[2].partition(":")[0]
+        return Image(stage, self.venvs / stage if self.venvs else Path(sys.executable).parent.parent)
 
     @property
     def concurrency(self) -> int:
@@ -117,8 +129,9 @@ class Container:
                 yield variable["name"], need
 
     def environment(self, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that Terraform sets."""
         plain = {item["name"]: item["value"] for item in self._spec["env"] if not item["value_source"]}
-        return {**self.image.environment, **plain, **secrets}
+        return {**plain, **secrets}
 
     @property
     def health_path(self) -> str:
@@ -145,7 +158,8 @@ def run_container(
         (folder / name).mkdir(mode=0o777)
         (folder / name).chmod(0o777)
     variables = {
-        "PORT": str(port), "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), **environment,
+        **image.environment(folder / "app"), "PORT": str(port), "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"), **environment,
     }  # fmt: skip
     rights = (word.format(user=image.user) for word in DROP_RIGHTS)
     command = [*OWN_HOSTS, str(hosts), *rights, *container.command(port)]

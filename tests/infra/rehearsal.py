@@ -81,8 +81,10 @@ def rehearse(project: Project, folder: Path) -> Iterator[Rehearsal]:
         names = (f"{PROJECT}-{kind}" for kind in ("intake", "work", "output"))
         platform = stack.enter_context(open_platform(folder, access))
         rehearsal = Rehearsal(project, Buckets(client, *names), access, pubsub, platform.proxy)
-        for service in project.resources("cloud_run_v2_service"):
-            container = Container(service)
+        containers = [Container(body, folder / "venvs") for body in project.resources("cloud_run_v2_service")]
+        for image in {container.image for container in containers}:
+            image.install()
+        for container in containers:
             environment = _environment(container, access)
             environment |= stack.enter_context(platform.environment_of(container.member))
             environment |= {

@@ -40,6 +40,7 @@ class CommandsJob:
         """Execute the job with these arguments, and return its exit code."""
         with guard_storage(self.storage, self.container.member, self.access) as address:
             environment = {
+                **self.container.image.environment(self.folder),
                 **self.container.environment({}),
                 "STORAGE_EMULATOR_HOST": address,
                 "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",

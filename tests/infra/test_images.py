@@ -26,7 +26,7 @@ from infra.image_sizes import (
     SIZES,
     package_size,
     size_table,
-    weights_size,
+    weights_sizes,
 )
 from tests.infra.dockerfile import DOCKERFILE, inherited_instructions, instructions, stages
 from tests.servers import ROOT
@@ -110,15 +110,17 @@ def test_image_is_unprivileged_and_has_no_build_tools(stage: str) -> None:
     assert steps.index(("USER", "10001")) > max(
         index for index, (name, _) in enumerate(steps) if name == "RUN"
     )
-    packages = "base" if stage == "base" else "models"
-    assert ("COPY", f"--from=installed-{packages} /opt/venv /opt/venv") in steps
+    assert ("COPY", f"--from=installed-{stage} /opt/venv /opt/venv") in steps
     assert [rest.split('"')[1] for name, rest in steps if name == "ENTRYPOINT"] == ["gunicorn"]
+    # Processes that decode pictures do not search the working folder (`python -P`).
+    assert ("WORKDIR", "/app") in steps
+    assert any("PYTHONPATH=/app" in rest for name, rest in steps if name == "ENV")
 
 
 def test_packages_are_installed_by_hash_and_never_built() -> None:
     commands = [part for name, rest in instructions() if name == "RUN" for part in rest.split("&&")]
     installing = [command for command in commands if re.search(r"pip install", command)]
-    assert len(installing) == 4
+    assert len(installing) == 5
     assert all("--require-hashes" in command for command in installing)
     assert all("--only-binary :all:" in command for command in installing if "uv pip" in command)
 
@@ -152,7 +154,10 @@ def test_compose_publishes_the_ports_of_the_pages_on_loopback() -> None:
 
 @pytest.mark.parametrize("stage", ["cpu", "gpu"])
 def test_images_that_detect_faces_contain_the_weights(stage: str) -> None:
-    assert any("--from=weights" in rest for name, rest in inherited_instructions(stage) if name == "COPY")
+    weights_stage = "gpu-weights" if stage == "gpu" else "weights"
+    assert any(
+        f"--from={weights_stage} " in rest for name, rest in inherited_instructions(stage) if name == "COPY"
+    )
     assert any(
         "DEFACER_WEIGHTS_DIR=/opt/weights" in rest
         for name, rest in inherited_instructions(stage)
@@ -160,15 +165,18 @@ def test_images_that_detect_faces_contain_the_weights(stage: str) -> None:
     )
 
 
-def test_weights_stage_calls_existing_functions() -> None:
-    (run,) = (rest for name, rest in stages()["weights"][1] if name == "RUN")
+@pytest.mark.parametrize(
+    ("stage", "expected"), [("weights", {"fetch_all", "casia_graph"}), ("gpu-weights", {"facenet"})]
+)
+def test_weights_stage_calls_existing_functions(stage: str, expected: set[str]) -> None:
+    (run,) = (rest for name, rest in stages()[stage][1] if name == "RUN")
     code = run.split('"')[1].strip()
     calls = {
         node.attr
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "weights"
     }
-    assert calls == {"fetch_all", "facenet"}
+    assert calls == expected
     assert all(callable(getattr(weights, name)) for name in calls)
 
 
@@ -180,12 +188,18 @@ def test_every_stage_of_a_service_is_built() -> None:
     assert wanted <= {image.stage for image in IMAGES} <= set(stages())
 
 
-def test_base_image_has_tested_versions_and_all_dependencies() -> None:
-    base, tested = locked_versions("infra/locks/base.lock"), locked_versions("requirements-dev.lock")
+@pytest.mark.parametrize("stage", ["base", "cpu"])
+def test_image_has_tested_versions_and_all_dependencies(stage: str) -> None:
+    locked, tested = locked_versions(f"infra/locks/{stage}.lock"), locked_versions("requirements-dev.lock")
     assert {
-        name: versions for name, versions in base.items() if not versions <= tested.get(name, set())
+        name: versions for name, versions in locked.items() if not versions <= tested.get(name, set())
     } == {}
-    assert set(base) == with_dependencies(listed_packages("base.in"))
+    assert set(locked) == with_dependencies(listed_packages(f"{stage}.in"))
+
+
+def test_image_for_ingest_and_pages_has_no_pytorch() -> None:
+    absent = re.compile("torch|facenet|nvidia|cuda|triton|tensorboard")
+    assert [name for name in locked_versions("infra/locks/cpu.lock") if absent.search(name)] == []
 
 
 @pytest.mark.parametrize(("cuda", "exceptions"), [("12", ("12.", "torch", "torchvision")), ("13", ("13.",))])
@@ -261,7 +275,7 @@ def test_every_line_of_a_lock_file_has_a_hash() -> None:
                 "commands.job",
                 "commands.person",
             ],
-            "models.in",
+            "cpu.in",
         ),
     ],
 )
@@ -294,7 +308,7 @@ def test_documented_image_sizes_match_the_lock_files() -> None:
 def test_installed_package_has_about_its_documented_size() -> None:
     """The tolerance covers missing bytecode and wheels for another Python."""
     sizes = json.loads(SIZES.read_text())
-    assert weights_size() == pytest.approx(sizes["weights"]["all"], rel=0.02)
+    assert weights_sizes() == pytest.approx(sizes["weights"], rel=0.02)
     compared = 0
     for pin, documented in {**sizes["base"], **sizes[IMAGES[-1].lock]}.items():
         name, _, version = pin.partition("==")
@@ -311,6 +325,7 @@ def test_installed_package_has_about_its_documented_size() -> None:
 
 def test_documented_sizes_are_of_the_default_images() -> None:
     assert [image.stage for image in IMAGES] == ["base", "cpu", "gpu"]
-    assert {image.lock for image in IMAGES[1:]} == {"cuda12"}
+    assert [image.lock for image in IMAGES] == ["base", "cpu", "cuda12"]
     sizes = json.loads(SIZES.read_text())
-    assert 100e6 < sum(sizes["base"].values()) < sum(sizes["cuda12"].values())
+    together = [sum(sizes[image.lock].values()) for image in IMAGES]
+    assert 100e6 < together[0] < together[1] < together[2] / 4

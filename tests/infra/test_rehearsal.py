@@ -37,6 +37,12 @@ SECONDS = 240
 OWNER = "olga@example.com"  # of the channel street
 # Grants that these jobs do not need, each with a test of the code that needs it.
 OTHER_USES = {
+    **{
+        (f"defacer-{name}", "uploads", "pubsub.publisher"): (
+            "tests/functions/test_admission.py::test_ended_job_calls_the_next_upload_once"
+        )
+        for name in ("ingest", "worker", "merge", "console")
+    },
     ("defacer-builder", "some-project-builds", "storage.objectViewer"): (
         "tests/infra/test_deploy_tools.py::test_first_and_second_deployment_succeed"
     ),

@@ -60,7 +60,7 @@ def test_make_installs_only_from_lock_files() -> None:
     assert named == {
         *("requirements.lock", "requirements-dev.lock"),
         *("requirements-bootstrap.lock", "requirements-tools.lock"),
-        *("base.lock", "cuda12.lock", "cuda13.lock"),
+        *("base.lock", "cpu.lock", "cuda12.lock", "cuda13.lock"),
     }
     assert named <= {path.name for path in LOCKS}
     installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
