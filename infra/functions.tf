@@ -15,7 +15,12 @@ locals {
 
   # Environment variables of single functions in addition to local.environment: values, and secrets in Secret Manager.
   values = {
-    ingest  = { DEFACER_MAX_FRAME_PIXELS = tostring(local.worker.max_pixels) }
+    ingest = {
+      DEFACER_MAX_FRAME_PIXELS     = tostring(local.worker.max_pixels)
+      DEFACER_MAX_CHANNEL_MINUTES  = tostring(var.limits.channel_minutes)
+      DEFACER_MAX_CHANNEL_JOBS     = tostring(var.limits.channel_jobs)
+      DEFACER_MAX_VIDEO_MEGAPIXELS = tostring(var.limits.video_megapixels)
+    }
     worker  = { DEFACER_PRELOAD_MODELS = "true", DEFACER_REQUIRE_GPU = tostring(local.gpu) }
     webhook = { DEFACER_WEBHOOK_URL = try(var.webhook.url, null) }
   }

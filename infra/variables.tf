@@ -30,6 +30,21 @@ variable "worker_max_instances" {
   default     = null
 }
 
+variable "limits" {
+  description = "The limits of each channel: minutes of video a day, and videos that are processed or wait. And the pixels of all frames of a video, in millions."
+  type = object({
+    channel_minutes  = optional(number, 6000)
+    channel_jobs     = optional(number, 1000)
+    video_megapixels = optional(number, 10000000)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1])
+    error_message = "The limits must be at least 1."
+  }
+}
+
 variable "gpu_zonal_redundancy" {
   description = "Whether GPUs are also reserved in a second zone, which costs half as much again and has a separate quota."
   type        = bool

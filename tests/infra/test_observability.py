@@ -149,4 +149,4 @@ def test_frame_limit_of_ingest_fits_the_worker_s_memory() -> None:
     assert max_pixels["gpu"] == Settings.model_fields["max_frame_pixels"].default
     # Measured: 4.2 GB at 8192x4608. The server and a segment's file need memory too.
     assert 4.2 * max_pixels["cpu"] / max_pixels["gpu"] < 0.75 * inputs()["cpu_worker_memory"]
-    assert local("values")["ingest"] == {"DEFACER_MAX_FRAME_PIXELS": "${tostring(local.worker.max_pixels)}"}
+    assert local("values")["ingest"]["DEFACER_MAX_FRAME_PIXELS"] == "${tostring(local.worker.max_pixels)}"

@@ -19,6 +19,7 @@ from defacer.pipeline.topology import (
 )
 from defacer.webhook.delivery import SENT_EVENTS
 from defacer_emulator.resources import Resources
+from infra.capacity.worker_queue import SHARE_OF_WORKERS
 from tests.terraform import INFRA, blocks, documents, local, one, resources
 
 RESOURCES = Resources("some-project")
@@ -137,8 +138,11 @@ def test_uploads_are_published_on_the_topic_of_ingest() -> None:
 
 
 def test_functions_have_the_environment_of_the_emulator() -> None:
-    environment = {name: evaluate(value) for name, value in local("environment").items()}
-
+    written = dict(local("environment"))
+    # The share of a channel depends on the workers. The capacity model has the same number.
+    share = written.pop("DEFACER_CHANNEL_SEGMENTS")
+    assert share == f"${{tostring({SHARE_OF_WORKERS} * local.worker_instances)}}"
+    environment = {name: evaluate(value) for name, value in written.items()}
     assert environment == {
         name: value.replace("${var.project}", "some-project")
         for name, value in RESOURCES.environment().items()
@@ -146,6 +150,17 @@ def test_functions_have_the_environment_of_the_emulator() -> None:
     env = next(dynamic["env"] for dynamic in container()["dynamic"] if "env" in dynamic)
     assert env["for_each"].startswith("${merge(local.environment,")
     assert one(env["content"]) == {"name": "${env.key}", "value": "${env.value}"}
+
+
+def test_limits_default_to_those_of_the_settings() -> None:
+    default = {
+        name: re.search(rf"{name} *= optional\(number, (\d+)\)", (INFRA / "variables.tf").read_text())
+        for name in ("channel_minutes", "channel_jobs", "video_megapixels")
+    }
+    for name, found in default.items():
+        assert found is not None
+        assert float(found[1]) == Settings.model_fields[f"max_{name}"].default
+        assert local("values")["ingest"][f"DEFACER_MAX_{name.upper()}"] == f"${{tostring(var.limits.{name})}}"
 
 
 def test_every_variable_in_the_files_is_a_setting() -> None:
