@@ -56,7 +56,7 @@ def test_gpu_is_asked_to_compute(failed: bool, monkeypatch: pytest.MonkeyPatch) 
     assert gpu.is_computing() is not failed
 
 
-def test_full_memory_of_the_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_of_the_gpu_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = fake_torch(lambda: False)
 
     def full(*_, **__):
@@ -75,7 +75,7 @@ def test_worker_with_a_failed_gpu_takes_no_segment(
     monkeypatch.setitem(sys.modules, "torch", fake_torch(lambda: True))
     assert worker(planned.task(0)) == 503
     assert ended == [(os.getpid(), signal.SIGTERM)]
-    assert buckets.blob(buckets.work, lease_name(planned, 0)) is None  # so it is no attempt at the segment
+    assert buckets.blob(buckets.work, lease_name(planned, 0)) is None  # so it does not count as an attempt
 
 
 @pytest.mark.slow

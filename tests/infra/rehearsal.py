@@ -21,9 +21,9 @@ from defacer_emulator.services.storage import create_client, find_binary
 from tests.cloud import Buckets
 from tests.console.identity import Signer
 from tests.infra.applying import Project
+from tests.infra.cloud_platform import browse, open_platform
 from tests.infra.containers import Container, RunningContainer, run_container
 from tests.infra.guards import Access, guard_publisher, guard_storage
-from tests.infra.platform import browse, open_platform
 from tests.infra.stub_provider import NUMBER, PROJECT
 from tests.permissions import Need, read_grants
 from tests.servers import free_port, pubsub_server, wait_until

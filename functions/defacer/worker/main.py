@@ -20,6 +20,6 @@ def worker(event: CloudEvent) -> None:
         task = pubsub.parse_message(message, SegmentTask)
         # A request that timed out can still run beside the next one, and the models serve one caller at a time.
         with HOST.lock:
-            require_computing_gpu()  # before the lease, so that the failure is no attempt at the segment
+            require_computing_gpu()  # before the lease, so that it does not count as an attempt
             step = detect_and_announce if task.step == "detect" else redact_and_announce
             step(task, message.id, WorkerEngine())

@@ -1,4 +1,4 @@
-"""What Cloud Run and Google give each service: its account's token, the keys of Identity-Aware Proxy, and signatures.
+"""The services of Google that a container calls: the metadata server, the keys of Identity-Aware Proxy, and signing.
 
 The services reach these under Google's own host names: a private /etc/hosts leads to a server with its own certificate.
 """
@@ -95,7 +95,7 @@ def open_platform(folder: Path, access: Access) -> Iterator[Platform]:
 
 @contextmanager
 def browse(page: str, origin: str, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield an address at which a page is as at `origin`, for a user with the headers of Identity-Aware Proxy."""
+    """Yield an address that serves a page as `origin` does, to a user with the headers of Identity-Aware Proxy."""
     replaced = {"host": urlsplit(origin).netloc, "x-forwarded-proto": "https", **headers}
 
     async def handle(request: Request) -> Response:
