@@ -1,8 +1,11 @@
 """Test the reader of LATM with elements of each allowed form, and with forms that it refuses."""
 
-import pytest
+from typing import Any
 
-from defacer.engine.media.sound.latm import AacConfig, LatmError, LatmReader, read_aac_config
+import pytest
+from av import Packet
+
+from defacer.engine.media.sound.latm import AacConfig, LatmError, LatmReader, can_repackage, read_aac_config
 
 LC_STEREO_48K = "0001000110010000"  # object type, rate, channels, GASpecificConfig
 PAYLOAD = bytes(range(1, 40))
@@ -67,3 +70,10 @@ def test_adts_header_states_rate_channels_and_length() -> None:
 def test_damaged_or_unusual_packet_is_refused(packet: bytes) -> None:
     with pytest.raises(LatmError):
         LatmReader().read(packet)
+
+
+def test_recording_that_starts_before_a_configuration_is_repackaged() -> None:
+    body = length(len(PAYLOAD)) + PAYLOAD_BITS
+    packets: list[Packet[Any]] = [Packet(element("", body, same="1")), Packet(element(mux_config(), body))]
+    assert can_repackage(bytes.fromhex("1190"), packets)
+    assert not can_repackage(bytes.fromhex("1190"), packets[:1])

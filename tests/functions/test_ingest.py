@@ -1,6 +1,7 @@
 """Ingest through its HTTP interface, with the real engine."""
 
 import io
+import json
 import sys
 import wave
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.functions.ingesting import (
     tasks,
 )
 from tests.heif import HeifFile
+from tests.inputs.sound_files import with_sound
 from tests.proxy import Proxy
 
 
@@ -286,3 +288,26 @@ def test_missing_recognizer_package_fails_the_job(monkeypatch: pytest.MonkeyPatc
         engine_host.HOST.build_gallery([], "facenet-vggface2")
 
     assert refused.value.code == "missing-package"
+
+
+def test_sound_that_the_policy_refuses_fails_the_job_without_any_task(
+    buckets: Buckets, topics: Topics, ingest: Post, tmp_path: Path
+) -> None:
+    buckets.put(buckets.intake, POLICY, b'{"sound": "copy_only"}')
+    ref = buckets.put(
+        buckets.intake, VIDEO, with_sound("in.mov", "pcm_alaw", 8000, "mono", seconds=0.4)(tmp_path)
+    )
+    assert ingest(upload_push(ref)) == 200
+    assert_failed(buckets, topics, ref, "unsupported-sound", "sound track 1: pcm_alaw")
+
+
+@pytest.mark.usefixtures("topics")
+def test_ingest_logs_the_codes_of_all_changes(
+    buckets: Buckets, ingest: Post, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ref = buckets.put(
+        buckets.intake, VIDEO, with_sound("in.mov", "pcm_alaw", 8000, "mono", seconds=0.4)(tmp_path)
+    )
+    assert ingest(upload_push(ref)) == 200
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"probed"' in line]
+    assert line["changes"] == ["converted-sound"]

@@ -5,7 +5,8 @@ Only the usual form is read: one program with one layer. A stream of another for
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,13 +136,20 @@ class RepackagedSound:
         return iter(())
 
 
-def can_repackage(extradata: bytes | None, packet: "Packet[Any] | None") -> bool:
-    """Return whether this module can read a stream, by its configuration and its first packet."""
+def can_repackage(extradata: bytes | None, packets: Iterable["Packet[Any]"]) -> bool:
+    """Return whether this module can read a stream, by its configuration and its first packets.
+
+    A recording can start before the first packet with a configuration.
+    """
+    reader = LatmReader()
     try:
         stated = read_aac_config(extradata or b"")
-        return packet is not None and LatmReader().read(bytes(packet))[0] == stated
     except LatmError:
         return False
+    for packet in packets:
+        with suppress(LatmError):
+            return reader.read(bytes(packet))[0] == stated
+    return False
 
 
 def read_aac_config(data: bytes) -> AacConfig:

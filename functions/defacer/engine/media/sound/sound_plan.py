@@ -35,6 +35,7 @@ AAC_BITS_PER_SAMPLE = 4  # enough for lower rates; the format's limit is 6
 # waveform, its signal-to-noise ratio is as good in each octave (music, noise; 48 kHz stereo at 256 kbit/s).
 AAC_OPTIONS = {"aac_coder": "fast", "aac_is": "0", "aac_pns": "0"}
 MAX_PCM_CHANNELS = 2  # FFmpeg 5.1 does not read the layout of PCM in an MP4
+LATM_PACKETS = 50  # about a second
 MAX_SEARCHED_BYTES = 16 * 1024 * 1024  # of packets, until each sound track has one
 
 
@@ -101,7 +102,7 @@ def plan_sound(source: Source, mode: SoundMode) -> SoundPlans:
             elif not stream.rate or not stream.channels:
                 dropped.append(_dropped(number, _name_of(stream), "which is empty"))
             else:
-                tracks.append(_plan_track(stream, first.get(stream.index), number))
+                tracks.append(_plan_track(stream, first[stream.index], number))
     if unknown and not tracks:
         raise SoundError(f"its sound ({unknown}) can't be decoded. Convert the sound to AAC.")
     changed = [plan.change for plan in tracks if plan.change]
@@ -129,12 +130,12 @@ def _sample_entry(source: Source, stream: AudioStream) -> str:
     return entries[stream.index] if stream.index < len(entries) else ""
 
 
-def _plan_track(stream: AudioStream, packet: "Packet[Any] | None", number: int) -> SoundPlan:
+def _plan_track(stream: AudioStream, packets: list["Packet[Any]"], number: int) -> SoundPlan:
     name, index = _name_of(stream), stream.index
-    if name in COPIED and _is_copyable(stream, packet):
+    if name in COPIED and _is_copyable(stream, packets):
         return SoundPlan(index, stream.rate, "copy")
     track = f"sound track {number}: {name}"
-    if name == "aac_latm" and can_repackage(stream.codec_context.extradata, packet):
+    if name == "aac_latm" and can_repackage(stream.codec_context.extradata, packets):
         change = SourceChange(ChangeCode.CONVERTED_SOUND, f"{track} to AAC with the same packets")
         return SoundPlan(index, stream.rate, "repackage", change=change)
     layout = missing_layout(stream) or stream.layout.name
@@ -167,27 +168,37 @@ def _aac(stream: AudioStream, layout: str) -> SoundEncoding:
     return SoundEncoding("aac", "fltp", layout, rate, bits)
 
 
-def _first_packets(container: InputContainer) -> dict[int, "Packet[Any]"]:
-    """Return the first packet of each sound track, by the index of its stream."""
-    wanted = {stream.index for stream in container.streams.audio if stream.codec_context is not None}
-    found: dict[int, Packet[Any]] = {}
+def _first_packets(container: InputContainer) -> dict[int, list["Packet[Any]"]]:
+    """Return the first packets of each sound track, by the index of its stream.
+
+    Several for LATM, because not each of its packets states the form.
+    """
+    wanted = {
+        stream.index: LATM_PACKETS if _name_of(stream) == "aac_latm" else 1
+        for stream in container.streams.audio
+        if stream.codec_context is not None
+    }
+    found: dict[int, list[Packet[Any]]] = {index: [] for index in wanted}
     searched = 0
     for packet in container.demux() if wanted else ():
         searched += packet.size
-        if packet.size and packet.stream_index in wanted:
-            found.setdefault(packet.stream_index, packet)
-        if len(found) == len(wanted) or searched > MAX_SEARCHED_BYTES:
+        packets = found.get(packet.stream_index)
+        if packet.size and packets is not None and len(packets) < wanted[packet.stream_index]:
+            packets.append(packet)
+        if searched > MAX_SEARCHED_BYTES or all(
+            len(found[index]) == count for index, count in wanted.items()
+        ):
             break
     return found
 
 
-def _is_copyable(stream: AudioStream, packet: "Packet[Any] | None") -> bool:
+def _is_copyable(stream: AudioStream, packets: list["Packet[Any]"]) -> bool:
     """Return whether FFmpeg writes an MP4 with this track and its first packet."""
     try:
         with av.open(io.BytesIO(), "w", format="mp4") as result:
             added = add_copied_stream(result, stream)
             result.start_encoding()
-            if packet is not None:
+            for packet in packets:
                 packet.stream = added
                 result.mux_one(packet)
     except (ValueError, av.error.FFmpegError):
