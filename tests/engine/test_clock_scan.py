@@ -72,3 +72,22 @@ def _swap_times(data: bytearray) -> None:
 def test_fingerprint_depends_on_the_clock_only_if_it_corrects(tmp_path: Path) -> None:
     path = str(PLAIN["MKV"](tmp_path))
     assert fingerprint_of(ClockedSource(path, examine_video(path).clock)) == fingerprint_of(path)
+
+
+def test_track_that_appears_in_the_middle_is_ignored(tmp_path: Path) -> None:
+    """FFmpeg finds tracks in the first megabytes of a broadcast only."""
+    silent = clock_files.recording(
+        tmp_path, "in.ts", sound=(), seconds=8, options=(("preset", "ultrafast"), ("qp", "0"))
+    )
+    loud = clock_files.recording(tmp_path, "loud.ts")
+    silent.write_bytes(silent.read_bytes() + loud.read_bytes())
+    info = examine_video(str(silent), past_damage=True)
+    assert len(list(read_frames(ClockedSource(str(silent), info.clock), black=[]))) == 260
+
+
+def test_video_in_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    path = clock_files.recording(tmp_path, "in.mkv", options=GOP)
+    data = path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ")
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="can't be decoded"):
+        examine_video(str(path))

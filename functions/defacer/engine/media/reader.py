@@ -142,7 +142,7 @@ def _choose_picture(pictures: Sequence[VideoStream]) -> VideoStream:
         return (
             stream.codec_context is None,
             frames[number] <= 1 < longest,
-            stream.name in PHOTO_CODECS,
+            stream.codec_context is not None and stream.name in PHOTO_CODECS,
             not stream.disposition & Disposition.default,
         )
 

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
-from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux
+from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux, read_packets
 from defacer.engine.media.damage import damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
@@ -44,7 +44,7 @@ def examine_video(
         return info
     with open_video(source) as (container, picture):
         scan = _Scan(container, picture)
-        for packet in container.demux():
+        for packet in read_packets(container):
             scan.add_packet(packet)
         clock = scan.make_clock()
         if not past_damage:

@@ -14,6 +14,7 @@ Which frame is displayed first is the decoder's decision (see `display_order.py`
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -155,6 +156,15 @@ class PacketClock:
         self._last_sound[packet.stream_index] = packet.dts
 
 
+def read_packets(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[Any]]":
+    """Yield the packets of these tracks, or of all, as they are.
+
+    A broadcast can get another track in the middle. PyAV does not know it, and raises IndexError after the last packet.
+    """
+    with suppress(IndexError):
+        yield from container.demux(*streams)
+
+
 def demux(
     container: InputContainer, picture: VideoStream, clock: Clock, *, picture_only: bool = False
 ) -> Iterator["Packet[Any]"]:
@@ -162,7 +172,7 @@ def demux(
     has_restarts = len(clock.offsets) > 1
     times = PacketClock(container, picture, clock, restarts=has_restarts)
     # The sound decides together with the picture where a clock restarts.
-    packets = container.demux(picture) if picture_only and not has_restarts else container.demux()
+    packets = read_packets(container, *([picture] if picture_only and not has_restarts else []))
     for packet in packets:
         if picture_only and packet.stream.index != picture.index:
             if has_restarts:

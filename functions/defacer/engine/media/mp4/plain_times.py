@@ -48,9 +48,9 @@ class _Track:
         ):
             return False
         times = np.concatenate([[0], np.cumsum(durations)[:-1]])
-        if offsets is None:
+        if b"ctts" not in self.tables:
             return not can_reorder() and bool((durations[:-1] > 0).all())
-        if len(offsets) != len(times):
+        if offsets is None or len(offsets) != len(times):
             return False
         times = times + offsets
         return len(np.unique(times)) == len(times) and int(times.min()) == int(times[0])
