@@ -1,7 +1,9 @@
 """The guards of the rehearsal refuse what no grant allows, and each use shows in `Access.necessary`."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import grpc
@@ -15,6 +17,7 @@ from google.cloud import storage
 from defacer_emulator.chaos.http import Request
 from defacer_emulator.services.messaging import create_publisher
 from tests.cloud import PROJECT, Buckets, Topics
+from tests.infra.applying import apply_project
 from tests.infra.guards import Access, guard_publisher, guard_storage
 from tests.infra.test_rehearsal import OTHER_USES
 from tests.permissions import (
@@ -176,3 +179,35 @@ def test_removed_grant_is_refused_within_its_block() -> None:
 def test_grant_that_no_rehearsed_job_needs_has_a_test(test: str) -> None:
     file, _, name = test.partition("::")
     assert f"\ndef {name}(" in (ROOT / file).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("removed", "service", "need"),
+    [
+        (
+            r'(merge += \{.*), output = "[^"]+"',
+            "merge",
+            Need("storage.objects.create", object_resource("some-project-output", "channels/a/walk.mp4")),
+        ),
+        (
+            r'(worker += \[.*)"segments-done", ',
+            "worker",
+            Need("pubsub.topics.publish", "projects/some-project/topics/segments-done"),
+        ),
+    ],
+)
+def test_role_that_terraform_no_longer_grants_is_refused(
+    removed: str, service: str, need: Need, tmp_path: Path
+) -> None:
+    member = f"serviceAccount:defacer-{service}@some-project.iam.gserviceaccount.com"
+    allowed = []
+    for name, pattern in (("before", "(?!)()"), ("after", removed)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with apply_project(folder, ()) as project:
+            iam = folder / "iam.tf"
+            iam.write_text(re.sub(pattern, r"\1", iam.read_text()))
+            project.apply()
+            allowed.append(Access(read_grants(project.provider.resources)).allows(member, need))
+    assert allowed == [True, False]

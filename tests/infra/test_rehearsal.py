@@ -5,7 +5,9 @@ the machinery.
 """
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +95,8 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def rehearsal(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    if os.geteuid() or not shutil.which("setpriv") or not shutil.which("unshare"):
+        pytest.skip("requires root, setpriv and unshare, to run each service as the user of its image")
     weights.fetch_all()  # the image has them
     variables = (
         f'webhook={{url="{receiver.address}/jobs",secret_name="some-name"}}',
