@@ -45,7 +45,7 @@ def test_saving_the_unchanged_form_keeps_the_policy(visitor: Visitor) -> None:
 
     other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", recognizer="facenet-casia",
                    recognition="strict", quality=23, on_decode_error="hide", verify="strict", source_retention="delete",
-                   keep_intermediates=True, sound="copy_only")  # fmt: skip
+                   keep_intermediates=True, sound="copy_only", size="any")  # fmt: skip
     visitor.buckets.put(visitor.buckets.intake, NAME, other.model_dump_json().encode())
     assert save(visitor, read_form(visitor.open(visitor.url("street", "policy")))) == 303
     assert read_saved(visitor) == other

@@ -10,6 +10,7 @@ Recognition = Literal["strict", "balanced", "lenient"]
 OnDecodeError = Literal["refuse", "hide"]
 VerifyLevel = Literal["off", "standard", "strict"]
 SoundMode = Literal["convert", "copy_only"]
+SizeLimit = Literal["like-source", "any"]
 MODES = get_args(Mode)
 
 
@@ -20,7 +21,8 @@ class Options:
     `strength` (1 to 3) is how much coarser than usual a face is hidden. `color` is for mode solid. `quality` is x264's
     rate factor, from 0 (lossless) to 40. `verify` is how a second detector checks the result: not at all, in five
     frames a second, or in every frame. `strict_timing` refuses a video whose times have to be corrected. `sound` is
-    what happens to sound that can't be copied: convert it, or refuse the video.
+    what happens to sound that can't be copied: convert it, or refuse the video. `size` limits
+    the bit rate by the source's, or does not.
     """
 
     mode: Mode = "blur"
@@ -35,3 +37,4 @@ class Options:
     strict_timing: bool = False
     verify: VerifyLevel = "standard"
     sound: SoundMode = "convert"
+    size: SizeLimit = "like-source"

@@ -14,6 +14,7 @@ from defacer.engine.options import (
     Options,
     Recognition,
     RecognizerName,
+    SizeLimit,
     SoundMode,
     VerifyLevel,
 )
@@ -35,6 +36,14 @@ QualityOption = Annotated[
     int | None,
     typer.Option(
         "--quality", metavar="0-40", help="x264's rate factor: 0 lossless, 40 poor. [default of run: 18]"
+    ),
+]
+SizeOption = Annotated[
+    SizeLimit | None,
+    typer.Option(
+        "--size",
+        help="How large the result can be: about as large as the source, or as large as --quality needs. "
+        "[default of run: like-source]",
     ),
 ]
 VerifyOption = Annotated[

@@ -59,6 +59,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     color: chosen.ColorOption = None,
     replacement: chosen.ReplacementOption = None,
     quality: chosen.QualityOption = None,
+    size: chosen.SizeOption = None,
     verify: chosen.VerifyOption = None,
     sound: chosen.SoundOption = None,
     write_report: Annotated[
@@ -88,7 +89,14 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
-        old.options, mode=mode, strength=strength, color=color, quality=quality, verify=verify, sound=sound
+        old.options,
+        mode=mode,
+        strength=strength,
+        color=color,
+        quality=quality,
+        size=size,
+        verify=verify,
+        sound=sound,
     )
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))

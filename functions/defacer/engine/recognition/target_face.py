@@ -1,4 +1,4 @@
-"""Locate the face in a target picture, which can lie on its side or upside down, or show nothing but the face."""
+"""Locate the face in a target picture, which can show it sideways or upside down, or show nothing but the face."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ LIKELY_FACE = 0.5
 MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 MAX_ASPECT = 16  # of a picture's longer side to its shorter one: in a longer strip no copy shows a face
 BYSTANDER = 0.5  # a face smaller than this share of the largest one belongs to a bystander
-# CenterFace also detects most faces that lie on their side or upside down, and its landmarks show how they lie. In 73
+# CenterFace also detects most faces that are sideways or upside down, and its landmarks show their rotation. In 73
 # faces of clips, each turned four ways, the view with the best score among those whose face leans by at most 45 degrees
 # was the upright one in all 70 that had a face. No other such view reached 0.85.
 MAX_LEAN = 45.0  # degrees
@@ -80,7 +80,7 @@ def find_faces(image: "Image", detector_of: DetectorOf) -> "list[Detection]":
 
 
 def _turn_upright(image: "Image", detector_of: DetectorOf) -> "tuple[Image, list[Detection]]":
-    """Return the view of the picture in which its face is upright, and the faces in it."""
+    """Return the picture, turned so that its face is upright, and the faces in this view."""
     views = []
     for turns in range(4):
         turned = np.ascontiguousarray(np.rot90(image, turns))

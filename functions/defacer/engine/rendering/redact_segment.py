@@ -6,6 +6,7 @@ are encoded.
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -68,6 +69,8 @@ def redact_segment(
         picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
     style = Style(options.mode, options.strength, options.color, picture)
     encoding = encoding_of(segment.source)
+    if options.size == "any":
+        encoding = replace(encoding, limit=None)
     if encoding.time_base != Fraction(faces.time_base):
         raise _wrong_video_error(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"

@@ -65,6 +65,8 @@ class Policy(Document):
     """For experts, instead of `recognition`: the largest distance that still matches a target. Needs `recognizer`."""
     quality: int = Field(default=18, ge=0, le=40)
     """The rate factor of x264. 0 is lossless, 18 is visually lossless, 40 is poor."""
+    size: Literal["like-source", "any"] = "like-source"
+    """How large the result can be: about [the size of the source](#size), or any size that `quality` needs."""
     on_decode_error: Literal["refuse", "hide"] = "refuse"
     """For frames that cannot be decoded: refuse the video, or black out these frames and every frame that depends on
     them. With `hide`, a video that is cut off is processed up to its end."""
