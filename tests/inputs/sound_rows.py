@@ -55,5 +55,5 @@ SOUND = [
         dropped=("sound track 2 (apac), which can't be decoded",)),
     Row("the only track can't be decoded", "sound", with_unknown_track_only, "its sound .apac. can't be decoded"),
     Row("A-law, with the policy to copy only", "sound", with_sound("in.mov", "pcm_alaw", 8000, "mono"),
-        "can't hold sound track 1: pcm_alaw", sound="copy_only", emulated=True),
+        "needs a conversion .sound track 1: pcm_alaw", sound="copy_only", emulated=True),
 ]  # fmt: skip

@@ -108,8 +108,8 @@ def plan_sound(source: Source, mode: SoundMode) -> SoundPlans:
     changed = [plan.change for plan in tracks if plan.change]
     if changed and mode == "copy_only":
         raise SoundError(
-            f"an MP4 that players can play can't hold {changed[0].text.partition(' to ')[0]}. "
-            "Allow its conversion (sound: convert), or convert the sound to AAC."
+            f"it needs a conversion ({changed[0].text}), which copy_only forbids. Choose convert for the sound, or "
+            "convert it to AAC first."
         )
     return SoundPlans(tuple(tracks), tuple(dropped))
 
