@@ -14,11 +14,13 @@ resource "google_storage_bucket_iam_member" "commands" {
   member   = google_service_account.commands.member
 }
 
-# Forgetting a person fails the running jobs that would show the person, and each failure is announced.
+# Forgetting a person fails the running jobs that would show the person. Each failure is announced, and the next upload of
+# the channel is called.
 resource "google_pubsub_topic_iam_member" "commands_announce" {
-  topic  = google_pubsub_topic.topic["job-events"].id
-  role   = "roles/pubsub.publisher"
-  member = google_service_account.commands.member
+  for_each = toset(["job-events", "uploads"])
+  topic    = google_pubsub_topic.topic[each.key].id
+  role     = "roles/pubsub.publisher"
+  member   = google_service_account.commands.member
 }
 
 resource "google_cloud_run_v2_job" "commands" {

@@ -176,7 +176,7 @@ def fairness() -> str:
 
 
 def _longest_seconds(clips: Sequence[SimulatedUpload], out: Outcome) -> float:
-    """Return the longest time of these clips from upload to published, the first of which finds no instance."""
+    """Return the longest time of these clips from upload to published, without the first one, which starts cold."""
     return max(at - upload.at for upload, at in out.published if upload in clips[1:])
 
 

@@ -74,7 +74,7 @@ def archive_uploads(count: int, random: Random) -> list[SimulatedUpload]:
 
 
 def clips_beside_archive() -> tuple[list[SimulatedUpload], list[SimulatedUpload]]:
-    """Return the clips that one channel uploads at once, and those that ten other channels upload meanwhile."""
+    """Return the clips that one channel uploads at once, and a clip of each of eleven other channels."""
     clip = SimulatedUpload(0.0, CLIP_SECONDS, SIZES[1])
     archive = [replace(clip, channel="archive")] * ARCHIVED_CLIPS
     return archive, [replace(clip, at=40.0 * number) for number in range(11)]

@@ -200,9 +200,10 @@ def test_console_cannot_read_embeddings_or_segments() -> None:
             assert grant["suffix"] in DOCUMENTS
 
 
-def test_console_announces_the_jobs_that_it_fails() -> None:
-    """It also calls the next upload of the channel."""
-    grant = resources("google_pubsub_topic_iam_member")["console_announces"]
+@pytest.mark.parametrize("grant_name", ["console_announces", "commands_announce"])
+def test_console_and_commands_announce_the_jobs_that_they_fail(grant_name: str) -> None:
+    """They also call the next upload of the channel."""
+    grant = resources("google_pubsub_topic_iam_member")[grant_name]
     assert 'toset(["job-events", "uploads"])' in grant["for_each"]
     assert grant["topic"] == "${google_pubsub_topic.topic[each.key].id}"
     assert grant["role"] == "roles/pubsub.publisher"

@@ -72,6 +72,6 @@ def test_schema_has_the_limit_of_each_recognizer() -> None:
 
 
 def test_page_says_of_each_field_how_it_is_limited() -> None:
-    """This fails for everyone who adds a field without a look at the people that it can show."""
+    """This fails for a new field until the page says whether it can show people."""
     section = PAGE.read_text().split("## What a policy can't do")[1].split("\n## ")[0]
     assert set(Policy.model_fields) <= set(re.findall(r"`(\w+)`", section))
