@@ -19,9 +19,10 @@ import pytest
 from defacer.engine.media.orientation import orientation_of
 from defacer.engine.media.probe import probe
 from defacer.engine.options import Options
-from defacer.report.changes import list_dropped
+from defacer.report.changes import ChangeCode, list_dropped
 from tests.inputs.picture_files import (
     FRAMES,
+    RATE,
     SPHERE,
     SPHERE_V1,
     STEREO_MODE,
@@ -84,7 +85,10 @@ def test_changing_picture_is_fitted_into_the_first_size(name: str, tmp_path: Pat
     changing = CHANGING[name]
     source, out = changing.make(tmp_path), tmp_path / "out.mp4"
     require_same_at_key_frames(source)
-    deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    _, joined = deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    (change,) = [change for change in joined.changes if change.code == ChangeCode.CONVERTED_PICTURE]
+    rate = 10 if changing.frames == 12 else RATE
+    assert change.text == f"a picture that changes its size or format at {changing.frames / rate:.2f} s"
     shown = displayed(out)
     assert len(shown) == changing.frames * len(changing.sizes)
     for number, picture in enumerate(shown):

@@ -91,7 +91,7 @@ def _read_detections(job: LinkInput, frames: list[int]) -> Iterator[SegmentDetec
 
 
 def _segment_file(report: SegmentReport) -> engine_join.SegmentFile:
-    written = WrittenSegment(report.frames, report.reorder_depth)
+    written = WrittenSegment(report.frames, report.reorder_depth, first_fitted=report.first_fitted)
     return engine_join.SegmentFile(lambda: open_ranged(report.video, ErrorCode.OBJECT_GONE), written)
 
 

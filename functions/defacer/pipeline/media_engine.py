@@ -109,6 +109,7 @@ class RedactedSegment:
     frames: "array[int]"
     reorder_depth: int
     black_frames: int = 0
+    first_fitted: int | None = None
     checked: SegmentCheck | None = None
 
 

@@ -37,6 +37,8 @@ class ChangeCode(StrEnum):
     """A tag of the file or of a track."""
     DROPPED_USER_DATA = "dropped-user-data"
     """User data of a camera or an editor."""
+    CONVERTED_PICTURE = "converted-picture"
+    """A picture that changes its size, proportions, rotation or pixel format. All frames get those of the first."""
     CONVERTED_SOUND = "converted-sound"
     """Sound that an MP4 can't hold, or that common players can't play."""
 

@@ -80,7 +80,11 @@ class WorkerEngine(MediaEngine):
             )
         written = verified.written
         return RedactedSegment(
-            written.frames, written.reorder_depth, written.black_frames, _to_document(verified.checked)
+            written.frames,
+            written.reorder_depth,
+            written.black_frames,
+            written.first_fitted,
+            _to_document(verified.checked),
         )
 
 

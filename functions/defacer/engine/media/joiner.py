@@ -176,6 +176,7 @@ def join(
             changes = [
                 *clock.changes,
                 *form.changes,
+                *_find_fitted(segments, begin, base),
                 *side_streams.find_dropped(container, picture.index),
                 *passthrough.changes,
             ]
@@ -192,6 +193,15 @@ def join(
         fingerprint=audit.fingerprint,
         changes=tuple(dict.fromkeys(changes)),
     )
+
+
+def _find_fitted(segments: Sequence[SegmentFile], begin: int, base: Fraction) -> Iterator[SourceChange]:
+    """Yield the change of a picture whose frames were fitted into the size or format of the first one."""
+    times = [segment.written.first_fitted for segment in segments]
+    first = min((time for time in times if time is not None), default=None)
+    if first is not None:
+        text = f"a picture that changes its size or format at {float((first - begin) * base):.2f} s"
+        yield SourceChange(ChangeCode.CONVERTED_PICTURE, text)
 
 
 def check_result(result: Source, joined: JoinResult, progress: Callable[[], None] = lambda: None) -> None:

@@ -307,11 +307,11 @@ def read_frames(
     end: int | None = None,
     black: list[int] | None = None,
     on_skip: Callable[[], None] = lambda: None,
-    form: PictureForm | None = None,
+    converter: FormConverter | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Yield the displayed frames with `start <= pts < end`, in order. None means no limit.
 
-    All frames have the `form`, by default that of the first frame of the video (see `read_picture_form`).
+    All frames have the form of the `converter`, by default that of the video's first frame (see `read_picture_form`).
 
     Raises VideoError for a frame that can't be decoded, or has no time of its own. No frame is skipped
     silently. With a list as `black`, a frame that can't be decoded is black instead, and its time is added to the list.
@@ -320,7 +320,7 @@ def read_frames(
     """
     last: int | None = None
     clock = clock_of(source)
-    converter = FormConverter(form or read_picture_form(source))
+    converter = converter or FormConverter(read_picture_form(source))
     frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, on_skip)
     for frame, shape in frames:
         if clock.first is not None and frame.pts is not None and frame.pts < clock.first:

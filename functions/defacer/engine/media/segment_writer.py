@@ -28,12 +28,14 @@ class WrittenSegment:
     """The presentation times of a written segment's frames.
 
     `reorder_depth` is the largest number of frames between the decoding and the display of a frame. `black_frames` is
-    the number of frames that could not be decoded (see `damage.py`).
+    the number of frames that could not be decoded (see `damage.py`). `first_fitted` is the time of the first frame that
+    was fitted into the size or format of the video's first one (see `display/picture_form.py`).
     """
 
     frames: "array[int]"
     reorder_depth: int
     black_frames: int = 0
+    first_fitted: int | None = None
 
 
 class SegmentWriter:
@@ -81,11 +83,11 @@ class SegmentWriter:
         """Return how many frames were encoded."""
         return len(self._shown)
 
-    def result(self, black_frames: int = 0) -> WrittenSegment:
+    def result(self, black_frames: int = 0, first_fitted: int | None = None) -> WrittenSegment:
         """Return the times of the written frames. Call it after the block of `write_segment`."""
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
-        return WrittenSegment(array("q", self._shown), depth, black_frames)
+        return WrittenSegment(array("q", self._shown), depth, black_frames, first_fitted)
 
     def _choose_picture_type(self, pts: int) -> PictureType:
         """Return the type of a key frame if the last one that this writer demanded is KEYFRAME_SECONDS old.

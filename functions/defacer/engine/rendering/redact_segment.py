@@ -13,6 +13,7 @@ from typing import Protocol
 import av
 
 from defacer.engine.errors import CheckError
+from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.pictures.still_image import decode_picture
@@ -80,7 +81,8 @@ def redact_segment(
     drawn = drawn or DrawnMasks()
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = extension.required_frames(segment)
-    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0), encoding.form)
+    converter = FormConverter(encoding.form)
+    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0), converter)
 
     def redact_decoded() -> Generator[av.VideoFrame]:
         masks = check.masks if check else drawn
@@ -108,7 +110,7 @@ def redact_segment(
                 redact_boxes(frame, boxes, style, encoding.orientation, openings)
                 writer.write(frame)
                 progress(writer.frames)
-    return writer.result(black_frames=sum(segment.contains(pts) for pts in black or ()))
+    return writer.result(sum(segment.contains(pts) for pts in black or ()), converter.first_fitted)
 
 
 def _prepare(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:

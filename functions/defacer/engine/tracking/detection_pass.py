@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.reader import Segment, open_video, read_frames, read_picture_form, time_base
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.models.embedding import Recognizer
@@ -120,7 +121,7 @@ def detect_subsegments(
         _reading_limit(last, base) if past_damage else None,
         [] if past_damage else None,
         lambda: progress(0),
-        form,
+        FormConverter(form),
     )
     found = split_into_windows(frames_read, first, last, side, form.orientation, set_turns=set_turns)
     results: list[_WindowResult] = []

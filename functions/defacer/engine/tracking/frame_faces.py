@@ -136,7 +136,7 @@ class _Clip:
     def open(cls, path: str) -> Self:
         info = examine_video(path, past_damage=True)
         source, form = ClockedSource(path, info.clock), read_picture_form(path)
-        frame = next(read_frames(source, form=form), None)
+        frame = next(read_frames(source), None)
         if frame is None:
             raise VideoError("no frame of it can be decoded. Export it again.")
         return cls(source, frame.pts or 0, info.time_base, form.orientation, info.duration_seconds)

@@ -84,7 +84,7 @@ def splice(
             packet.dts = shown[before] if before >= 0 else shown[0] + before
             with translate_write_errors():
                 result.mux_one(packet)
-    return WrittenSegment(shown, depth, whole.black_frames)
+    return WrittenSegment(shown, depth, whole.black_frames, whole.first_fitted)
 
 
 def _splice_packets(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:

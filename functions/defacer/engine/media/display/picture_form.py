@@ -85,13 +85,19 @@ class _Given:
 
 
 class FormConverter:
-    """Converts frames to one form. A frame that has it already is returned as it is."""
+    """Converts frames to one form. A frame that has it already is returned as it is.
+
+    `first_fitted` is the time of the first frame whose size, proportions, rotation or format was another one.
+    """
 
     def __init__(self, form: PictureForm):
+        self.first_fitted: int | None = None
         self._form = form
+        crop = form.crop
         self._usual = _Given(
-            form.width, form.height, form.pixel_format, form.rotation, form.pixel_shape
-        ) if form.crop == Crop() else None  # fmt: skip
+            form.width + crop.left + crop.right, form.height + crop.top + crop.bottom,
+            form.pixel_format, form.rotation, form.pixel_shape,
+        )  # fmt: skip
         self._given: _Given | None = None
         self._graph: av.filter.Graph | None = None
 
@@ -100,8 +106,10 @@ class FormConverter:
         given = _Given(
             frame.width, frame.height, frame.format.name, int(frame.rotation), pixel_shape or self._form.pixel_shape
         )  # fmt: skip
-        if given == self._usual:
+        if given == self._usual and self._form.crop == Crop():
             return frame
+        if given != self._usual and self.first_fitted is None:
+            self.first_fitted = frame.pts
         if given != self._given or self._graph is None:
             self._given, self._graph = given, self._make_graph(frame, given)
         self._graph.vpush(frame)
@@ -123,7 +131,7 @@ class FormConverter:
         form, crop = self._form, self._form.crop
         width, height = given.width, given.height
         filters = []
-        if (width, height) == (form.width + crop.left + crop.right, form.height + crop.top + crop.bottom):
+        if (width, height) == (self._usual.width, self._usual.height):
             width, height = form.width, form.height
             filters.append(("crop", f"{width}:{height}:{crop.left}:{crop.top}"))
         shape = given.pixel_shape or Fraction(1)
