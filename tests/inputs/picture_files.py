@@ -209,6 +209,13 @@ def crop_elements(left: int, top: int, right: int, bottom: int) -> bytes:
     return b"".join(struct.pack(">HBB", kind, 0x81, pixels) for kind, pixels in sides)
 
 
+def with_color_matrix(matrix: int) -> Callable[[Path], Path]:
+    """Return a function that writes an MP4 whose picture states this color matrix (ITU-T H.273)."""
+    return lambda folder: write(
+        folder / "in.mp4", Video(size=(480, 270), sound=(), seconds=1.2, color=(1, 1, 1, matrix))
+    )
+
+
 def with_other_track(suffix: str, frames: int, codec: str = "mjpeg") -> Callable[[Path], Path]:
     """Return a function that writes a file whose first picture track has this many small frames, and is no cover."""
 

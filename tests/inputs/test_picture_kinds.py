@@ -33,6 +33,7 @@ from tests.inputs.picture_files import (
     photos,
     scene,
     stereo_box,
+    with_color_matrix,
     with_other_track,
     write_parts,
 )
@@ -211,6 +212,15 @@ def _describe(data: dict[str, object]) -> str:
     if "projection" in data:
         return f"{data['side_data_type']}: {data['projection']}, {data['yaw']}/{data['pitch']}/{data['roll']}"
     return f"{data['side_data_type']}: {data['type']}"
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 13, 14])
+def test_color_matrix_that_the_scaler_does_not_know_is_kept(matrix: int, tmp_path: Path) -> None:
+    source, out = with_color_matrix(matrix)(tmp_path), tmp_path / "out.mp4"
+    deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    with av.open(str(source)) as given, av.open(str(out)) as made:
+        before, after = (next(container.decode(video=0)) for container in (given, made))
+        assert int(before.colorspace) == int(after.colorspace) == matrix
 
 
 OTHER_TRACKS = {

@@ -19,6 +19,16 @@ from defacer.report.changes import ChangeCode, SourceChange
 
 UNSPECIFIED = 2  # of color matrices (ITU-T H.273)
 MATRIX_NAMES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+CONVERTIBLE_MATRICES = (
+    0,
+    1,
+    2,
+    4,
+    5,
+    6,
+    7,
+    9,
+)  # FFmpeg's scaler raises an error for others, such as YCgCo (8)
 RANGE_NAMES = {1: "limited", 2: "full"}
 
 
@@ -103,6 +113,8 @@ class FormConverter:
 
     def convert(self, frame: av.VideoFrame, pixel_shape: Fraction | None = None) -> av.VideoFrame:
         """Return the frame in the form. `pixel_shape` is None if the container states one for the whole video."""
+        if int(frame.colorspace) not in CONVERTIBLE_MATRICES:
+            frame.colorspace = UNSPECIFIED  # the encoder states the matrix of the first frame
         given = _Given(
             frame.width, frame.height, frame.format.name, int(frame.rotation), pixel_shape or self._form.pixel_shape
         )  # fmt: skip
