@@ -1,6 +1,6 @@
 """Test joined segments: every frame at its time, identical sound, and errors for frames that do not match."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +24,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("join") / "source.mp4", CLIP)
 
 
-def segments(source: Path, folder: Path, *cuts: int, encoding: Encoding | None = None) -> list[SegmentFile]:
+def segments(
+    source: Path, folder: Path, *cuts: int, encoding: Encoding | None = None, quality: int = 18
+) -> list[SegmentFile]:
     """Return the source cut before the frames of these numbers. Each part is encoded again."""
     encoding = encoding or encoding_of(str(source))
     shown = frame_times(source)
@@ -32,7 +34,7 @@ def segments(source: Path, folder: Path, *cuts: int, encoding: Encoding | None =
     made = []
     for number, (start, end) in enumerate(pairwise(bounds)):
         path = str(folder / f"{number}.nut")
-        with write_segment(path, encoding, quality=18) as writer:
+        with write_segment(path, encoding, quality) as writer:
             for frame in read_frames(str(source), start, end):
                 writer.write(frame)
         made.append(SegmentFile.from_path(path, writer.result()))
@@ -124,6 +126,45 @@ def test_segment_without_frames_is_skipped(source: Path, tmp_path: Path) -> None
     out = tmp_path / "out.mp4"
     join_files(str(source), [first, SegmentFile.from_path(empty, writer.result()), second], out)
     assert frame_times(out) == frame_times(source)
+
+
+@dataclass(frozen=True)
+class OtherMachine(Encoding):
+    """How a machine with another number of cores encodes: x264 and x265 choose their threads by it."""
+
+    threads: str = "1"
+
+    def options(self, quality: int) -> dict[str, str]:
+        return super().options(quality) | {"threads": self.threads}
+
+
+@pytest.mark.parametrize("quality", [0, 18])
+@pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv420p"), ("libx265", "yuv420p10le")])
+def test_segments_of_machines_with_other_cores_are_joined(
+    source: Path, tmp_path: Path, codec: str, pixel_format: str, quality: int
+) -> None:
+    """A GPU worker has four cores and a CPU worker two. A re-render can run on any machine."""
+    own = replace(encoding_of(str(source)), codec=codec, pixel_format=pixel_format)
+    known = {field.name: getattr(own, field.name) for field in fields(own)}
+    made: list[SegmentFile] = []
+    for threads in ("1", "4", "16"):
+        folder = tmp_path / threads
+        folder.mkdir()
+        encoding = OtherMachine(**known, threads=threads)
+        made.append(segments(source, folder, 25, 50, encoding=encoding, quality=quality)[len(made)])
+    join_files(str(source), made, tmp_path / "out.mp4")
+    assert frame_times(tmp_path / "out.mp4") == frame_times(source)
+
+
+def test_segment_with_other_parameter_sets_fails_the_join(source: Path, tmp_path: Path) -> None:
+    """Lossless H.264 has another profile, so it would not be readable with the header of the first segment."""
+    made: list[SegmentFile] = []
+    for quality in (18, 0):
+        folder = tmp_path / str(quality)
+        folder.mkdir()
+        made.append(segments(source, folder, 25, quality=quality)[len(made)])
+    with pytest.raises(CheckError, match="segment 1 was encoded in another way"):
+        join_files(str(source), made, tmp_path / "out.mp4")
 
 
 def test_segment_with_another_encoding_fails_the_join(source: Path, tmp_path: Path) -> None:

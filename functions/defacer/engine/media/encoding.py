@@ -1,8 +1,9 @@
 """Choose how a result is encoded, from the header and the first frame of the source.
 
-So all segments of a job are encoded in the same way. A source with 8 bits becomes H.264, and one with more bits becomes
-HEVC with 10 bits. Size, pixel aspect ratio, colors, chroma planes and fields stay as they are. An interlaced picture
-with more than 8 bits becomes H.264 (High 10), because players do not support fields in HEVC.
+So all segments of a job are encoded in the same way, on machines with any number of cores, and with or without a GPU.
+A source with 8 bits becomes H.264, and one with more bits becomes HEVC with 10 bits. Size, pixel aspect ratio, colors,
+chroma planes and fields stay as they are. An interlaced picture with more than 8 bits becomes H.264 (High 10), because
+players do not support fields in HEVC.
 
 The bit rate is limited by the source's, because a rate factor alone makes the results of low-rate videos up to four
 times as large as their sources.
@@ -20,16 +21,9 @@ from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.reader import first_frame, open_video, read_picture_form, time_base
-from defacer.engine.runtime.gpu import can_encode
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
 X265_PRESET = "superfast"  # 1.4 times x264's time; "veryfast" takes 2.4 times
-NVENC = {
-    "preset": "p4",
-    "tune": "hq",
-    "rc": "vbr",
-    "b:v": "0",
-}  # constant quality; `cq` has nearly the scale of x264's crf
 IDR = {"forced-idr": "1"}
 FALLBACK_RATE = Fraction(30)
 # AVFieldOrder as FFmpeg's decoders use it, by the field that is shown first. FFmpeg's header describes the mixed
@@ -82,17 +76,18 @@ class Encoding:
 
         The encoder makes each I frame that the writer demands a key frame. Lossless encoding has no limit of the rate.
         """
-        shared = dict(IDR)
-        if self.limit and quality:
-            shared |= {"maxrate": str(self.limit.bits_per_second), "bufsize": str(self.limit.buffer_bits)}
-        if self.codec == "h264_nvenc":
-            return {**NVENC, **shared, "cq": str(quality)}
+        rate, x265 = {"crf": str(quality)}, ["log-level=error", "info=0"]
+        if quality == 0:  # with more than 8 bits, a rate factor of 0 is not lossless
+            rate = {"qp": "0"} if self.codec == "libx264" else {}
+            x265.append("lossless=1")
+        elif self.limit:
+            rate |= {"maxrate": str(self.limit.bits_per_second), "bufsize": str(self.limit.buffer_bits)}
         if self.codec == "libx264":
             fields = {"x264-params": f"{self.fields}=1"} if self.fields else {}
-            return {"preset": X264_PRESET, "crf": str(quality), **shared, **fields}
+            return {"preset": X264_PRESET, **rate, **IDR, **fields}
         # Closed groups of pictures, because segments are joined and players seek.
-        parameters = ["log-level=error", "info=0", "open-gop=0", *self.hdr]
-        return {"preset": X265_PRESET, "crf": str(quality), **shared, "x265-params": ":".join(parameters)}
+        parameters = [*x265, "open-gop=0", *self.hdr]
+        return {"preset": X265_PRESET, **rate, **IDR, "x265-params": ":".join(parameters)}
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame in the pixel format of the encoding."""
@@ -119,8 +114,6 @@ def encoding_of(source: Source) -> Encoding:
         if frame.format.name.startswith("yuvj") and not deep:
             pixel_format = pixel_format.replace("yuv", "yuvj")
         codec = "libx265" if deep and not fields else "libx264"
-        if codec == "libx264" and not deep and not fields:
-            codec = "h264_nvenc" if can_encode(form.width, form.height, pixel_format) else codec
         rgb = frame.format.is_rgb
         rate = stream.average_rate or FALLBACK_RATE
         return Encoding(

@@ -86,7 +86,7 @@ class Readback(AbstractContextManager["Readback"]):
 
     def _decoder_for(self, encoder: VideoCodecContext) -> VideoCodecContext:
         if self._decoder is None:
-            name = "hevc" if "265" in encoder.name or "hevc" in encoder.name else "h264"
+            name = "hevc" if encoder.name == "libx265" else "h264"
             decoder = cast(VideoCodecContext, av.CodecContext.create(name, "r"))
             decoder.extradata = encoder.extradata
             decoder.thread_type = "NONE"

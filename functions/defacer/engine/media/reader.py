@@ -14,7 +14,6 @@ from fractions import Fraction
 from itertools import chain
 
 import av
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -29,7 +28,6 @@ from defacer.engine.media.display.picture_form import FormConverter, PictureForm
 from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
-from defacer.engine.runtime.gpu import hardware_decoder
 from defacer.picture_formats import content_type_of
 from defacer.report.clock import Clock
 
@@ -91,14 +89,12 @@ class VideoInfo:
 
 
 @contextmanager
-def open_video(
-    source: Source, decoder: HWAccel | None = None
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a path or a seekable binary file, and yield the container and its video stream.
 
     Raises VideoError if it is not a video or has no moving picture (a cover picture does not count). Data that can't be
     read or decoded inside the block raises VideoError too. Errors of the file object itself pass through. A file object
-    is read from its start, and only one block at a time can use it. `decoder` replaces FFmpeg's own.
+    is read from its start, and only one block at a time can use it.
     """
     file = file_of(source)
     if isinstance(file, str):
@@ -108,7 +104,7 @@ def open_video(
     try:
         # `max_pixels` limits the decoders that the demuxer runs on the first packets.
         options = {"format_whitelist": ",".join(DEMUXERS), **DECODER_OPTIONS}
-        container = av.open(file, mode="r", options=options, hwaccel=decoder, metadata_errors="replace")
+        container = av.open(file, mode="r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(_NOT_A_VIDEO) from error
     with container:
@@ -335,7 +331,7 @@ def read_frames(
 
 
 def _read(source: Source, start: int | None) -> Iterator[ShapedFrame]:
-    with open_video(source, hardware_decoder()) as (container, stream):
+    with open_video(source) as (container, stream):
         frames = _decode_from(container, stream, clock_of(source), start)
         yield from _with_shapes(_in_order(frames, clock_of(source)), container, stream)
 

@@ -1,12 +1,12 @@
-"""Detect what an NVIDIA GPU can do on this machine: run the networks, decode (NVDEC) and encode (NVENC)."""
+"""Detect whether an NVIDIA GPU can run the networks on this machine.
+
+Videos are decoded and encoded on the CPU of each machine: see pipeline/decisions/006-gpu-runs-networks-only.md.
+"""
 
 import ctypes
 import logging
 import sys
 from functools import cache
-
-import av
-from av.codec.hwaccel import HWAccel
 
 from defacer.engine.errors import GpuError
 from defacer.engine.runtime import torch_package
@@ -106,34 +106,3 @@ def find_incompatibility(built_for: str | None, driver: int | None) -> str | Non
             f"Install a PyTorch built for CUDA {major}."
         )
     return None
-
-
-def hardware_decoder() -> HWAccel | None:
-    """Return NVDEC if it works here. For a codec that NVDEC can't decode, FFmpeg's own decoder is used."""
-    return HWAccel("cuda", allow_software_fallback=True) if _can_decode() else None
-
-
-@cache
-def can_encode(width: int, height: int, pixel_format: str) -> bool:
-    """Return whether NVENC encodes pictures of this size and format. It needs a GPU with NVENC, and even sides."""
-    if not has_driver():
-        return False
-    context = av.VideoCodecContext.create("h264_nvenc", "w")
-    context.width, context.height, context.pix_fmt = width, height, pixel_format
-    try:
-        context.open()
-    except av.error.FFmpegError:
-        return False
-    return True
-
-
-@cache
-def _can_decode() -> bool:
-    """Return whether NVDEC works. A container can have the driver without its video libraries."""
-    if not has_driver():
-        return False
-    try:
-        av.CodecContext.create("h264", "r", hwaccel=HWAccel("cuda"))
-    except (av.error.FFmpegError, NotImplementedError, RuntimeError):
-        return False
-    return True
