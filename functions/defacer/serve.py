@@ -49,4 +49,5 @@ def _prepare_worker() -> Callable[[], None]:
 
     if settings().preload_models:
         engine_adapter.preload_models()
+    engine_adapter.log_hardware()
     return engine_adapter.require_computing_gpu

@@ -13,7 +13,7 @@ from defacer.engine.models import centerface, sface
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.rendering.redact_segment import redact_segment
-from defacer.engine.runtime import gpu
+from defacer.engine.runtime import gpu, torch_package
 from defacer.engine.tracking.linking import link_faces
 from defacer.report.faces import Faces
 from defacer_emulator.demo.demo_clip import write_target_picture
@@ -70,6 +70,25 @@ def test_pytorch_that_the_driver_can_not_run_is_reported(
     if found and expected:
         assert expected in found
         assert found.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("driver", "has_torch", "has_cuda", "expected"),
+    [
+        (None, True, False, "no NVIDIA driver, so the models run on the CPU"),
+        (12020, True, True, "NVIDIA driver for CUDA 12.2, used for the models, not for video"),
+        (12020, True, False, "NVIDIA driver for CUDA 12.2, PyTorch can't use it"),
+        (13000, False, False, "NVIDIA driver for CUDA 13.0, not used, because PyTorch is missing"),
+    ],
+)
+def test_use_of_the_gpu_is_described(
+    driver: int | None, has_torch: bool, has_cuda: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These machines can't be had here, so their facts are given."""
+    monkeypatch.setattr(gpu, "driver_version", lambda: driver)
+    monkeypatch.setattr(gpu, "has_cuda", lambda: has_cuda)
+    monkeypatch.setattr(torch_package, "is_installed", lambda: has_torch)
+    assert gpu.describe().startswith(expected)
 
 
 def test_required_gpu_that_is_missing_is_reported() -> None:

@@ -1,6 +1,7 @@
 """Run a function as its container does: gunicorn with the arguments from Terraform."""
 
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from defacer import serve
+from defacer.engine.runtime import gpu
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import FUNCTIONS
 from defacer_emulator.processes.ports import free_ports
@@ -69,6 +71,14 @@ def test_function_is_healthy_and_accepts_only_pushes(function: str, tmp_path: Pa
         assert request_status(port, "POST", "/", b"not a push") == 400
 
 
+def test_worker_logs_what_the_models_and_codecs_run_on(tmp_path: Path) -> None:
+    with run_function("worker", tmp_path, ENVIRONMENT):
+        lines = (tmp_path / "log").read_text().splitlines()
+        (line,) = (json.loads(line) for line in lines if "worker ready" in line)
+    assert line["gpu"] == gpu.describe()
+    assert (line["decoders"], line["encoders"]) == ("CPU, no NVDEC", "CPU, no NVENC")
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
@@ -83,9 +93,7 @@ def test_function_is_healthy_and_accepts_only_pushes(function: str, tmp_path: Pa
 def test_misconfigured_worker_exits_with_a_clear_error(
     environment: Mapping[str, str], sentence: str, tmp_path: Path
 ) -> None:
-    from defacer.engine.runtime.gpu import has_cuda
-
-    if "DEFACER_REQUIRE_GPU" in environment and has_cuda():
+    if "DEFACER_REQUIRE_GPU" in environment and gpu.has_cuda():
         pytest.skip("this machine has a CUDA device")
     (port,) = free_ports(1)
     variables = {**os.environ, **ENVIRONMENT, **environment, "PORT": str(port), "HOME": str(tmp_path)}

@@ -128,18 +128,9 @@ def _cpu_features() -> Iterator[str]:
 
 
 def _gpu() -> str:
-    from defacer.engine.runtime import gpu, torch_package
+    from defacer.engine.runtime import gpu
 
-    driver = gpu.driver_version()
-    if driver is None:
-        return "no NVIDIA driver, so the models run on the CPU"
-    words = [f"NVIDIA driver for CUDA {driver // 1000}.{driver % 1000 // 10}"]
-    if not torch_package.is_installed():
-        words.append("not used, because PyTorch is missing (see the extra gpu)")
-    else:
-        words.append("used for the models" if gpu.has_cuda() else "PyTorch can't use it")
-    words.append("NVDEC and NVENC are not used")
-    return ", ".join(words)
+    return gpu.describe()
 
 
 def _video() -> str:

@@ -39,6 +39,11 @@ def preload_models() -> None:
         raise PermanentError(error.code, str(error)) from error
 
 
+def log_hardware() -> None:
+    """Log what the networks, the decoders and the encoders of this worker run on."""
+    log.info("worker ready", gpu=gpu.describe(), decoders="CPU, no NVDEC", encoders="CPU, no NVENC")
+
+
 def require_computing_gpu() -> None:
     """End this process and raise RetryableError if its GPU no longer computes.
 

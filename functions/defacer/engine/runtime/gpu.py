@@ -84,6 +84,18 @@ def driver_version() -> int | None:
     return None if failed else version.value
 
 
+def describe() -> str:
+    """Return whether the models run on a GPU. Decoding and encoding never do."""
+    driver = driver_version()
+    if driver is None:
+        return "no NVIDIA driver, so the models run on the CPU"
+    if not torch_package.is_installed():
+        use = "not used, because PyTorch is missing (see the extra gpu)"
+    else:
+        use = "used for the models, not for video" if has_cuda() else "PyTorch can't use it"
+    return f"NVIDIA driver for CUDA {driver // 1000}.{driver % 1000 // 10}, {use}"
+
+
 def find_incompatibility(built_for: str | None, driver: int | None) -> str | None:
     """Return why a PyTorch built for this CUDA version can't use this driver; None if it can.
 
