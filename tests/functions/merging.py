@@ -36,7 +36,7 @@ def assert_published(buckets: Buckets, topics: Topics, planned: Planned) -> None
     assert result.metageneration == 1
     assert buckets.names(buckets.output) == [RESULT, REPORT]
     stays = [planned.ref.name, object_names.published(planned.job), object_names.verdict(planned.job)]
-    assert buckets.names(buckets.work) == stays
+    assert buckets.names(buckets.work, object_names.JOBS) == stays
     completed = [event for event in topics.events() if event["type"] == "job.completed"]
     assert {event["id"] for event in completed} == {f"{planned.job}-completed"}
     assert completed[0]["data"]["result"] == published.result.model_dump()

@@ -237,7 +237,10 @@ def test_job_planned_during_forget_fails(buckets: Buckets, topics: Topics, clip:
     failed = failure_of(buckets, job)
     assert failed.code == "target-gone"
     assert topics.all(topics.segments) == []
-    assert buckets.names(buckets.work) == [object_names.failed(job), object_names.verdict(job)]
+    assert buckets.names(buckets.work, object_names.JOBS) == [
+        object_names.failed(job),
+        object_names.verdict(job),
+    ]
     assert "Eileen" not in everything(buckets)
 
 

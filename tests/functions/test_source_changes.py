@@ -82,7 +82,11 @@ def assert_failed_cleanly(buckets: Buckets, topics: Topics, source: ObjectRef, s
         "Upload the video again."
     )
     manifest = [object_names.manifest(job)] if stage != "ingest" else []
-    assert buckets.names(buckets.work) == [object_names.failed(job), *manifest, object_names.verdict(job)]
+    assert buckets.names(buckets.work, object_names.JOBS) == [
+        object_names.failed(job),
+        *manifest,
+        object_names.verdict(job),
+    ]
     assert buckets.names(buckets.output) == []
     assert [event["type"] for event in topics.events() if event["type"] != "job.planned"] == ["job.failed"]
 

@@ -60,7 +60,7 @@ def test_upload_is_published_with_only_the_target_visible(
     assert {event["id"] for event in topics.events()} == {f"{report.job}-planned", f"{report.job}-completed"}
     job = object_names.job_of(ref)
     stays = [object_names.manifest(job), object_names.published(job), object_names.verdict(job)]
-    assert buckets.names(buckets.work) == stays
+    assert buckets.names(buckets.work, object_names.JOBS) == stays
     assert_states_balance(
         [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
     )
