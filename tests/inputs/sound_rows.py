@@ -23,6 +23,8 @@ SOUND = [
     _converted("PCM with 8 bits, AVI",
                with_sound("in.avi", "pcm_u8", 11025, "mono", codec="mpeg4", options=AVI_PICTURE),
                "pcm_u8 to PCM with 16 bits", dropped=AVI_TAG),
+    _converted("PCM with 16 bits at 96 kHz, MKV", with_sound("in.mkv", "pcm_s16le", 96_000, "mono"),
+               "pcm_s16le to FLAC with 16 bits"),
     _converted("PCM with 24 bits, MOV", with_sound("in.mov", "pcm_s24be"), "pcm_s24be to FLAC with 24 bits"),
     _converted("PCM with floating point, MKV", with_sound("in.mkv", "pcm_f32le"), "pcm_f32le to FLAC with 24 bits"),
     _converted("PCM with 24 bits, 5.1 channels, MKV", with_sound("in.mkv", "pcm_s24le", layout="5.1"),

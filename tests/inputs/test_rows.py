@@ -66,6 +66,7 @@ SIMILAR = {
     "FLAC, MKV",
     "mu-law, MOV",
     "PCM with 8 bits, AVI",
+    "PCM with 16 bits at 96 kHz, MKV",
     "PCM with floating point, MKV",
     "PCM with 24 bits, 5.1 channels, MKV",
     "ADPCM, AVI",

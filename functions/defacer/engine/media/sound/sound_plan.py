@@ -34,6 +34,7 @@ AAC_BITS_PER_SAMPLE = 4  # enough for lower rates; the format's limit is 6
 # The fast coder is twice as fast as the usual one. Without intensity stereo and noise substitution, which change the
 # waveform, its signal-to-noise ratio is as good in each octave (music, noise; 48 kHz stereo at 256 kbit/s).
 AAC_OPTIONS = {"aac_coder": "fast", "aac_is": "0", "aac_pns": "0"}
+MAX_PCM_RATE = 65_535  # the sample entry of an MP4 has 16 bits for it, and FFmpeg 5.1 plays 96 kHz as 48 kHz
 MAX_PCM_CHANNELS = 2  # FFmpeg 5.1 does not read the layout of PCM in an MP4
 LATM_PACKETS = 50  # about a second
 MAX_SEARCHED_BYTES = 16 * 1024 * 1024  # of packets, until each sound track has one
@@ -142,10 +143,12 @@ def _plan_track(stream: AudioStream, packets: list["Packet[Any]"], number: int) 
     context = stream.codec_context
     sample_format = context.format.name if context.format else ""
     is_lossless = Properties.LOSSLESS in Properties(context.codec.properties)
-    if name in PLAYABLE_PCM:
+    has_pcm_rate = stream.rate <= MAX_PCM_RATE
+    if name in PLAYABLE_PCM and has_pcm_rate:
         return SoundPlan(index, stream.rate, "encode", SoundEncoding(name, "s16", layout, stream.rate))
     is_pcm, is_short = name.startswith("pcm_") or name == "s302m", sample_format in SIXTEEN_BITS
-    if is_pcm and ((is_short and stream.channels <= MAX_PCM_CHANNELS) or stream.channels > MAX_FLAC_CHANNELS):
+    fits_pcm = is_short and stream.channels <= MAX_PCM_CHANNELS and has_pcm_rate
+    if is_pcm and (fits_pcm or stream.channels > MAX_FLAC_CHANNELS):
         encoding, into = SoundEncoding("pcm_s16le", "s16", layout, stream.rate), "PCM with 16 bits"
     elif (is_pcm or is_lossless) and stream.channels <= MAX_FLAC_CHANNELS:
         encoding = SoundEncoding("flac", "s16" if is_short else "s32", layout, stream.rate)
