@@ -155,3 +155,15 @@ def test_track_of_mostly_positions_is_dropped(tmp_path: Path) -> None:
     out, joined = join_video(tmp_path, Video(sound=(), texts=(Text("subrip", lines),)))
     assert joined.dropped == (TELEMETRY_TRACK,)
     assert len(texts(out)) <= 3
+
+
+def test_chapter_title_with_a_position_is_dropped(tmp_path: Path) -> None:
+    chapters = ((0, 1.2, "47.37690, 8.54170"), (1.2, 2.6, "End"))
+    out, joined = join_video(tmp_path, Video(chapters=chapters, sound=()), "in.mp4")
+    with av.open(str(out)) as container:
+        assert [chapter["metadata"].get("title", "") for chapter in container.chapters()] == [
+            "Chapter 1",
+            "End",
+        ]
+    assert b"47.3" not in out.read_bytes()
+    assert joined.dropped == ("titles of chapters that show a position",)

@@ -28,7 +28,7 @@ class ChangeCode(StrEnum):
     DROPPED_SUBTITLES = "dropped-subtitles"
     """Subtitles that are pictures."""
     DROPPED_TELEMETRY = "dropped-telemetry"
-    """A text track of a drone, an action camera or a dashcam, or texts that show a position."""
+    """A text track of a drone, an action camera or a dashcam, or texts and titles of chapters that show a position."""
     DROPPED_DATA = "dropped-data"
     """A data track, such as a time code."""
     DROPPED_ATTACHMENT = "dropped-attachment"

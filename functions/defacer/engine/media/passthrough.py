@@ -13,7 +13,7 @@ from defacer.engine.media.sound.sound_plan import SoundPlans
 from defacer.engine.media.sound.sound_tracks import open_sound_tracks
 from defacer.engine.media.source_audit import SourceAudit
 from defacer.engine.media.subtitles import Subtitles, is_empty_text, subtitles_of
-from defacer.engine.media.telemetry import TELEMETRY_TRACK, TelemetryFilter
+from defacer.engine.media.telemetry import CHAPTER_TITLE, TELEMETRY_TRACK, TelemetryFilter, has_position_in
 from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
 
@@ -53,7 +53,15 @@ class PassthroughStreams:
             index: TrackDigest(_is_pcm(track.added)) for index, track in self._sound.items()
         }
         self._text_digests = {index: TrackDigest(is_pcm=False) for index in self._subtitles}
-        result.set_chapters(source.chapters())
+        titles = list(source.chapters())
+        self._has_located_chapter = False
+        for number, chapter in enumerate(titles, start=1):
+            if has_position_in(chapter["metadata"].get("title", "")):
+                self._has_located_chapter = True
+                chapter["metadata"] = {
+                    "title": f"Chapter {number}"
+                }  # FFmpeg repeats another title for an empty one
+        result.set_chapters(titles)
         self.chapters = _chapters(source)
 
     @property
@@ -69,6 +77,7 @@ class PassthroughStreams:
         """Return the changes of sound and texts. Read all packets first."""
         kinds = [kind for texts in self._filters.values() for kind in texts.dropped]
         dropped = [*(TELEMETRY_TRACK for _ in self._telemetry), *kinds]
+        dropped += [CHAPTER_TITLE] if self._has_located_chapter else []
         return (
             *self._plans.changes,
             *self._damaged_sound(),

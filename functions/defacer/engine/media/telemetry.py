@@ -15,6 +15,7 @@ from defacer.engine.media.subtitles import subtitles_of
 
 TELEMETRY_TRACK = "telemetry in a text track"
 POSITION_TEXT = "subtitles that show a position"
+CHAPTER_TITLE = "titles of chapters that show a position"
 FIRST_SECONDS = 60  # the part of a video that is searched for the first texts
 MIN_POSITIONS = 3  # positions that make a track telemetry if they are half of its texts
 
