@@ -53,7 +53,7 @@ def assert_failed(buckets: Buckets, topics: Topics, planned: Planned, code: str)
 
 
 # The requests of a merge of three segments. A test fails if the number changes.
-REQUESTS_OF_A_MERGE = 73
+REQUESTS_OF_A_MERGE = 76
 
 
 def deliver_concurrently(merge: Post, planned: Planned) -> list[int]:
