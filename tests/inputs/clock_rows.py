@@ -37,7 +37,7 @@ SAME_FLV = tuple(
 )
 X265_OPTIONS = (("preset", "ultrafast"), ("x265-params", "log-level=error:keyint=20:bframes=3:info=0"))
 NO_TIMES = ("frames without a presentation time",)
-CUT = ("the last frame, in which the file ends",)
+CUT = ("the incomplete last frame",)
 
 CLOCKS = [
     Row("H.264 with B-frames, AVI", "clocks", avi_with_b_frames, times=USUAL, corrected=NO_TIMES, dropped=SOFTWARE,

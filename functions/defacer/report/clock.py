@@ -19,7 +19,7 @@ class Clock:
     what decides a time. With `is_reordered` the times are in the order of decoding, so the n-th displayed frame gets
     the n-th time.
 
-    Frames before `first` can't be decoded, and neither can the frame at `cut`, in which the file ends. They are not
+    Frames before `first` can't be decoded, and neither can the incomplete last frame at `cut`. They are not
     displayed, and sound before `first` is dropped. `changes` describes all of this for the report.
     """
 

@@ -121,5 +121,5 @@ class SourceAudit:
         if self.is_cut_off:
             raise VideoError(
                 f"it is cut off: it ends at {self._end:.2f} s, before its header says. Copy or export the video again, "
-                'or accept what is there (on_decode_error: "hide").'
+                'or accept the part before that (on_decode_error: "hide").'
             )

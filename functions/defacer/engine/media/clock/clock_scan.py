@@ -25,8 +25,8 @@ from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
 from defacer.report.clock import Clock
 
-ORDER_FRAMES = 300  # of which the decoder's order is compared with their times
-MAX_LISTED = 3  # restarts of which the report lists the time
+ORDER_FRAMES = 300  # their decoded order is compared with their times
+MAX_LISTED = 3  # restarts with a time in the report
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
@@ -140,7 +140,7 @@ class _Scan:
         if self._last and self._last[1]:
             raise VideoError(
                 f"it is cut off: it ends within the frame at {float(self._last[0] * self._base):.2f} s. Copy or export "
-                'the video again, or accept what is there (on_decode_error: "hide").'
+                'the video again, or accept the part before that (on_decode_error: "hide").'
             )
 
     def require_intact(self, clock: Clock) -> None:
@@ -239,7 +239,7 @@ class _Scan:
             text = f"{pluralize(self._back, 'frame')} with a time before that of the frame before"
             yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
         if clock.cut is not None:
-            yield SourceChange(ChangeCode.DROPPED_FRAMES, "the last frame, in which the file ends")
+            yield SourceChange(ChangeCode.DROPPED_FRAMES, "the incomplete last frame")
 
 
 def _offset(clock: Clock, restarts: int) -> int:

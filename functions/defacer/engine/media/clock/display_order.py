@@ -1,4 +1,4 @@
-"""Give the frames of a video without presentation times their times: the n-th displayed frame gets the n-th time."""
+"""Set the times of frames without presentation times: the n-th displayed frame gets the n-th time."""
 
 import heapq
 from collections import deque

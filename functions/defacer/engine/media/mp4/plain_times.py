@@ -57,7 +57,7 @@ class _Track:
 
 
 def has_plain_times(source: str | BinaryIO, can_reorder: Callable[[], bool]) -> bool:
-    """Return whether this is a whole MP4 or MOV, not in fragments, in which all frames have times of their own.
+    """Return whether this is a whole MP4 or MOV, not in fragments, whose frames all have times of their own.
 
     `can_reorder` returns whether the codec displays frames in another order than it decodes them.
     """
