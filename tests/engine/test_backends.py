@@ -160,6 +160,30 @@ def test_centerface_on_cuda_detects_the_same_faces(centerface: list[Array]) -> N
     assert_same_faces(torch_backend().CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
 
 
+def test_centerface_in_half_precision_detects_the_same_faces(centerface: list[Array]) -> None:
+    """The CPU computes with the numbers that CUDA uses, which no test machine has."""
+    backend = torch_backend()
+    network = backend.CenterFaceNetwork(weights.centerface(), "cpu", import_module("torch").float16)
+    assert_same_faces(network(pictures()), centerface)
+
+
+def test_sface_in_half_precision_moves_no_face_far(sface: Array) -> None:
+    backend = torch_backend()
+    network = backend.SFaceNetwork(weights.sface(), "cpu", import_module("torch").float16)
+    assert np.linalg.norm(unit(network(aligned()[:1])) - sface[:1], axis=1).max() < 0.01
+
+
+def test_batch_in_pytorch_equals_single_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches, so that also their borders are compared."""
+    backend = torch_backend()
+    monkeypatch.setattr(backend, "CENTERFACE_BATCH", 2)
+    network = backend.CenterFaceNetwork(weights.centerface(), "cpu")
+    batch = np.concatenate([pictures(), pictures()[::-1], pictures()[:1]])[:, :128, :128]
+    single = [network(picture[None]) for picture in batch]
+    for found, expected in zip(network(batch), zip(*single, strict=True), strict=True):
+        assert np.abs(found - np.concatenate(expected)).max() < 1e-4
+
+
 @needs_cuda
 def test_facenet_on_cuda_returns_the_same_embeddings(facenet: Array) -> None:
     network = torch_backend().FaceNetNetwork(weights.facenet("facenet-casia"), "cuda")
