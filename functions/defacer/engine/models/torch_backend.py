@@ -69,7 +69,7 @@ def _load_graph(path: Path, device: str, dtype: torch.dtype) -> OnnxGraph:
     return OnnxGraph(path).eval().to(device, dtype).to(memory_format=torch.channels_last)
 
 
-def fastest_precision(device: str) -> torch.dtype:
+def _precision_for(device: str) -> torch.dtype:
     """Return float16 on CUDA: all values of the networks stay below 130, on real pictures and on noise."""
     return torch.float16 if device == "cuda" else torch.float32
 
@@ -116,7 +116,7 @@ class CenterFaceNetwork:
     """CenterFace's ONNX file, for RGB uint8 pictures (N, H, W, 3) whose sides are multiples of 32."""
 
     def __init__(self, path: Path, device: str, dtype: torch.dtype | None = None):
-        self._device, self._dtype = device, dtype or fastest_precision(device)
+        self._device, self._dtype = device, dtype or _precision_for(device)
         self._graph = _load_graph(path, device, self._dtype)
 
     def __call__(self, pictures: Image) -> list[Array]:
@@ -135,7 +135,7 @@ class SFaceNetwork:
     """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors."""
 
     def __init__(self, path: Path, device: str, dtype: torch.dtype | None = None):
-        self._device, self._dtype = device, dtype or fastest_precision(device)
+        self._device, self._dtype = device, dtype or _precision_for(device)
         self._graph = _load_graph(path, device, self._dtype)
 
     def __call__(self, faces: Image) -> Array:
