@@ -4,9 +4,9 @@ from random import Random
 
 from defacer.pipeline.topology import CLOUD_RETRIES, MAX_TASK_REQUEUES
 from infra.capacity import tables
+from infra.capacity.break_even import break_even, price_ratio
 from infra.capacity.inputs import inputs
 from infra.capacity.patience import ATTEMPTS, min_wait_hours
-from infra.capacity.service_limits import mean_work
 from infra.capacity.speed import SIZES, Kind, minute_price, second_price
 from infra.capacity.uploads import (
     ARCHIVED_CLIPS,
@@ -39,12 +39,15 @@ def render_capacity_page(uploads: int = UPLOADS) -> str:
     archive = [simulate(archived, kind, maximum) for kind, maximum in ARCHIVE_WORKERS]
     gpu_days = [out for out in day if out.kind == "gpu"]
     fewest, most = min(gpu_days, key=_maximum), max(gpu_days, key=_maximum)
-    faster = mean_work("cpu") / mean_work("gpu")
-    dearer = second_price("gpu") / second_price("cpu")
+    whole, overlapped = (
+        break_even(SIZES[1], "detect", "redact"),
+        break_even(SIZES[1], "detect", is_overlapped=True),
+    )
+    idle = (inputs()["linger_min"] + inputs()["linger_max"]) / 2 * second_price("gpu")
     patience = (MAX_TASK_REQUEUES + 1) * min_wait_hours(CLOUD_RETRIES, ATTEMPTS)
     longest = max(wait for out in (*day, *archive) for wait in out.waits)
     storage = 730 * inputs()["storage_gib_hour"]
-    networks, codecs, rest = (f"{inputs()[f'gpu_{name}']:.0f}" for name in ("networks", "codecs", "rest"))
+    networks, rest = (f"{inputs()[f'gpu_{name}']:.0f}" for name in ("networks", "rest"))
     return f"""\
 # Cost and capacity
 
@@ -53,9 +56,10 @@ the code. To change the page, change the inputs. Nothing on it was run on Google
 
 - A minute of 1080p costs **{cpu:.4f} USD on CPU workers** at the measured speed. Google's face blur costs
   {google:.2f} USD. On an L4 it costs {gpu:.4f} USD, if the assumptions about its speed hold.
-- **CPU workers are cheaper.** An L4 instance costs {dearer:.1f} times as much per second, and is assumed to be
-  {faster:.1f} times as fast, including calls to storage. A GPU is worth its price if a video must be finished
-  sooner, or if a measurement shows that it is more than {dearer:.1f} times as fast.
+- **CPU workers are cheaper.** An L4 instance costs {price_ratio():.1f} times as much per second. For 1080p it is at
+  most {whole.cpu / whole.least:.1f} times as fast, whatever the speed of its networks, because its four cores decode,
+  redact, check and encode. Five CPU workers cost as much as one L4 and are five times as fast. See
+  [When an L4 pays](#when-an-l4-pays).
 - **Idle GPUs cost more than busy ones** if few videos arrive: an idle instance is billed for another 10 to 15 minutes.
   Allow only as many as the busiest hour needs. The day below costs
   {fewest.cost / fewest.video_seconds * 60:.4f} USD per minute with {fewest.maximum} L4,
@@ -71,12 +75,28 @@ Worker seconds per minute of video at {inputs()["frame_rate"]:.0f} frames/s, and
 
 {tables.minutes()}
 *Method*: the milliseconds per frame were measured on two cores at 720p and 4K. 1080p is interpolated by its number of
-pixels. The networks process small frames, so they take the same time at each size. The profile of `make benchmark`
-assigns each stage to one of the two steps. The L4's rows divide the time of the networks by
-{networks}, of decoding and encoding by {codecs} and of the rest by {rest}. These are **assumptions**.
+pixels. The networks and the check of the result process small frames, so they take the same time at each size. The
+profile of `make benchmark` assigns each stage to one of the two steps. The L4's rows divide the time of the networks by
+{networks} and of the rest by {rest}. These are **assumptions**. The last column has the steps detect and redact.
 A segment has {seconds:g} s and an overhead. The cost is the time multiplied by the price of an
 instance's CPU, memory and GPU, plus storage requests. It includes neither storage (source and
 result at {storage:.2f} USD per GiB and month) nor downloads of the result (0.12 USD per GiB).
+
+## When an L4 pays
+
+The speed of the networks on an L4 is unknown. Of a minute of video, N are the seconds of the networks on two cores, R
+those of all other work, and O those of the calls to storage. An L4 costs r = {price_ratio():.2f} times as much per
+second. If its networks are g times as fast, it pays if
+
+    N / g + R / {rest} + O < (N + R + O) / r
+
+With several segments at a time the networks run beside the other work, and no core waits for storage. Then it pays if
+both N / g and R / {rest} are smaller than (N + R + O) / r. Seconds per minute of video:
+
+{tables.break_even_points()}
+Where an L4 can pay, its savings are small: at most {overlapped.saving:.4f} USD per minute of 1080p. An instance that
+becomes idle costs {idle:.2f} USD until Cloud Run removes it. These are the savings of
+{idle / overlapped.saving / 60:.0f} hours of video.
 
 ## An hour of video
 

@@ -35,12 +35,13 @@ class Stages:
     scale: float
     redact: float
     encode: float
+    check: float
 
 
 def stages_of(size: FrameSize) -> Stages:
     """Return the measured times at 720p and 4K, interpolated by pixels.
 
-    The networks process small frames, so they take the same time at every size.
+    The networks and the check of the result process small frames, so they take the same time at every size.
     """
     table, small, large = inputs(), SIZES[0], SIZES[-1]
     at_small = 1000 * table["seconds_720p"] / table["frames_measured"]
@@ -49,20 +50,19 @@ def stages_of(size: FrameSize) -> Stages:
     rest = at_small + slope * (size.megapixels - small.megapixels) - networks
     shares = table["decode_share"], table["redact_share"], table["encode_share"]
     decode, redact, encode = (rest * share / (1 - table["network_share"]) for share in shares)
-    return Stages(networks, decode, rest - decode - redact - encode, redact, encode)
+    check = table["check_share"] * at_small
+    return Stages(networks, decode, rest - decode - redact - encode, redact, encode, check)
 
 
 def seconds_per_video_second(kind: Kind, step: Step, size: FrameSize) -> float:
     """Return an instance's seconds per second of video in one step, without the overhead per segment."""
     table, stages = inputs(), stages_of(size)
-    networks, codecs, rest = (
-        (table["gpu_networks"], table["gpu_codecs"], table["gpu_rest"]) if kind == "gpu" else (1.0, 1.0, 1.0)
-    )
-    milliseconds = stages.decode / 2 / codecs
+    networks, rest = (table["gpu_networks"], table["gpu_rest"]) if kind == "gpu" else (1.0, 1.0)
+    milliseconds = stages.decode / 2 / rest
     if step == "detect":
         milliseconds += stages.networks / networks + stages.scale / rest
     else:
-        milliseconds += stages.redact / rest + stages.encode / codecs
+        milliseconds += (stages.redact + stages.encode + stages.check) / rest
     return milliseconds / 1000 * table["frame_rate"]
 
 

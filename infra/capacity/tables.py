@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from infra.capacity.break_even import break_even
 from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.patience import CHOICES, min_wait_hours
 from infra.capacity.service_limits import HOURS, day_cost, demand, limits
@@ -29,6 +30,7 @@ def format_duration(seconds: float) -> str:
 def minutes() -> str:
     """Return the cost of a minute of video, by frame size and worker."""
     google, seconds = inputs()["google_face_blur_minute"], default_settings().segment_seconds
+    overhead = inputs()["segment_overhead_seconds"]
     rows = []
     for size in SIZES:
         for kind in KINDS:
@@ -42,6 +44,7 @@ def minutes() -> str:
                     f"{60 * work(kind, size, seconds):.1f} s",
                     f"{price:.4f} USD",
                     f"1/{google / price:.0f}",
+                    " + ".join(f"{seconds * step + overhead:.1f} s" for step in steps),
                 )
             )
     head = (
@@ -52,6 +55,33 @@ def minutes() -> str:
         "with overhead",
         "cost per minute",
         "share of Google's 0.10 USD",
+        f"a segment of {seconds:g} s",
+    )
+    return render_table(head, rows)
+
+
+def break_even_points() -> str:
+    """Return how fast the networks of an L4 have to be, by frame size and by the steps that it does."""
+    rows = []
+    for size in SIZES:
+        for name, point in (
+            ("both steps, as built", break_even(size, "detect", "redact")),
+            ("detect only, not built", break_even(size, "detect")),
+            (
+                "detect only, several segments at a time, not built",
+                break_even(size, "detect", is_overlapped=True),
+            ),
+        ):
+            needed = "never" if point.speed is None else f"{point.speed:.1f} times two cores"
+            seconds = (f"{value:.1f} s" for value in (point.cpu, point.allowed, point.least))
+            rows.append((size.name, name, *seconds, needed))
+    head = (
+        "video",
+        "the L4 does",
+        "CPU worker",
+        "allowed on an L4",
+        "least on an L4",
+        "pays if the networks are",
     )
     return render_table(head, rows)
 

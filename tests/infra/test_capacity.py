@@ -9,11 +9,12 @@ import pytest
 from defacer.pipeline.settings import Settings
 from defacer.pipeline.topology import CLOUD_RETRIES, FUNCTIONS
 from infra.capacity import tables
+from infra.capacity.break_even import break_even
 from infra.capacity.inputs import inputs, read_rows
 from infra.capacity.page import render_capacity_page
 from infra.capacity.patience import ATTEMPTS, max_job_days, min_wait_hours, round_seconds
 from infra.capacity.service_limits import limits
-from infra.capacity.speed import SIZES, Kind, minute_price, work
+from infra.capacity.speed import SIZES, FrameSize, Kind, minute_price, work
 from infra.capacity.uploads import (
     DAY,
     SimulatedUpload,
@@ -61,6 +62,25 @@ def test_more_workers_are_faster_and_more_pixels_are_slower() -> None:
         prices = [minute_price(kind, size, 10) for size in SIZES]
         assert prices == sorted(prices)
     assert all(work("gpu", size, 10) < work("cpu", size, 10) for size in SIZES)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+def test_l4_costs_as_much_as_cpu_workers_at_the_break_even_speed(
+    size: FrameSize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A price at which an L4 pays is assumed, because it pays at no speed at today's price."""
+    monkeypatch.setitem(inputs(), "gpu_second", 0.0)
+    point = break_even(size, "detect", "redact")
+    assert point.speed is not None
+    monkeypatch.setitem(inputs(), "gpu_networks", point.speed)
+    assert minute_price("gpu", size, 10) == pytest.approx(minute_price("cpu", size, 10))
+    monkeypatch.setitem(inputs(), "gpu_networks", 1e9)
+    assert 60 * work("gpu", size, 10) == pytest.approx(point.least)
+    assert 60 * work("cpu", size, 10) == pytest.approx(point.cpu)
+
+
+def test_no_speed_of_an_l4_pays_for_both_steps() -> None:
+    assert [break_even(size, "detect", "redact").speed for size in SIZES] == [None, None, None]
 
 
 def test_idle_gpu_is_billed_until_it_is_removed() -> None:
@@ -155,6 +175,7 @@ def test_every_input_has_a_date_and_a_source_and_is_used() -> None:
     "table",
     [
         tables.minutes,
+        tables.break_even_points,
         tables.hours_of_video,
         tables.patience,
         tables.growth,

@@ -125,7 +125,7 @@ class IngestSettings(SettingsGroup):
     the channel starts when the queue has room."""
     max_channel_jobs: int = Field(default=1000, ge=1, le=100_000)
     """The number of uploads of a channel that are processed or wait for it."""
-    # 100 hours: about 21 USD of 1080p on CPU workers (infra/CAPACITY.md).
+    # 100 hours: about 23 USD of 1080p on CPU workers (infra/CAPACITY.md).
     max_channel_minutes: float = Field(default=6000.0, gt=0, le=10_000_000)
     """The minutes of video of a channel that are processed in a day, by the time of their upload in UTC."""
     max_policy_bytes: int = Field(default=64 * 1024, ge=2)
