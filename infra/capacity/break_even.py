@@ -32,7 +32,7 @@ class BreakEven:
 
     @property
     def allowed(self) -> float:
-        """The seconds in which an L4 costs as much as the CPU worker."""
+        """The seconds that an L4 can take to cost as much as the CPU worker."""
         return self.cpu / price_ratio()
 
     @property

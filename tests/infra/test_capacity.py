@@ -68,7 +68,7 @@ def test_more_workers_are_faster_and_more_pixels_are_slower() -> None:
 def test_l4_costs_as_much_as_cpu_workers_at_the_break_even_speed(
     size: FrameSize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A price at which an L4 pays is assumed, because it pays at no speed at today's price."""
+    """The GPU is free here, because an L4 pays at no speed at today's price."""
     monkeypatch.setitem(inputs(), "gpu_second", 0.0)
     point = break_even(size, "detect", "redact")
     assert point.speed is not None

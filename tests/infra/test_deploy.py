@@ -338,7 +338,7 @@ def test_answer_selects_the_worker_hardware(answer: str, deployment: Deployment)
 def test_offer_states_the_costs_of_the_capacity_model(deployment: Deployment) -> None:
     done = deployment.run(REGION="europe-west4")
     rows = [line.split("|") for line in (INFRA / "CAPACITY.md").read_text().splitlines()]
-    costs = {row[2].split()[0]: row[6].strip() for row in rows if len(row) > 7 and row[1].strip() == "1080p"}
+    costs = {row[2].split()[0]: row[6].strip() for row in rows if len(row) > 9 and row[1].strip() == "1080p"}
     assert set(costs) == {"CPU", "L4"}
     assert f"A minute of 1080p video costs {costs['CPU']} on them" in done.stderr
     assert f"{costs['L4']} on an L4 by assumed speed" in done.stderr
