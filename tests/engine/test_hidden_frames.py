@@ -1,12 +1,17 @@
 """Test that hidden frames are found in the first bits of VP8, VP9 and AV1 packets."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.hidden_frames import is_hidden
+from defacer.engine.media.clock.packet_clock import demux
+from defacer.engine.media.reader import _decode_packets, open_video
+from defacer.report.clock import Clock
 from tests.inputs.clock_files import hidden_vp8, recording
 
 AV1 = (("preset", "10"), ("crf", "30"))
@@ -40,6 +45,20 @@ def test_hidden_copies_of_vp8_frames_are_not_shown(tmp_path: Path) -> None:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         shown = sum(not is_hidden(packet) for packet in packets)
     assert shown == 60 < len(packets)
+
+
+def test_damaged_hidden_frame_is_an_error(tmp_path: Path) -> None:
+    path = hidden_vp8(tmp_path)
+    with open_video(str(path)) as (container, picture):
+        hidden = [bytes(packet) for packet in container.demux(picture) if packet.size and is_hidden(packet)]
+    # The header then states more data than the packet has.
+    damaged = bytes([hidden[1][0] | 0xE0, 0xFF, 0xFF]) + hidden[1][3:]
+    path.write_bytes(path.read_bytes().replace(hidden[1], damaged))
+    with open_video(str(path)) as (container, picture):
+        picture.thread_type = "NONE"  # several threads report an error at a later packet
+        packets = demux(container, picture, Clock(), picture_only=True)
+        with pytest.raises(VideoError, match="is damaged or missing"):
+            list(_decode_packets(packets, Clock(), Fraction(0)))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
 from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.clock.display_order import order_times
+from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.engine.media.clock.packet_clock import BROADCASTS, begin_seconds, demux, is_shown
 from defacer.engine.media.display.matroska_crop import read_crop
 from defacer.engine.media.display.picture_form import FormConverter, PictureForm
@@ -485,7 +486,8 @@ def _decode_packets(packets: Packets, clock: Clock, begin: Fraction) -> Iterator
     """Decode packets. Raises VideoError for a damaged one. A player shows the time `begin` as 0."""
     seconds = 0.0
     for packet in packets:
-        shows = not packet.size or is_shown(packet, clock)
+        # Later frames are decoded from a hidden one.
+        shows = not packet.size or is_hidden(packet) or is_shown(packet, clock)
         if packet.pts is not None:
             seconds = float(packet.pts * packet.time_base - begin)
         if packet.is_corrupt and shows:
