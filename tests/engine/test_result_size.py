@@ -113,6 +113,13 @@ def test_wrong_duration_in_a_header_does_not_lower_the_limit(low_rate: Path, tmp
     assert rates == pytest.approx([rates[1]] * 2, rel=0.05)
 
 
+def test_very_high_rate_has_no_limit(low_rate: Path, tmp_path: Path) -> None:
+    large = tmp_path / low_rate.name
+    large.write_bytes(low_rate.read_bytes())
+    os.truncate(large, 5_000_000_000)  # a sparse file
+    assert encoding_of(str(large)).limit is None
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
 @pytest.mark.parametrize("clip", ["c01", "c04", "c05", "c08", "c11"])

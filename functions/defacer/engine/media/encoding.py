@@ -37,6 +37,7 @@ RATE_FACTOR, MAX_BUFFER_SECONDS, BUFFER_SHARE = 1.3, 1.5, 0.15
 # The limit is never below these rates, in bits per second and in bits per pixel: at lower rates, key frames every two
 # seconds would look poor.
 MIN_LIMIT, MIN_PIXEL_LIMIT = 250_000, 0.01
+MAX_BUFFER_BITS = 2**31 - 1  # FFmpeg's own limit, which a picture without compression can exceed
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def encoding_of(source: Source) -> Encoding:
 
 
 def _rate_limit(container: InputContainer, stream: VideoStream, pixel_rate: Fraction) -> RateLimit | None:
-    """Return the limit of the result's bit rate, or None if the source's is unknown.
+    """Return the limit of the result's bit rate, or None if the source's is unknown or very high.
 
     It depends on the file alone, so all segments have the same.
     """
@@ -148,7 +149,8 @@ def _rate_limit(container: InputContainer, stream: VideoStream, pixel_rate: Frac
     # A header can state a wrong duration, and the index of a fragmented file has its first frames only.
     found = max(container.size * 8 / seconds - sound, _indexed_rate(stream))
     rate = max(RATE_FACTOR * found, MIN_LIMIT, MIN_PIXEL_LIMIT * float(pixel_rate))
-    return RateLimit(int(rate), int(rate * min(MAX_BUFFER_SECONDS, BUFFER_SHARE * seconds)))
+    buffer_bits = int(rate * min(MAX_BUFFER_SECONDS, BUFFER_SHARE * seconds))
+    return RateLimit(int(rate), buffer_bits) if buffer_bits <= MAX_BUFFER_BITS else None
 
 
 def _indexed_rate(stream: VideoStream) -> float:
