@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -182,6 +183,22 @@ def test_batch_in_pytorch_equals_single_pictures(monkeypatch: pytest.MonkeyPatch
     single = [network(picture[None]) for picture in batch]
     for found, expected in zip(network(batch), zip(*single, strict=True), strict=True):
         assert np.abs(found - np.concatenate(expected)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["CenterFaceNetwork", "SFaceNetwork"])
+def test_pytorch_in_several_threads_equals_one_thread(name: str) -> None:
+    """The detection pass computes several windows at a time, with one network for all threads."""
+    path = weights.centerface() if name == "CenterFaceNetwork" else weights.sface()
+    network = getattr(torch_backend(), name)(path, "cpu")
+    side = 96 if name == "CenterFaceNetwork" else 112
+    turned = [np.rot90(aligned()[:1], turn, (1, 2))[:, :side, :side] for turn in range(4)]
+    inputs = [np.ascontiguousarray(faces) for faces in turned]
+    # A thread of PyTorch's own for each of these would wait for the others on few cores.
+    with ThreadPoolExecutor(4, initializer=import_module("torch").set_num_threads, initargs=(1,)) as pool:
+        found = list(pool.map(network, inputs))
+    for result, batch in zip(found, inputs, strict=True):
+        expected = network(batch)
+        assert all(np.abs(one - other).max() < 1e-4 for one, other in zip(result, expected, strict=True))
 
 
 @needs_cuda

@@ -15,7 +15,6 @@ from defacer.engine.media.reader import Segment, open_video, read_frames, read_p
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
-from defacer.engine.runtime.gpu import has_cuda
 from defacer.engine.runtime.malloc import trim_heap
 from defacer.engine.runtime.prefetch import map_ordered, usable_threads
 from defacer.engine.tracking.identity import Limits, may_be_target
@@ -126,7 +125,8 @@ def detect_subsegments(
     found = split_into_windows(frames_read, first, last, side, form.orientation, set_turns=set_turns)
     results: list[_WindowResult] = []
     frames = 0
-    for number, result in enumerate(map_ordered(detect, found, 1 if has_cuda() else usable_threads())):
+    # With a GPU, it computes for one window while the cores prepare the others.
+    for number, result in enumerate(map_ordered(detect, found, usable_threads())):
         if len(results) == SUBSEGMENT_WINDOWS:
             yield join(results)
             results = []
