@@ -159,6 +159,7 @@ def test_too_many_waiting_uploads_are_refused(
         "2.mp4 was not processed: 2 videos of this channel are being processed or wait"
     )
     assert planned(buckets, uploads) == [0, 1]
+    assert len(buckets.names(buckets.work, object_names.MINUTES)) == 2
 
 
 def test_minutes_of_a_day_are_limited(

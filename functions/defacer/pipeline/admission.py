@@ -1,4 +1,4 @@
-"""Admit the uploads of a channel: so many segments in the queue, so many jobs, and so many minutes of video a day.
+"""Admit the uploads of a channel up to its limits: segments in the queue, jobs, and minutes of video a day.
 
 The limits are settings of the project, because a channel's owner writes the channel's policy.
 
@@ -156,10 +156,11 @@ def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> None:
 
 
 def _require_room(draft: Manifest, turns: Sequence[_ListedTurn]) -> None:
-    """Raise PermanentError if the channel has as many earlier jobs as allowed."""
+    """Raise PermanentError if the channel has as many earlier jobs as allowed. Then the video uses no minutes."""
     allowed = settings().max_channel_jobs
     earlier = sorted(turns, key=lambda turn: (turn.ref.generation, turn.job))[:allowed]
     if len(turns) > allowed and draft.job not in [turn.job for turn in earlier]:
+        objects.delete_any(settings().work_bucket, _minutes_entry(draft, utc_now().date().isoformat()))
         raise PermanentError(
             ErrorCode.TOO_MANY_JOBS,
             f"{object_names.owner_name(draft.source.name)} was not processed: {pluralize(allowed, 'video')} of this "
@@ -177,13 +178,12 @@ def _require_minutes(draft: Manifest) -> None:
     bucket, today = settings().work_bucket, utc_now().date().isoformat()
     # A video of unknown length is one segment, which has to be processed within the deadline.
     seconds = draft.video.duration_seconds or settings().deadline_seconds
-    prefix = object_names.minutes_prefix(draft.channel, today)
-    name = f"{prefix}{draft.job}.json"
+    name = _minutes_entry(draft, today)
     with suppress(objects.AlreadyWrittenError):
         objects.write_once(bucket, name, b"{}", metadata={object_names.OF_SECONDS: f"{seconds:.3f}"})
-    blobs = sorted(objects.list_blobs(bucket, prefix), key=lambda blob: (int(blob.generation), blob.name))
+    entries = objects.list_blobs(bucket, object_names.minutes_prefix(draft.channel, today))
     used = 0.0
-    for blob in blobs:
+    for blob in sorted(entries, key=lambda blob: (int(blob.generation), blob.name)):
         if blob.name == name:
             break
         used += float((blob.metadata or {}).get(object_names.OF_SECONDS, 0))
@@ -196,3 +196,7 @@ def _require_minutes(draft: Manifest) -> None:
             f"{used / 60:.1f} of the {allowed:g} minutes of video that this channel can process on {today} are used. "
             "Upload it again after midnight UTC, or in parts if it is longer than a day allows.",
         )
+
+
+def _minutes_entry(draft: Manifest, day: str) -> str:
+    return f"{object_names.minutes_prefix(draft.channel, day)}{draft.job}.json"
