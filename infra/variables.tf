@@ -40,8 +40,8 @@ variable "limits" {
   default = {}
 
   validation {
-    condition     = alltrue([for limit in values(var.limits) : limit >= 1])
-    error_message = "The limits must be at least 1."
+    condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
+    error_message = "The limits must be whole numbers of at least 1."
   }
 }
 
@@ -136,7 +136,7 @@ variable "channels" {
   }
 
   validation {
-    condition     = alltrue([for channel in var.channels : alltrue([for member in channel.owners : can(regex("^(user|domain|serviceAccount):", member))])])
+    condition     = alltrue([for channel in var.channels : alltrue([for member in channel.owners : can(regex("^((user|serviceAccount):[^@\\s]+@|domain:)[^@\\s]+$", member))])])
     error_message = "Each of owners must be user:, domain: or serviceAccount: and an address. The console learns no groups of a user."
   }
 
@@ -162,7 +162,7 @@ variable "console" {
   default     = null
 
   validation {
-    condition     = var.console == null || alltrue([for member in try(var.console.administrators, []) : can(regex("^(user|domain|serviceAccount):", member))])
+    condition     = var.console == null || alltrue([for member in try(var.console.administrators, []) : can(regex("^((user|serviceAccount):[^@\\s]+@|domain:)[^@\\s]+$", member))])
     error_message = "Each of console.administrators must be user:, domain: or serviceAccount: and an address. The console learns no groups of a user, and it shows source videos, so it cannot be public."
   }
 
