@@ -22,10 +22,12 @@ from tests.inputs.clock_files import (
     without_first_key_frame,
     wrapping_clock,
 )
+from tests.inputs.field_files import fields_with_one_time, raw_fields
 from tests.inputs.rows import Row
 from tests.inputs.write_video import Sound
 
 USUAL = tuple(number / 25 for number in range(60))
+FIELDS = tuple(number / 25 for number in range(50))
 TWICE = tuple(number / 25 for number in range(120))
 SAME = tuple(
     time - (number in (10, 30)) * 0.039 - (number == 31) * 0.078 for number, time in enumerate(USUAL)
@@ -48,6 +50,9 @@ CLOCKS = [
         corrected=("72 frames without a time, now at 30 frames a second",), emulated=True),
     Row("a raw stream of HEVC", "clocks", raw_hevc, times=USUAL,
         corrected=("60 frames without a time, now at 25 frames a second",)),
+    Row("fields in packets of their own, transport stream", "clocks", fields_with_one_time, times=FIELDS),
+    Row("fields in packets of their own, raw stream", "clocks", raw_fields, times=FIELDS,
+        corrected=("50 frames without a time, now at 25 frames a second",)),
     Row("empty chunks of dropped frames, AVI", "clocks", avi_with_dropped_frames,
         times=tuple(n / 25 for n in (0, *range(2, 61)) if n == 0 or (n - 1) % 6 != 3), dropped=SOFTWARE),
     Row("empty frames in place of dropped ones, MPEG-4 in AVI", "clocks", avi_with_empty_frames,

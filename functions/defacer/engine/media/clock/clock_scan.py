@@ -44,7 +44,7 @@ def examine_video(
         return info
     with open_video(source) as (container, picture):
         scan = _Scan(container, picture)
-        for packet in read_packets(container):
+        for packet in read_packets(container, picture):
             scan.add_packet(packet)
         clock = scan.make_clock()
         if not past_damage:

@@ -22,6 +22,7 @@ from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from defacer.engine.media.clock.field_pairs import FieldJoiner
 from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.report.clock import Clock
 
@@ -88,14 +89,14 @@ class PacketClock:
     def _set_missing(self, packet: "Packet[Any]") -> None:
         if self._has_decode_times and packet.dts is not None:
             packet.pts = packet.dts
-        if packet.pts is None:
-            self.undated += packet.dts is None
-            packet.pts = self._next if packet.dts is None else packet.dts
-        duration = packet.duration
-        if not duration:
-            rate = self._picture.average_rate or FALLBACK_RATE
-            duration = max(1, round(1 / rate / packet.time_base))
-        self._next = packet.pts + duration
+        rate = self._picture.guessed_rate or self._picture.average_rate or FALLBACK_RATE
+        usual = max(1, round(1 / rate / packet.time_base))
+        pts = packet.dts if packet.pts is None else packet.pts
+        if pts is None:
+            self.undated += 1
+            pts, packet.duration = self._next, usual  # FFmpeg's duration can be one tick
+        packet.pts = pts
+        self._next = pts + (packet.duration or usual)
 
     def _find_offset(self, packet: "Packet[Any]") -> int:
         offsets = self._clock.offsets
@@ -156,13 +157,18 @@ class PacketClock:
         self._last_sound[packet.stream_index] = packet.dts
 
 
-def read_packets(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[Any]]":
-    """Yield the packets of these tracks, or of all, as they are.
+def read_packets(
+    container: InputContainer, picture: VideoStream, *, picture_only: bool = False
+) -> "Iterator[Packet[Any]]":
+    """Yield the packets of the picture, or of all tracks, as they are. Two fields of a frame are one packet.
 
     A broadcast can get another track in the middle. PyAV does not know it, and raises IndexError after the last packet.
     """
+    joiner = FieldJoiner(container, picture)
     with suppress(IndexError):
-        yield from container.demux(*streams)
+        for packet in container.demux(*([picture] if picture_only else [])):
+            yield from joiner.add(packet)
+    yield from joiner.flush()
 
 
 def demux(
@@ -172,8 +178,7 @@ def demux(
     has_restarts = len(clock.offsets) > 1
     times = PacketClock(container, picture, clock, restarts=has_restarts)
     # The sound decides together with the picture where a clock restarts.
-    packets = read_packets(container, *([picture] if picture_only and not has_restarts else []))
-    for packet in packets:
+    for packet in read_packets(container, picture, picture_only=picture_only and not has_restarts):
         if picture_only and packet.stream.index != picture.index:
             if has_restarts:
                 times.correct(packet)
