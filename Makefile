@@ -183,7 +183,7 @@ picture: $(DEV)  ## make the README's pictures again
 	@$(RUN) -m tests.console.picture
 
 .PHONY: deploy
-deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=gpu|cpu] [CUDA=12|13] [TAG=an earlier build's] [BUILD_REGION=...]
+deploy:  ## build and run it all on Google Cloud: PROJECT=... REGION=... [WORKER=cpu|gpu] [CUDA=12|13] [TAG=an earlier build's] [BUILD_REGION=...]
 	@PROJECT="$(PROJECT)" REGION="$(REGION)" WORKER="$(WORKER)" TAG="$(TAG)" CUDA="$(CUDA)" BUILD_REGION="$(BUILD_REGION)" \
 		infra/deploy.sh deploy
 

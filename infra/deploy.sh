@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Deploy De-facer into a Google Cloud project (make deploy) or remove it (make destroy). See infra/DEPLOYMENT.md.
-# Environment: PROJECT and REGION; optional WORKER (default: the deployed one, at first gpu), TAG (default: a hash of
+# Environment: PROJECT and REGION; optional WORKER (default: the deployed one, at first cpu), TAG (default: a hash of
 # the files), CUDA (default: the one in infra/Dockerfile), BUILD_REGION (default: Cloud Build's global pool).
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
@@ -101,11 +101,11 @@ apply_everything() {
 }
 
 deploy() {
-    local stages=(base cpu) given_tag="${TAG:-}" asked_worker="$WORKER" is_first=no registry
+    local stages=(base cpu) given_tag="${TAG:-}" is_first=no registry
     [ -n "$given_tag" ] || TAG="$(content_tag)"
 
-    # Terraform needs the first two to see which services are on, and check_gpu the third. Terraform grants roles to the
-    # agents of the services below, so they must exist before.
+    # Terraform needs the first two to see which services are on, and warn_about_gpu the third. Terraform grants roles to
+    # the agents of the services below, so they must exist before.
     gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com cloudquotas.googleapis.com \
         pubsub.googleapis.com artifactregistry.googleapis.com iap.googleapis.com storage.googleapis.com --project "$PROJECT"
     for agent in pubsub artifactregistry iap; do
@@ -121,9 +121,11 @@ deploy() {
     start_terraform
 
     [ -n "$WORKER" ] || WORKER="$(deployed_worker)"
-    WORKER="${WORKER:-gpu}"
-    [ "$WORKER" = cpu ] || check_gpu
-    [ "$WORKER" = cpu ] || stages+=(gpu)
+    WORKER="${WORKER:-cpu}"
+    if [ "$WORKER" = gpu ]; then
+        warn_about_gpu
+        stages+=(gpu)
+    fi
     variables+=(-var "tag=$TAG" -var "worker=$WORKER")
 
     echo "First the registry for the images and the account that builds them."
@@ -158,7 +160,7 @@ for name in REGION BUILD_REGION; do
 done
 WORKER="${WORKER:-}"
 CUDA="${CUDA:-$(sed -n 's/^ARG CUDA=//p' infra/Dockerfile)}"
-[ -z "$WORKER" ] || [ "$WORKER" = gpu ] || [ "$WORKER" = cpu ] || fail "WORKER=$WORKER: expected gpu or cpu."
+[ -z "$WORKER" ] || [ "$WORKER" = cpu ] || [ "$WORKER" = gpu ] || fail "WORKER=$WORKER: expected cpu or gpu."
 [ -f "infra/locks/cuda$CUDA.lock" ] || fail "CUDA=$CUDA: infra/locks/cuda$CUDA.lock does not exist. Expected 12 or 13."
 need gcloud "https://cloud.google.com/sdk/docs/install"
 need git "The names of the images are made with it."

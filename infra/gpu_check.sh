@@ -15,11 +15,11 @@ minute_cost() {
     awk -F' *[|] *' -v worker="$1" '$2 == "1080p" && index($3, worker) == 1 { print $7; exit }' infra/CAPACITY.md
 }
 
-# Offer CPU workers if the region has no GPUs or not enough quota, because Google would refuse the service only after the
-# images are built. A person decides: the list of regions can be out of date, and some projects get a quota of 3 with
-# their first GPU service.
-check_gpu() {
-    local needed quota instances limit=unknown problem="" answer=""
+# Warn if the region has no GPUs or not enough quota, because Google would refuse the service only after the images are
+# built. The deployment continues: the list of regions can be out of date, and some projects get a quota of 3 with their
+# first GPU service.
+warn_about_gpu() {
+    local needed quota instances limit=unknown problem=""
     needed="$(terraform -chdir=infra console "${variables[@]}" -var tag=none -var worker=gpu \
         <<< '"${local.gpu_quota} ${local.worker_instances}"' | tr -d '"')"
     read -r quota instances <<< "$needed"
@@ -42,9 +42,4 @@ You can:
 - ask for more quota, or set worker_max_instances in infra/terraform.tfvars: see "A GPU: region and quota" in infra/DEPLOYMENT.md.
 - continue with GPU workers. Google grants some projects a quota of 3 when they create their first GPU service.
 EOF
-    [ "$asked_worker" != gpu ] || return 0
-    printf 'Type cpu or gpu to continue, anything else to stop: ' >&2
-    read -r answer || true
-    [ "$answer" = cpu ] || [ "$answer" = gpu ] || fail "Stopped before anything was built. Set WORKER=cpu or WORKER=gpu to choose."
-    WORKER="$answer"
 }

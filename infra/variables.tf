@@ -14,18 +14,18 @@ variable "tag" {
 }
 
 variable "worker" {
-  description = "The worker's hardware: \"gpu\" (an NVIDIA L4), or \"cpu\" for a project without GPU quota."
+  description = "The worker's hardware, which make deploy sets from WORKER: \"cpu\", or \"gpu\" (an NVIDIA L4). See infra/DEPLOYMENT.md."
   type        = string
-  default     = "gpu"
+  default     = "cpu"
 
   validation {
-    condition     = contains(["gpu", "cpu"], var.worker)
-    error_message = "worker must be \"gpu\" or \"cpu\". Correct it in infra/terraform.tfvars or in WORKER."
+    condition     = contains(["cpu", "gpu"], var.worker)
+    error_message = "worker must be \"cpu\" or \"gpu\". Correct WORKER."
   }
 }
 
 variable "worker_max_instances" {
-  description = "The maximum number of worker instances. With a GPU, at most the project's quota: Google grants 3 to a first deployment. null: 3 with a GPU, 10 without."
+  description = "The maximum number of worker instances. With a GPU, at most the project's quota: Google grants 3 to a first deployment. null: 10, or 3 with a GPU."
   type        = number
   default     = null
 }

@@ -1,12 +1,12 @@
 locals {
   gpu = var.worker == "gpu"
 
-  # With a GPU, the minimum that Cloud Run accepts with an L4. Without a GPU, the measured machine: two cores, and 2.5 GB
-  # at 6144x3456. Four cores cost twice as much per second and are less than twice as fast. Files count as memory: a
+  # Without a GPU, the measured machine: two cores, and 2.5 GB at 6144x3456. Four cores cost twice as much per second and
+  # are less than twice as fast. With a GPU, the minimum that Cloud Run accepts with an L4. Files count as memory: a
   # segment has about 10 MB. The GPU worker's limit, 8192x4608, needs 4.2 GB. ingest rejects it where workers have less.
   workers = {
-    gpu = { cpu = "4", memory = "16Gi", instances = 3, max_pixels = 8192 * 4608 }
     cpu = { cpu = "2", memory = "4Gi", instances = 10, max_pixels = 6144 * 3456 }
+    gpu = { cpu = "4", memory = "16Gi", instances = 3, max_pixels = 8192 * 4608 }
   }
   worker = local.workers[var.worker]
 

@@ -7,7 +7,7 @@ from infra.capacity import tables
 from infra.capacity.break_even import break_even, price_ratio
 from infra.capacity.inputs import inputs
 from infra.capacity.patience import ATTEMPTS, min_wait_hours
-from infra.capacity.speed import SIZES, Kind, minute_price, second_price
+from infra.capacity.speed import SIZES, Kind, minute_price, second_price, work
 from infra.capacity.uploads import (
     ARCHIVED_CLIPS,
     CLIP_SECONDS,
@@ -34,6 +34,7 @@ def render_capacity_page(uploads: int = UPLOADS) -> str:
     """Return the page. A day of 10,000 uploads takes a minute."""
     google, seconds = inputs()["google_face_blur_minute"], default_settings().segment_seconds
     cpu, gpu = (minute_price(kind, SIZES[1], seconds) for kind in ("cpu", "gpu"))
+    gain = work("cpu", SIZES[1], seconds) / work("gpu", SIZES[1], seconds)
     videos, archived = day_uploads(uploads, Random(SEED)), archive_uploads(ARCHIVE, Random(SEED))
     day = [simulate(videos, kind, maximum) for kind, maximum in DAY_WORKERS]
     archive = [simulate(archived, kind, maximum) for kind, maximum in ARCHIVE_WORKERS]
@@ -56,8 +57,9 @@ the code. To change the page, change the inputs. Nothing on it was run on Google
 
 - A minute of 1080p costs **{cpu:.4f} USD on CPU workers** at the measured speed. Google's face blur costs
   {google:.2f} USD. On an L4 it costs {gpu:.4f} USD, if the assumptions about its speed hold.
-- **CPU workers are cheaper.** An L4 instance costs {price_ratio():.1f} times as much per second. For 1080p it is at
-  most {whole.cpu / whole.least:.1f} times as fast, whatever the speed of its networks, because its four cores decode,
+- **CPU workers are cheaper**, so they are the default of `WORKER`. An L4 instance costs {price_ratio():.1f} times as
+  much per second. For 1080p it is at most
+  {whole.cpu / whole.least:.1f} times as fast, whatever the speed of its networks, because its four cores decode,
   redact, check and encode. Five CPU workers cost as much as one L4 and are five times as fast. See
   [When an L4 pays](#when-an-l4-pays).
 - **Idle GPUs cost more than busy ones** if few videos arrive: an idle instance is billed for another 10 to 15 minutes.
@@ -81,6 +83,10 @@ profile of `make benchmark` assigns each stage to one of the two steps. The L4's
 A segment has {seconds:g} s and an overhead. The cost is the time multiplied by the price of an
 instance's CPU, memory and GPU, plus storage requests. It includes neither storage (source and
 result at {storage:.2f} USD per GiB and month) nor downloads of the result (0.12 USD per GiB).
+
+With `WORKER=gpu` a segment of 1080p is done
+{gain:.1f} times as soon (at most {whole.cpu / whole.least:.1f} times), at {gpu / cpu:.1f} times the price.
+Choose it only if each segment has to be done as soon as possible. More CPU workers make whole videos faster.
 
 ## When an L4 pays
 

@@ -22,7 +22,7 @@ TAG = "0123456789ab"
 ALL_VARIABLES = (
     'webhook={url="https://example.com/defacer",secret_name="some-name"}',
     'live={members=["user:ada@example.com"],hosts=["cameras.example.com"]}',
-    "worker=cpu",
+    "worker=gpu",
     "alert_email=me@example.com",
     "billing_account=000000-000000-000000",
     'console={administrators=["user:ada@example.com"],origins=["https://console.example.com"]}',

@@ -25,7 +25,13 @@ def test_worker_has_a_gpu_or_is_billed_by_request(
     values = {variable["name"]: variable["value"] for variable in container["env"]}
     (scaling,) = template["scaling"]
     assert (template["max_instance_request_concurrency"], scaling["min_instance_count"]) == (1, 0)
-    if project.variables:  # worker=cpu
+    if project.variables:  # worker=gpu
+        assert resources["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
+        assert (resources["cpu_idle"], scaling["max_instance_count"]) == (False, 3)
+        assert [selector["accelerator"] for selector in template["node_selector"]] == ["nvidia-l4"]
+        assert template["gpu_zonal_redundancy_disabled"] is True
+        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_PRELOAD_MODELS"]) == ("true", "true")
+    else:
         assert resources["limits"] == {"cpu": "2", "memory": "4Gi"}
         assert (resources["cpu_idle"], template["node_selector"], scaling["max_instance_count"]) == (
             True,
@@ -33,13 +39,7 @@ def test_worker_has_a_gpu_or_is_billed_by_request(
             10,
         )
         assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_PRELOAD_MODELS"]) == ("false", "true")
-    else:
-        assert resources["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
-        assert (resources["cpu_idle"], scaling["max_instance_count"]) == (False, 3)
-        assert [selector["accelerator"] for selector in template["node_selector"]] == ["nvidia-l4"]
-        assert template["gpu_zonal_redundancy_disabled"] is True
-        assert (values["DEFACER_REQUIRE_GPU"], values["DEFACER_PRELOAD_MODELS"]) == ("true", "true")
-    stage = "cpu" if project.variables else "gpu"
+    stage = "gpu" if project.variables else "cpu"
     assert container["image"] == f"{REGION}-docker.pkg.dev/{PROJECT}/defacer/{stage}:{TAG}"
 
 
@@ -195,7 +195,7 @@ def test_customer_managed_key_encrypts_all_stored_data(
         ('live={origins=["http://live.example.com"]}', "Each of live.origins must be https://"),
         ('live={members=["allAuthenticatedUsers"]}', "Each of live.members must be user:"),
         ("keep_work_days=30", "keep_work_days must be 56 or more"),
-        ("worker=tpu", 'worker must be "gpu" or "cpu"'),
+        ("worker=tpu", 'worker must be "cpu" or "gpu"'),
     ],
 )
 def test_invalid_variable_is_rejected_with_a_message(project: Project, variable: str, sentence: str) -> None:

@@ -191,6 +191,11 @@ def test_page_has_the_current_tables(table: object) -> None:
 def test_page_of_a_small_day_is_rendered() -> None:
     text = render_capacity_page(20)
     assert "A day of 20 uploads" in text
+    (choice,) = re.findall(r"^With `WORKER=gpu`.*?\n\n", text, re.M | re.S)
+    assert choice in PAGE.read_text("utf-8"), "run make capacity"
+    figures = choice.splitlines()[1].rstrip(".")
+    for page in ("README.md", "DEPLOYMENT.md"):
+        assert figures in " ".join((INFRA / page).read_text("utf-8").split()), page
     assert re.search(r"\bnan\b|\binf\b", text) is None
 
 

@@ -36,7 +36,6 @@ esac
 # gcloud's output for the quota: the limit, then its regions. Google omits a limit of 0.
 LIMITS = "3|europe-west1 us-east4 mars-1\\n|europe-west4 asia-southeast1\\n-1|us-central1\\n"
 NO_OUTPUTS = "{}\\n"
-QUESTION = "Type cpu or gpu to continue"
 
 
 def outputs(worker: str) -> str:
@@ -67,9 +66,7 @@ class Deployment:
     owner: str = NUMBER
     limits: str = LIMITS
 
-    def run(
-        self, what: str = "deploy", answers: str = "", **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, what: str = "deploy", **variables: str) -> subprocess.CompletedProcess[str]:
         for name in ("gcloud", "terraform"):
             program = self.folder / name
             program.write_text(
@@ -84,9 +81,7 @@ class Deployment:
             "REGION": "europe-west1", "PATIENCE_SECONDS": "0", **variables,
         }  # fmt: skip
         command = ["bash", str(ROOT / "infra/deploy.sh"), what]
-        return subprocess.run(
-            command, env=environment, input=answers, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=False)
 
     @property
     def commands(self) -> list[list[str]]:
@@ -122,7 +117,7 @@ def test_images_are_built_before_services_and_terraform_asks(deployment: Deploym
     )
     build = deployment.index(
         "gcloud beta builds submit",
-        "_STAGES=base cpu gpu",
+        "_STAGES=base cpu,",
         "_REGISTRY=some.registry/p/defacer",
         "_CUDA=12",
         "--service-account builder@example",
@@ -179,27 +174,41 @@ def test_existing_images_are_not_built_again(deployment: Deployment) -> None:
     assert not [call for call in deployment.calls if "builds submit" in call]
 
 
-def test_cpu_worker_needs_no_gpu_image(deployment: Deployment) -> None:
+@pytest.mark.parametrize(("worker", "stages"), [("cpu", "base cpu"), ("gpu", "base cpu gpu")])
+def test_only_gpu_workers_need_the_gpu_image(worker: str, stages: str, deployment: Deployment) -> None:
     deployment.failing = '*"images describe"*'
-    assert deployment.run(WORKER="cpu").returncode == 0
-    build = deployment.calls[deployment.index("builds submit")]
-    assert "_STAGES=base cpu," in build
-    assert "-var worker=cpu" in deployment.calls[-1]
+    assert deployment.run(WORKER=worker).returncode == 0
+    assert f"_STAGES={stages}," in deployment.calls[deployment.index("builds submit")]
+    assert f"-var worker={worker}" in deployment.calls[-1]
+
+
+def test_documented_default_worker_is_deployed(deployment: Deployment) -> None:
+    """Both tables of the page, the variable and the script have the same default. CAPACITY.md has the reason."""
+    page = (INFRA / "DEPLOYMENT.md").read_text()
+    documented = re.findall(
+        r'^\| `(?:WORKER|worker)` \| (?:the deployed one; at first )?`"?(\w+)', page, re.M
+    )
+    variables = (INFRA / "variables.tf").read_text()
+    (planned,) = re.findall(r'^variable "worker" {[^}]*?default += "(\w+)"', variables, re.M)
+    assert deployment.run().returncode == 0
+    (deployed,) = re.findall(r"-var worker=(\w+)", deployment.calls[-1])
+    assert [*documented, planned, deployed] == ["cpu"] * 4
+    assert "**CPU workers are cheaper**, so they are the default" in (INFRA / "CAPACITY.md").read_text()
 
 
 def test_deployed_worker_stays_unless_another_is_given(deployment: Deployment) -> None:
-    deployment.outputs = outputs("cpu")
+    deployment.outputs = outputs("gpu")
     assert deployment.run(WORKER="").returncode == 0
-    assert "-var worker=cpu" in deployment.calls[-1]
-    assert deployment.run(WORKER="gpu").returncode == 0
     assert "-var worker=gpu" in deployment.calls[-1]
+    assert deployment.run(WORKER="cpu").returncode == 0
+    assert "-var worker=cpu" in deployment.calls[-1]
 
 
 @pytest.mark.parametrize("printed", [NO_OUTPUTS, outputs("tpu"), "Warning: No outputs found\\n"])
 def test_only_gpu_or_cpu_is_read_from_the_state(printed: str, deployment: Deployment) -> None:
     deployment.outputs = printed
     assert deployment.run(WORKER="").returncode == 0
-    assert "-var worker=gpu" in deployment.calls[-1]
+    assert "-var worker=cpu" in deployment.calls[-1]
 
 
 def test_unreadable_state_stops_the_deployment(deployment: Deployment) -> None:
@@ -314,29 +323,20 @@ def test_destroy_without_a_deployment_changes_nothing(deployment: Deployment) ->
         ("mars-1", "Cloud Run has no L4 GPUs in mars-1"),
     ],
 )
-def test_cpu_workers_are_offered_without_gpu_or_quota(
+def test_gpu_workers_without_gpu_or_quota_lead_to_a_warning(
     region: str, problem: str, deployment: Deployment
 ) -> None:
-    done = deployment.run(REGION=region)
-    assert done.returncode == 1
-    assert problem in done.stderr
-    assert QUESTION in done.stderr
-    assert "Stopped before anything was built" in done.stderr
-    assert not [call for call in deployment.calls if " apply " in call or "builds submit" in call]
-
-
-@pytest.mark.parametrize("answer", ["cpu", "gpu"])
-def test_answer_selects_the_worker_hardware(answer: str, deployment: Deployment) -> None:
-    deployment.failing = '*"images describe"*'
-    done = deployment.run(answers=f"{answer}\n", REGION="europe-west4")
+    done = deployment.run(WORKER="gpu", REGION=region)
     assert done.returncode == 0, done.stderr
-    assert f"-var worker={answer}" in deployment.calls[-1]
-    stages = "base cpu gpu" if answer == "gpu" else "base cpu"
-    assert f"_STAGES={stages}," in deployment.calls[deployment.index("builds submit")]
+    assert problem in done.stderr
+    assert "deploy CPU workers, which need no GPU (WORKER=cpu)" in done.stderr
+    warned = deployment.index("quotas info")
+    assert not [call for call in deployment.calls[:warned] if " apply " in call or "builds submit" in call]
+    assert "-var worker=gpu" in deployment.calls[-1]
 
 
-def test_offer_states_the_costs_of_the_capacity_model(deployment: Deployment) -> None:
-    done = deployment.run(REGION="europe-west4")
+def test_warning_states_the_costs_of_the_capacity_model(deployment: Deployment) -> None:
+    done = deployment.run(WORKER="gpu", REGION="europe-west4")
     rows = [line.split("|") for line in (INFRA / "CAPACITY.md").read_text().splitlines()]
     costs = {row[2].split()[0]: row[6].strip() for row in rows if len(row) > 9 and row[1].strip() == "1080p"}
     assert set(costs) == {"CPU", "L4"}
@@ -345,8 +345,8 @@ def test_offer_states_the_costs_of_the_capacity_model(deployment: Deployment) ->
 
 
 @pytest.mark.parametrize("region", ["europe-west1", "us-central1"])
-def test_sufficient_quota_leads_to_no_question(region: str, deployment: Deployment) -> None:
-    done = deployment.run(REGION=region)
+def test_sufficient_quota_leads_to_no_warning(region: str, deployment: Deployment) -> None:
+    done = deployment.run(WORKER="gpu", REGION=region)
     assert done.returncode == 0, done.stderr
     assert "quota" not in done.stderr
     assert "-var worker=gpu" in deployment.calls[-1]
@@ -354,21 +354,15 @@ def test_sufficient_quota_leads_to_no_question(region: str, deployment: Deployme
 
 def test_unreadable_quota_does_not_stop_the_deployment(deployment: Deployment) -> None:
     deployment.failing = '*"quotas info"*'
-    done = deployment.run()
+    done = deployment.run(WORKER="gpu")
     assert done.returncode == 0, done.stderr
     assert "Could not read the GPU quota" in done.stderr
     assert "-var worker=gpu" in deployment.calls[-1]
 
 
-def test_explicit_gpu_leads_to_a_warning_without_a_question(deployment: Deployment) -> None:
-    done = deployment.run(WORKER="gpu", REGION="europe-west4")
-    assert done.returncode == 0
-    assert "The quota SomeQuota of some-project in europe-west4 is 0" in done.stderr
-    assert QUESTION not in done.stderr
-
-
-def test_cpu_workers_need_no_quota_check(deployment: Deployment) -> None:
-    done = deployment.run(WORKER="cpu", REGION="mars-1")
+@pytest.mark.parametrize("worker", ["", "cpu"])
+def test_cpu_workers_need_no_quota_check(worker: str, deployment: Deployment) -> None:
+    done = deployment.run(WORKER=worker, REGION="mars-1")
     assert (done.returncode, done.stderr) == (0, "")
     assert not [call for call in deployment.calls if "quotas info" in call]
 
@@ -407,7 +401,7 @@ def test_another_cuda_leads_to_another_tag(deployment: Deployment) -> None:
             {"BUILD_REGION": "us-west2-a"},
             "BUILD_REGION=us-west2-a is a zone: expected a region, such as us-west2.",
         ),
-        ({"WORKER": "tpu"}, "WORKER=tpu: expected gpu or cpu."),
+        ({"WORKER": "tpu"}, "WORKER=tpu: expected cpu or gpu."),
         ({"CUDA": "11"}, "CUDA=11: infra/locks/cuda11.lock does not exist. Expected 12 or 13."),
     ],
 )

@@ -129,14 +129,12 @@ def quota(limit: int, region: str) -> list[dict[str, object]]:
 @pytest.mark.skipif(not SCHEMA.exists(), reason="google_schema.json is missing in DEFACER_TOOLS")
 def test_first_and_second_deployment_succeed(machine: Machine) -> None:
     assert machine.provider is not None
-    machine.google.quotas[QUOTA] = quota(0, "europe-west1")
     machine.provider.rejections[ALERT] = [NEW_METRIC, NEW_METRIC]
 
-    done = machine.deploy(answers="cpu\nyes\nyes\n")
+    done = machine.deploy(answers="yes\nyes\n")
 
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    assert f"The quota {QUOTA} of {PROJECT} in europe-west1 is 0, but up to 3 GPU workers" in done.stderr
     assert done.stderr.count("Trying again in 30 s") == 2
     assert ALERT in {
         body["display_name"] for body in machine.provider.resources["google_monitoring_alert_policy"]
@@ -165,15 +163,16 @@ def test_first_and_second_deployment_succeed(machine: Machine) -> None:
     assert "No changes" in second.stdout
 
 
-def test_empty_state_leads_to_a_gpu_worker(machine: Machine) -> None:
+@pytest.mark.parametrize(("worker", "limit"), [("", 0), ("gpu", 0), ("gpu", 2)])
+def test_only_gpu_workers_lead_to_a_warning_about_quota(worker: str, limit: int, machine: Machine) -> None:
     """Terraform prints a warning for an empty state, which must not become the worker."""
     if machine.provider is None:
         pytest.skip("DEFACER_TOOLS names no folder with google_schema.json")
-    machine.google.quotas[QUOTA] = quota(2, "europe-west1")
-    done = machine.deploy()
+    machine.google.quotas[QUOTA] = quota(limit, "europe-west1")
+    done = machine.deploy(answers="no\n", WORKER=worker)
     assert done.returncode == 1
-    assert f"The quota {QUOTA} of {PROJECT} in europe-west1 is 2, but up to 3 GPU workers" in done.stderr
-    assert "Stopped before anything was built" in done.stderr
+    problem = f"The quota {QUOTA} of {PROJECT} in europe-west1 is {limit}, but up to 3 GPU workers"
+    assert (problem in done.stderr) == (worker == "gpu")
     assert machine.google.builds == []
 
 
