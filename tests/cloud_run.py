@@ -1,4 +1,4 @@
-"""What is between a browser and a page on Cloud Run, in one process: a proxy, and Cloud Run's own front end."""
+"""Run a proxy and Cloud Run's own front end in one process, between a browser and a page."""
 
 import asyncio
 from collections.abc import Iterable, Iterator

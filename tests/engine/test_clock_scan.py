@@ -1,4 +1,4 @@
-"""Test which times are corrected, which videos `strict_timing` refuses, and what is read for that."""
+"""Test which times are corrected, which videos `strict_timing` refuses, and how much of a file is read for it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -83,7 +83,7 @@ def test_misplaced_target_file_fails_the_job_by_name(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "Ada/x.mp4.part", "Ada.png"])
-def test_target_file_that_is_no_picture_fails_the_job_by_name(
+def test_target_file_without_a_picture_fails_the_job_by_name(
     name: str, buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     buckets.put(buckets.intake, f"{TARGETS}{name}", b"" if name == "Ada.png" else b"none of our business")
@@ -131,7 +131,7 @@ def test_compressed_policy_and_picture_are_read(
     assert (manifest.policy.mode, manifest.targets) == ("solid", ("Ada",))
 
 
-def test_compressed_video_is_refused_as_what_it_is(
+def test_compressed_video_is_refused_with_its_compression(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path
 ) -> None:
     ref = put_compressed(buckets, VIDEO, clip.read_bytes())

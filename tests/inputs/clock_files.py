@@ -80,7 +80,7 @@ def avi_with_dropped_frames(folder: Path) -> Path:
 
 
 def avi_with_empty_frames(folder: Path) -> Path:
-    """Write an AVI of MPEG-4 in which frames 10, 11 and 30 are not coded (N-VOP), as Xvid does for dropped frames."""
+    """Write an AVI of MPEG-4 whose frames 10, 11 and 30 are not coded (N-VOP), as Xvid does for dropped frames."""
     options = (("b", "2M"), ("g", "20"))
     plain = recording(folder, "plain.avi", codec="mpeg4", options=options, sound=(Sound("libmp3lame"),))
     number = 0
@@ -116,7 +116,7 @@ def avi_with_long_header(folder: Path) -> Path:
 
 
 def mkv_with_same_times(folder: Path) -> Path:
-    """Write an MKV in which frames 10, 30 and 31 have the times of those before them."""
+    """Write an MKV whose frames 10, 30 and 31 have the times of those before them."""
     number, last = 0, 0
 
     def change(packet: Any) -> bool:
@@ -145,7 +145,7 @@ def set_flv_time(data: bytearray, offset: int, time: int) -> None:
 
 
 def flv_with_same_times(folder: Path) -> Path:
-    """Write an FLV in which three frames have the decode time of the frame before."""
+    """Write an FLV with three frames that have the decode time of the frame before."""
 
     def change(data: bytearray) -> None:
         pictures = [(offset, time) for offset, kind, time in flv_tags(data) if kind == 9]

@@ -217,7 +217,7 @@ def with_color_matrix(matrix: int) -> Callable[[Path], Path]:
 
 
 def with_other_track(suffix: str, frames: int, codec: str = "mjpeg") -> Callable[[Path], Path]:
-    """Return a function that writes a file whose first picture track has this many small frames, and is no cover."""
+    """Return a function that writes a file whose first picture track has this many small frames and is not a cover."""
 
     def make(folder: Path) -> Path:
         plain = write(folder / f"plain{suffix}", Video(size=(480, 270), sound=()))

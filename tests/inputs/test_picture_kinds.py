@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -123,23 +124,19 @@ def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return whole
 
 
-def times(path: Path) -> list[float]:
-    """Return the times of the frames, relative to the first, as ffprobe states them."""
+def ask_ffprobe(path: Path, entries: str) -> dict[str, Any]:
+    """Return these entries of the picture tracks. Skip the test without ffprobe."""
     if shutil.which("ffprobe") is None:
         pytest.skip("ffprobe is not on the PATH. Run `apt-get install ffmpeg`.")
-    command = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-select_streams",
-        "v",
-        "-of",
-        "json",
-        "-show_entries",
-        "packet=pts_time",
-    ]
+    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-of", "json", "-show_entries", entries]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
-    found = sorted(float(packet["pts_time"]) for packet in json.loads(done.stdout)["packets"])
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def times(path: Path) -> list[float]:
+    """Return the times of the frames, relative to the first, as ffprobe states them."""
+    found = sorted(float(packet["pts_time"]) for packet in ask_ffprobe(path, "packet=pts_time")["packets"])
     return [time - found[0] for time in found]
 
 
@@ -190,21 +187,7 @@ def test_result_states_the_projection_and_has_the_crop(name: str, tmp_path: Path
 
 
 def side_data(path: Path) -> set[str]:
-    if shutil.which("ffprobe") is None:
-        pytest.skip("ffprobe is not on the PATH. Run `apt-get install ffmpeg`.")
-    command = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-select_streams",
-        "v",
-        "-of",
-        "json",
-        "-show_entries",
-        "stream_side_data",
-    ]
-    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
-    (stream,) = json.loads(done.stdout)["streams"]
+    (stream,) = ask_ffprobe(path, "stream_side_data")["streams"]
     return {_describe(data) for data in stream.get("side_data_list", ())}
 
 

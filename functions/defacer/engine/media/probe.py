@@ -1,4 +1,4 @@
-"""Check a video before any frame is searched: what it is, and what its result keeps, converts, corrects or drops."""
+"""Check a video before any frame is searched. List its properties, and the changes of its result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -277,7 +277,7 @@ def first_frame(container: InputContainer, stream: VideoStream, clock: Clock | N
 
 
 def read_picture_form(source: Source) -> PictureForm:
-    """Return the form in which all frames of a video are read: that of its first frame, cropped as a player shows it.
+    """Return the form of all frames that are read: the form of the first frame, cropped as a player shows it.
 
     Raises VideoError if no frame can be decoded.
     """
@@ -469,7 +469,7 @@ def _skip_to_keyframe(packets: Packets, until: int) -> Packets:
 
 
 def _skip_to_last_keyframe(packets: Packets, limit: int) -> Packets:
-    """Skip packets until the last key frame at or before `limit`. The first packets are kept if there is none."""
+    """Skip packets until the last key frame at or before `limit`. Without one, keep the first packets."""
     held: list[av.Packet[VideoStream]] = []
     for packet in packets:
         is_late = packet.pts is None or packet.pts > limit

@@ -2,8 +2,8 @@
 
 The rules, in this order:
 
-1. A packet without a presentation time gets its decode time. So do H.264 and HEVC in AVI, for which FFmpeg makes up
-   presentation times with a delay. A packet without any time follows the one before it.
+1. A packet without a presentation time gets its decode time. So do H.264 and HEVC in AVI, because FFmpeg makes up
+   their presentation times, with a delay. A packet without any time follows the one before it.
 2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
    restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings, and where all times go
    forward by more than `GAP_SECONDS`. Each restart has an offset.
@@ -47,8 +47,8 @@ def is_shown(packet: "Packet[Any]", clock: Clock) -> bool:
 class PacketClock:
     """Corrects the packets of one reading, from the start of the file or from a seek.
 
-    `epochs` maps the index of a sound or picture track to the number of restarts so far. `moved` is the number
-    of frames that had the time of another one, and `undated` of those without any time.
+    `epochs` maps the index of a sound or picture track to the number of restarts before the current packet.
+    `moved` is the number of frames that had the time of another one, and `undated` of those without any time.
     """
 
     def __init__(self, container: InputContainer, picture: VideoStream, clock: Clock, *, restarts: bool):

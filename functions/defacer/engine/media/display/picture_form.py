@@ -161,7 +161,7 @@ class FormConverter:
 
 
 def _fit(width: Fraction, height: int, max_width: int, max_height: int) -> tuple[int, int]:
-    """Return the largest even size of these proportions. A difference of a pixel is no reason for a bar."""
+    """Return the largest even size of these proportions. A difference of a pixel leads to no bar."""
     scale = min(max_width / width, Fraction(max_height, height))
     return _round_side(width * scale, max_width), _round_side(height * scale, max_height)
 
