@@ -3,6 +3,8 @@
 import itertools
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -50,6 +52,28 @@ def test_target_is_kept_in_a_turned_picture(turn: int, engine: Engine, tmp_path:
     whole, _ = detect(engine, clip, admiral())
     assert {track.decision for track in whole.tracks} == {"keep"}
     in_segments, _ = detect(engine, clip, admiral(), 12_800)
+    assert in_segments == whole
+
+
+def test_turned_face_that_appears_later_is_the_same_in_segments(engine: Engine, tmp_path: Path) -> None:
+    """It appears within a block of the coarse grid, and the second segment begins there too."""
+    clip = tmp_path / "in.mp4"
+    upright, turned = (
+        cv2.resize(face, (160, 160), interpolation=cv2.INTER_AREA)
+        for face in (astronaut()[:300, 100:400], turn_image(admiral()[:400, 60:460], 2))
+    )
+    with av.open(str(clip), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "5"})
+        video.width, video.height, video.pix_fmt = 480, 270, "yuv420p"
+        for number in range(75):
+            picture = np.full((270, 480, 3), 90, np.uint8)
+            picture[50:210, 40:200] = upright
+            if number >= 22:
+                picture[50:210, 280:440] = turned
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(video.encode(None))
+    whole, _ = detect(engine, clip, admiral())
+    in_segments, _ = detect(engine, clip, admiral(), 30 * 512)
     assert in_segments == whole
 
 

@@ -23,7 +23,7 @@ from defacer.engine.tracking.sampling import Sampler, Window, ignore_turns, spli
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections, SegmentDetections
 from defacer.engine.tracking.shot_cuts import CONTEXT_SECONDS
 from defacer.engine.tracking.tracker import Observation, Tracker
-from defacer.engine.tracking.turns.turn_finder import TurnFinder
+from defacer.engine.tracking.turns.turn_finder import TURN_WINDOWS, TurnFinder
 
 MIN_WIDTH = 24  # pixels of the displayed frame: smaller faces cannot be recognized
 SUBSEGMENT_WINDOWS = 100
@@ -90,9 +90,14 @@ def detect_subsegments(
         base, side = time_base(stream), crop_side(stream)
     form = read_picture_form(segment.source)
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
-    start = None if first is None else math.floor((first * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
-    sampler = Sampler(detector)
-    set_turns = TurnFinder(detector, checker).set_turns if checker else ignore_turns
+    begin = first
+    sampler, set_turns = Sampler(detector), ignore_turns
+    if checker:
+        set_turns = TurnFinder(detector, checker).set_turns
+        begin = (
+            None if first is None else first - first % TURN_WINDOWS
+        )  # they can be found before the segment
+    start = None if begin is None else math.floor((begin * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
 
     def detect(window: Window) -> _WindowResult:
         sampler.sample(window)
@@ -122,7 +127,9 @@ def detect_subsegments(
         lambda: progress(0),
         FormConverter(form),
     )
-    found = split_into_windows(frames_read, first, last, side, form.orientation, set_turns=set_turns)
+    found = split_into_windows(frames_read, begin, last, side, form.orientation, set_turns=set_turns)
+    if first is not None:
+        found = (window for window in found if window.frames[0].seconds >= first * WINDOW_SECONDS)
     results: list[_WindowResult] = []
     frames = 0
     # With a GPU, it computes for one window while the cores prepare the others.

@@ -71,7 +71,7 @@ class FieldJoiner:
             yield packet
 
     def flush(self) -> "Iterator[Packet[Any]]":
-        """Yield the packet that waits for a second field, if there is one."""
+        """Yield the packet that waits for a second field."""
         if self._first:
             yield self._first[0]
             self._first = None

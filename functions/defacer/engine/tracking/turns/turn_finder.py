@@ -14,7 +14,8 @@ from defacer.engine.models.arrays import Detection, Detector, Image, compute_ove
 from defacer.engine.tracking.reduced_frame import WINDOW_SECONDS, ReducedFrame
 from defacer.engine.tracking.turns.turned_views import detect_in_turns, turn_back, turn_image
 
-TURN_SECONDS = 4 * WINDOW_SECONDS  # of the coarse grid
+TURN_WINDOWS = 4  # of a block of the coarse grid
+TURN_SECONDS = TURN_WINDOWS * WINDOW_SECONDS
 TURNS = (1, 2, 3)  # counterclockwise, times 90 degrees
 MAX_FACES = 4  # that are scored in a frame, the largest first
 MIN_SIDE = 20  # pixels of a face in the detector's image
@@ -33,24 +34,26 @@ class TurnFinder:
     def __init__(self, detector: Detector, checker: Callable[[], Detector]):
         self._detector, self._checker = detector, checker
         self._turns: tuple[int, ...] = ()
+        self._found: tuple[int, ...] = ()  # in this block
         self._block: int | None = None
         self._is_due = False
 
     def set_turns(self, frame: ReducedFrame) -> None:
         """Set the turns of a frame. They are found again in each block of TURN_SECONDS and after a cut.
 
-        Without a face in the frame, they are found in the next frame that this is called for.
+        Without a face in the frame, they are found in the next frame that this is called for. Until then, those that
+        were found in the block before count. So they are the same wherever reading began before that block.
         """
         block = int(frame.seconds // Fraction(TURN_SECONDS))
-        is_new = block != self._block or frame.starts_shot
-        if frame.starts_shot:
-            self._turns = ()
-        self._block, self._is_due = block, self._is_due or is_new
+        if block != self._block or frame.starts_shot:
+            self._turns = () if frame.starts_shot else self._found
+            self._found, self._is_due = (), True
+        self._block = block
         frame.turns = self._turns
         if self._is_due and frame.try_start():
-            self._search(frame, with_copies=is_new)
+            self._search(frame)
 
-    def _search(self, frame: ReducedFrame, *, with_copies: bool) -> None:
+    def _search(self, frame: ReducedFrame) -> None:
         """Detect the faces of the frame, and their turns."""
         failure: BaseException | None = None
         try:
@@ -62,11 +65,9 @@ class TurnFinder:
                 if face.score >= self._detector.confident_score and _side(face) >= MIN_SIDE
             ]
             large = sorted(large, key=_side, reverse=True)[:MAX_FACES]
-            turns = {self._turn_of(image, face) for face in large}
-            if with_copies:
-                turns |= self._search_copies(image, faces)
+            turns = {self._turn_of(image, face) for face in large} | self._search_copies(image, faces)
             if turns:
-                frame.turns = self._turns = tuple(sorted(turns - {0}))
+                frame.turns = self._turns = self._found = tuple(sorted(turns - {0}))
                 self._is_due = False
             if frame.turns:
                 [faces] = detect_in_turns(self._detector, [image], [frame.turns])
