@@ -77,7 +77,7 @@ class Waiting:
         return [(track.decision, str(track.reason)) for track in self.faces().tracks]
 
     def tasks(self) -> list[SegmentTask]:
-        return redact_tasks(self.topics)
+        return [task for task in redact_tasks(self.topics) if task.job == self.job]
 
     def is_listed(self) -> bool:
         return object_names.waiting_entry(self.job) in self.buckets.names(self.buckets.work)

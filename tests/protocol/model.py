@@ -315,7 +315,7 @@ class InterleavingRun:
 
     def call_ingest(self, message: Message) -> None:
         if message.attributes.get(pubsub.TYPE) == pubsub.REVIEW_CHECK:
-            confirm_job.end_waits(self.engine)
+            confirm_job.end_waits(self.engine, message.attributes.get(pubsub.JOB, ""))
             return
         source = pubsub.parse_upload(message)
         assert source is not None

@@ -257,6 +257,23 @@ def clock_calls_no_upload(patch: Patch) -> None:
     patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns"))
 
 
+def confirmed_job_that_waits_for_its_turn_leaves_the_list(patch: Patch) -> None:
+    def take(draft: Any, **more: bool) -> bool:
+        has_turn = admission.take_turn(draft, **more)
+        if not has_turn:
+            awaiting_review.delete_entry(draft.job)
+        return has_turn
+
+    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "take_turn", take))
+
+
+def turn_of_a_rerender_names_its_video(patch: Patch) -> None:
+    def take(draft: Any, **more: bool) -> bool:
+        return admission.take_turn(draft.model_copy(update={"rerender": None}), **more)
+
+    patch.setattr(plan_rerender, "admission", _PatchedModule(admission, "take_turn", take))
+
+
 def embeddings_stay_while_a_job_waits(patch: Patch) -> None:
     patch.setattr(link_step, "cleanup", _PatchedModule(cleanup, "forget_embeddings"))
 
@@ -435,6 +452,8 @@ MUTATIONS: dict[str, tuple[Mutation, str | None]] = {
             finished_segment_of_a_dead_worker_has_no_next_task: "publish on",
             turn_of_an_ended_job_stays: "turns/",
             clock_calls_no_upload: "turns/",
+            confirmed_job_that_waits_for_its_turn_leaves_the_list: FACES,
+            turn_of_a_rerender_names_its_video: "turns/",
             embeddings_stay_while_a_job_waits: FACES,
             waiting_job_is_not_listed: FACES,
             entry_is_deleted_before_the_dispatch: WAITING_LIST,

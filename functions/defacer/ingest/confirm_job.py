@@ -54,19 +54,21 @@ def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
     _continue(found)
 
 
-def end_waits(engine: MediaEngine) -> None:
-    """End the waits whose time is over, and finish what an interrupted end has left. Repair the turns of the channels.
+def end_waits(engine: MediaEngine, only_job: str = "") -> None:
+    """End the waits whose time is over, and finish what an interrupted end has left. Then repair the channels' turns.
 
-    Raises RetryableError if that failed for some jobs, after it was done for the others.
+    With `only_job` check only this job. Raises RetryableError if that failed for some jobs, after it was done for the
+    others.
     """
-    admission.repair_turns()
     problem = None
-    for job in awaiting_review.list_waiting_jobs():
+    for job in awaiting_review.list_waiting_jobs(only_job):
         try:
             _end_wait(job, engine)
         except RetryableError as error:
             log.warning("the wait of a job was not ended", error, job=job)
             problem = error
+    if not only_job:
+        admission.repair_turns()
     if problem is not None:
         raise problem
 
@@ -142,7 +144,10 @@ def _replace_faces(faces: StoredFaces, document: bytes) -> None:
 
 
 def _continue(found: objects.Stored[Manifest]) -> None:
-    """Dispatch the redaction of a job whose wait has ended, and remove the job from the list."""
+    """Dispatch the redaction of a job whose wait has ended, and remove the job from the list.
+
+    If the job has to wait for its turn it stays in the list, so that the check that calls it finds it.
+    """
     manifest = found.document
     with failure.fail_job_on_permanent_error(
         manifest.job, "ingest", stage_already_passed=lambda record: record.is_over
@@ -152,6 +157,9 @@ def _continue(found: objects.Stored[Manifest]) -> None:
         faces = job_state.find_stored_faces(manifest.job)
         if faces is None or faces.review_end is not None:
             raise RetryableError("the job ended, or still waits for a person")
+        if not admission.take_turn(manifest, is_urgent=True):
+            log.info("the confirmed job waits for its turn")
+            return
         _require_consent(manifest, faces)
         publish_first_tasks(manifest, found.ref, faces.ref)
         awaiting_review.delete_entry(manifest.job)

@@ -20,7 +20,7 @@ def ingest(event: CloudEvent) -> None:
     with http_status_of("ingest"):
         message = pubsub.receive_message(event)
         if message.attributes.get(pubsub.TYPE) == pubsub.REVIEW_CHECK:
-            confirm_job.end_waits(IngestEngine())
+            confirm_job.end_waits(IngestEngine(), message.attributes.get(pubsub.JOB, ""))
             return
         uploaded = pubsub.parse_upload(message)
         if uploaded is None:

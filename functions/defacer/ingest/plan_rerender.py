@@ -7,7 +7,7 @@ a gallery nor segment detections, so it has no embeddings.
 from typing import NamedTuple
 
 from defacer.ingest import plan_job
-from defacer.pipeline import log
+from defacer.pipeline import admission, log
 from defacer.pipeline.channel import find_replacement, list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest, Rerender, RerenderRequest
@@ -47,6 +47,9 @@ def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
         planned, edited = job_state.find_manifest(job), None
         if planned is None:
             draft = _draft_job(job, request, engine)
+            if not admission.take_turn(draft.manifest, is_urgent=True):
+                log.info("the job waits for its turn")
+                return
             planned = plan_job.write_manifest(draft.manifest)
             # Otherwise another planning was faster, perhaps from another report.
             edited = draft.faces if planned.document == draft.manifest else None

@@ -7,6 +7,9 @@ until their segments fill `channel_segments`. The other uploads wait, and their 
 that ends a job deletes its turn and then calls the next uploads: it publishes their notifications again. An upload
 that has to wait marks its turn and then reads the list once more. So either it finds the room that an ended job has
 left, or the process that ended the job finds the mark. The clock of ingest repairs what a dead process has left.
+
+Confirmed jobs and re-renders take turns too. These are urgent: no limit refuses them, and they come before the uploads
+that wait, because a re-render can hide a missed face.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,39 +43,37 @@ class _ListedTurn(NamedTuple):
     job: str
     segments: int
     state: str | None
+    is_urgent: bool
 
     @classmethod
     def from_blob(cls, blob: Blob) -> Self:
         marks = blob.metadata or {}
         job = object_names.parse_turn(blob.name) or ""
         segments = int(marks.get(object_names.OF_SEGMENTS, 1))
-        return cls(objects.reference(blob), job, segments, marks.get(object_names.OF_TURN))
+        state, is_urgent = marks.get(object_names.OF_TURN), object_names.OF_URGENT in marks
+        return cls(objects.reference(blob), job, segments, state, is_urgent)
 
 
-def take_turn(draft: Manifest) -> bool:
-    """Return whether the job of this upload can be planned now. Otherwise its notification is published again later.
+def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
+    """Return whether the job can fill the queue now. Otherwise its message is published again later.
 
-    Raises PermanentError if the channel has too many jobs, or too many minutes of video today.
+    `is_urgent` is for re-renders and confirmed jobs. Raises PermanentError for an upload if the channel has too many
+    jobs, or too many minutes of video today.
     """
     bucket, name = settings().work_bucket, object_names.turn(draft.channel, draft.job)
     if objects.find_blob(bucket, name) is None:
-        _require_minutes(draft)
-        segments = min(len(draft.segments), draft.window or len(draft.segments))
-        with suppress(objects.AlreadyWrittenError):  # by another delivery
-            objects.write_once(
-                bucket,
-                name,
-                Turn(job=draft.job, source=draft.source).model_dump_json().encode(),
-                metadata={object_names.OF_SEGMENTS: str(segments)},
-            )
+        if not is_urgent:
+            _require_minutes(draft)
+        _write_turn(name, draft, is_urgent=is_urgent)
     turns = _list_turns(object_names.turns_prefix(draft.channel))
-    _require_room(draft, turns)
+    if not is_urgent:
+        _require_room(draft, [turn for turn in turns if not turn.is_urgent])
     if job_state.is_over(draft.job):  # its cleanup can have run before the turn was written
         objects.delete_any(bucket, name)
         return False
-    # A new upload does not overtake those that wait. One that was called is their first.
+    # A new job does not overtake those that wait. One that was called is their first.
     was_called = any(turn.state == CALLED for turn in turns if turn.job == draft.job)
-    is_first = not any(turn.state == WAITS for turn in turns)
+    is_first = not any(turn.state == WAITS and turn.is_urgent >= is_urgent for turn in turns)
     if draft.job in _admitted_jobs(turns) and (was_called or is_first):
         return True
     _mark(turns, draft.job, WAITS)
@@ -83,8 +84,21 @@ def take_turn(draft: Manifest) -> bool:
     return True
 
 
+def _write_turn(name: str, draft: Manifest, *, is_urgent: bool) -> None:
+    source = draft.rerender.request if draft.rerender else draft.source
+    segments = min(len(draft.segments), draft.window or len(draft.segments))
+    marks = {object_names.OF_SEGMENTS: str(segments)} | ({object_names.OF_URGENT: "yes"} if is_urgent else {})
+    with suppress(objects.AlreadyWrittenError):  # by another delivery
+        objects.write_once(
+            settings().work_bucket,
+            name,
+            Turn(job=draft.job, source=source).model_dump_json().encode(),
+            metadata=marks,
+        )
+
+
 def end_turn(job: str, channel: str) -> None:
-    """Delete the turn of a job that fills the queue no more, and call the next uploads of its channel."""
+    """Delete the turn of a job that fills the queue no more, and call the next jobs of its channel."""
     bucket, name = settings().work_bucket, object_names.turn(channel, job)
     if objects.find_blob(bucket, name) is not None:
         objects.delete_any(bucket, name)
@@ -92,7 +106,7 @@ def end_turn(job: str, channel: str) -> None:
 
 
 def repair_turns() -> None:
-    """Delete the turns of jobs that are over, and call uploads that were called without effect."""
+    """Delete the turns of jobs that are over, and call jobs that were called without effect."""
     turns = _list_turns(object_names.TURNS)
     for _, group in groupby(turns, key=lambda turn: turn.ref.name.rpartition("/")[0]):
         remaining = list(group)
@@ -118,9 +132,14 @@ def _list_turns(prefix: str) -> list[_ListedTurn]:
 
 
 def _admitted(turns: Iterable[_ListedTurn]) -> Iterator[_ListedTurn]:
-    """Yield the turns that fill the queue: in the order of arrival, but those that do not wait first."""
+    """Yield the turns that fill the queue: those that do not wait, then the urgent ones, by their arrival."""
+
+    def order(turn: _ListedTurn) -> tuple[bool, bool, int, str]:
+        waits = turn.state == WAITS
+        return waits, waits and not turn.is_urgent, turn.ref.generation, turn.job
+
     in_queue = 0
-    for turn in sorted(turns, key=lambda turn: (turn.state == WAITS, turn.ref.generation, turn.job)):
+    for turn in sorted(turns, key=order):
         if in_queue >= settings().channel_segments:
             return
         yield turn
@@ -138,21 +157,36 @@ def _mark(turns: Iterable[_ListedTurn], job: str, state: str) -> None:
 
 
 def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> None:
-    """Publish the notifications of the admitted uploads in these states again."""
+    """Publish the messages of the admitted jobs in these states again."""
     for turn in [turn for turn in _admitted(turns) if turn.state in states]:
-        found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
-        if found is None or job_state.find_manifest(turn.job) is not None:
+        attributes = _message_of(turn)
+        if attributes is None:
             continue
-        source = found.document.source
-        attributes = {
-            "eventType": pubsub.OBJECT_FINALIZE,
-            "bucketId": source.bucket,
-            "objectId": source.name,
-            "objectGeneration": str(source.generation),
-        }
         pubsub.republish(settings().uploads_topic, b"{}", attributes)
-        objects.mark(found.ref, {object_names.OF_TURN: CALLED})
+        objects.mark(turn.ref, {object_names.OF_TURN: CALLED})
         log.info("the turn of a job has come", job=turn.job)
+
+
+def _message_of(turn: _ListedTurn) -> dict[str, str] | None:
+    """Return the attributes of the message that continues a job: of its notification, or of a check of its wait."""
+    if objects.find_blob(turn.ref.bucket, object_names.manifest(turn.job)) is not None:
+        # The clock checks the confirmed jobs that were called without effect.
+        return {pubsub.TYPE: pubsub.REVIEW_CHECK, pubsub.JOB: turn.job} if turn.state == WAITS else None
+    try:
+        found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
+    except PermanentError as error:  # it must not block its channel
+        log.error("an unreadable turn was deleted, and its job does not start", error, job=turn.job)
+        objects.delete_any(turn.ref.bucket, turn.ref.name)
+        return None
+    if found is None:
+        return None
+    source = found.document.source
+    return {
+        "eventType": pubsub.OBJECT_FINALIZE,
+        "bucketId": source.bucket,
+        "objectId": source.name,
+        "objectGeneration": str(source.generation),
+    }
 
 
 def _require_room(draft: Manifest, turns: Sequence[_ListedTurn]) -> None:

@@ -69,10 +69,10 @@ def start_waiting(manifest: Manifest, review_end: datetime) -> None:
     admission.end_turn(manifest.job, manifest.channel)
 
 
-def list_waiting_jobs() -> list[str]:
-    """Return the jobs in the list. Some of them might not wait any more."""
-    listed = objects.list_all(settings().work_bucket, object_names.WAITING)
-    return [job for ref in listed if (job := object_names.parse_waiting_entry(ref.name))]
+def list_waiting_jobs(job: str = "") -> list[str]:
+    """Return the jobs in the list, or only this job if it is listed. Some of them might not wait any more."""
+    listed = objects.list_all(settings().work_bucket, f"{object_names.WAITING}{job}")
+    return [found for ref in listed if (found := object_names.parse_waiting_entry(ref.name))]
 
 
 def delete_entry(job: str) -> None:

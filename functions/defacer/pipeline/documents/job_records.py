@@ -81,7 +81,10 @@ class Lease(Document):
 
 
 class Turn(Document):
-    """`turns/CHANNEL/ID.json`: this upload is processed or waits for it (`pipeline/admission.py`)."""
+    """`turns/CHANNEL/ID.json`: this job is processed or waits for it (`pipeline/admission.py`).
+
+    `source` is the upload or the re-render request.
+    """
 
     version: Literal[1] = 1
     job: JobId

@@ -22,8 +22,9 @@ from defacer.pipeline.storage.transient_errors import TRANSIENT, transient_error
 TYPE = "type"
 SEGMENT_TASK = "segment-task"
 SEGMENT_DONE = "segment-done"
-# The clock's message on the topic `uploads`: end the waits for a person whose time is over.
+# The clock's message on the topic `uploads`: end the waits for a person whose time is over. With a job, check only it.
 REVIEW_CHECK = "review-check"
+JOB = "job"
 OBJECT_FINALIZE = "OBJECT_FINALIZE"
 MAX_MESSAGES_PER_REQUEST = 1000  # Pub/Sub's own limit
 

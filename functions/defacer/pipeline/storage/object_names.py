@@ -9,7 +9,7 @@ intake   channels/NAME/videos/**                      a video; each upload is a 
 work     jobs/ID/manifest.json, gallery-HASH.npz, segment-detections/*, faces.jsonl, segments/*, leases/*, merge/*,
          bugs/*, link-lease.json, merge-lease.json, verdict.json, published.json, failed.json
          waiting/ID.json                              an entry in the list of the jobs that wait for a person
-         turns/CHANNEL/ID.json                        the turn of an upload in its channel, by a hash of the channel
+         turns/CHANNEL/ID.json                        the turn of a job in its channel, by a hash of the channel
          minutes/CHANNEL/DAY/ID.json                  the length of a video that was uploaded on that day
 output   channels/NAME/X.mp4, X.report.jsonl; the metadata of both names the upload and the job
 """
@@ -46,6 +46,7 @@ OF_SECONDS = "defacer-seconds"  # the time that a step of a segment took, on its
 OF_RERENDER = "defacer-rerender"  # the generation of the re-render request
 OF_SEGMENTS = "defacer-segments"  # the number of segments, on the manifest and on a turn
 OF_TURN = "defacer-turn"  # whether the upload of a turn waits or was called
+OF_URGENT = "defacer-urgent"  # on the turn of a re-render or a confirmed job
 OF_STEP = "defacer-"  # the beginning of the marks of a step, on the manifest
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
