@@ -39,7 +39,7 @@ def rendered_dashboard() -> dict[str, object]:
     text = (INFRA / "dashboard.json.tftpl").read_text()
     placeholders = set(re.findall(r"\$\{(\w+)\}", text))
     assert placeholders == {"worker_price_per_second"}
-    document: dict[str, object] = json.loads(text.replace("${worker_price_per_second}", "0.0002907"))
+    document: dict[str, object] = json.loads(text.replace("${worker_price_per_second}", "0.000058"))
     return document
 
 
@@ -86,8 +86,8 @@ def test_dashboard_has_tiles_for_states_ages_speed_and_cost() -> None:
         "Segments now": ("num_outstanding_messages", "linked_segments_sum", "joined_segments_sum"),
         "Age of the oldest message": ("oldest_unacked_message_age",),
         "Dead letters": ("dead_letter_message_count",),
-        "Seconds of video per GPU second": ("video_seconds_sum", "billable_instance_time"),
-        "Workers' cost of a minute of video": ("0.0002907", "video_seconds_sum"),
+        "Seconds of video per worker second": ("video_seconds_sum", "billable_instance_time"),
+        "Workers' cost of a minute of video": ("0.000058", "video_seconds_sum"),
     }.items():
         (tile,) = (text for name, text in shown.items() if name.startswith(title))
         assert all(metric in tile for metric in metrics), title

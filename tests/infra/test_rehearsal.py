@@ -103,7 +103,6 @@ def rehearsal(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> I
         'console={administrators=["user:ada@example.com"]}',
         'channels={street={owners=["user:olga@example.com"]}}',
         'live={members=["user:ada@example.com"]}',
-        "worker=cpu",
     )
     with apply_project(tmp_path_factory.mktemp("infra"), variables) as project:
         project.apply()
