@@ -145,7 +145,8 @@ def _rate_limit(container: InputContainer, stream: VideoStream, pixel_rate: Frac
     if not container.duration or container.duration < 0:
         return None
     seconds = container.duration / 1_000_000  # libavformat counts a container's time in microseconds
-    sound = sum(track.bit_rate or 0 for track in container.streams.audio)
+    # A track that no decoder knows has no codec context, and so no bit rate.
+    sound = sum(track.bit_rate or 0 for track in container.streams.audio if track.codec_context is not None)
     # A header can state a wrong duration, and the index of a fragmented file has its first frames only.
     found = max(container.size * 8 / seconds - sound, _indexed_rate(stream))
     rate = max(RATE_FACTOR * found, MIN_LIMIT, MIN_PIXEL_LIMIT * float(pixel_rate))

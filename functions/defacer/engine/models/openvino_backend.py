@@ -17,6 +17,7 @@ the other cell, which is as near to the annotated face.
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
@@ -41,14 +42,24 @@ _ = openvino.Tensor(np.zeros(1, np.uint8)).data, tuple(openvino.Shape([1]))
 MAX_COMPILED_SIZES = 6
 
 
+@cache
+def _core() -> Any:
+    """Return the process's only OpenVINO core.
+
+    Each core sets an alternate signal stack of the calling thread, and frees it with the last network that it compiled.
+    With several cores, the thread can keep a freed stack. Then the next signal, such as that of Ctrl-C, is a crash.
+    """
+    return openvino.Core()
+
+
 def processor_name() -> str:
     """Return the processor's name as OpenVINO reports it."""
-    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
 def fastest_precision() -> str:
     """Return the fastest precision that this CPU supports: "bf16" or "f32"."""
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in capabilities else "f32"
 
 
@@ -70,7 +81,7 @@ class _AnySizeNetwork:
         with self._lock:
             if shape not in self._requests:
                 height, width, _ = shape
-                model = openvino.Core().read_model(self._path)
+                model = _core().read_model(self._path)
                 model.reshape([1, 3, height, width])
                 steps = PrePostProcessor(model)
                 steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
@@ -112,7 +123,7 @@ class SFaceNetwork:
     """SFace's ONNX file, for RGB uint8 faces (N, 112, 112, 3). The embeddings (N, 128) are not yet unit vectors."""
 
     def __init__(self, path: Path, precision: str):
-        steps = PrePostProcessor(openvino.Core().read_model(path))
+        steps = PrePostProcessor(_core().read_model(path))
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         self._requests = _Requests(steps.build(), precision)
@@ -130,7 +141,7 @@ class FaceNetNetwork:
     """
 
     def __init__(self, path: Path, precision: str):
-        model = openvino.Core().read_model(path)
+        model = _core().read_model(path)
         model.reshape([1, 160, 160, 3])
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
@@ -153,7 +164,7 @@ class _Requests:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": usable_threads(),
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._compiled = _core().compile_model(model, "CPU", settings)
         self._local = local()
 
     def for_this_thread(self) -> Any:
