@@ -8,7 +8,7 @@ from defacer.pipeline import admission
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle import cleanup, failure
+from defacer.pipeline.lifecycle import cleanup, failure, lease
 from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
@@ -191,3 +191,38 @@ def test_refused_minutes_do_not_count(
     second = upload(buckets, clip, "2.mp4")
     assert ingest(upload_push(second)) == 200
     assert manifest_of(buckets, second).window == 10
+
+
+def test_upload_that_waits_too_long_fails_with_an_event(
+    buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work bucket would delete its turn, and then it would wait without end."""
+    for ref in uploads:
+        ingest(upload_push(ref))
+    later = lease.utc_now() + admission.MAX_WAIT
+    monkeypatch.setattr(admission, "utc_now", lambda: later)
+    assert ingest(CLOCK) == 200
+    for ref in uploads[2:]:
+        failed = failure_of(buckets, job_of(ref))
+        assert (failed.code, failed.source) == ("too-many-jobs", ref)
+        assert "it has waited 50 days for earlier videos of this channel" in failed.message
+    failures = [event["subject"] for event in topics.events() if event["type"] == "job.failed"]
+    assert sorted(failures) == sorted(map(job_of, uploads[2:]))
+    assert turns(buckets) == sorted(object_names.turn("street", job_of(ref)) for ref in uploads[:2])
+
+
+def test_clock_repairs_a_limited_number_of_channels(
+    buckets: Buckets, topics: Topics, ingest: Post, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("street", "garden", "harbor"):
+        ref = upload(buckets, clip, "clip.mp4", name)
+        ingest(upload_push(ref))
+        with monkeypatch.context() as patch:
+            patch.setattr(admission, "end_turn", lambda *_: None)
+            fail(ref)
+    monkeypatch.setattr(admission, "MAX_REPAIRED", 1)
+    left = []
+    for _ in range(3):
+        assert ingest(CLOCK) == 200
+        left.append(len(turns(buckets)))
+    assert left == [2, 1, 0]

@@ -225,7 +225,7 @@ class Blob:
         self.chunk_size = 0
         self.size = 0
         self.crc32c = ""
-        self.updated = UPDATED
+        self.updated = self.time_created = UPDATED
 
     @classmethod
     def loaded(cls, client: Client, stored: Stored) -> "Blob":

@@ -4,6 +4,7 @@ The wait ends when the faces are replaced by faces without the mark. That is one
 and the end of the time can't both succeed. Every action can be repeated.
 """
 
+from defacer.ingest.expired_turns import fail_expired_jobs
 from defacer.pipeline import admission, awaiting_review, log
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
@@ -69,6 +70,7 @@ def end_waits(engine: MediaEngine, only_job: str = "") -> None:
             problem = error
     if not only_job:
         admission.repair_turns()
+        fail_expired_jobs()
     if problem is not None:
         raise problem
 

@@ -12,8 +12,10 @@ Confirmed jobs and re-renders take turns too. These are urgent: no limit refuses
 that wait, because a re-render can hide a missed face.
 """
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple, Self
 
@@ -34,6 +36,10 @@ from defacer.plurals import pluralize
 
 # The states of a turn after its upload had to wait. Its notification was published again if it was called.
 WAITS, CALLED = "waits", "called"
+# The work bucket deletes a turn after 56 days at least (`keep_work_days` in infra/variables.tf).
+MAX_WAIT = timedelta(days=50)
+# Each of these turns takes two to five requests, and a tick of the clock has to end within the deadline of its message.
+MAX_REPAIRED = 500
 
 
 class _ListedTurn(NamedTuple):
@@ -44,6 +50,7 @@ class _ListedTurn(NamedTuple):
     segments: int
     state: str | None
     is_urgent: bool
+    written: datetime
 
     @classmethod
     def from_blob(cls, blob: Blob) -> Self:
@@ -51,7 +58,7 @@ class _ListedTurn(NamedTuple):
         job = object_names.parse_turn(blob.name) or ""
         segments = int(marks.get(object_names.OF_SEGMENTS, 1))
         state, is_urgent = marks.get(object_names.OF_TURN), object_names.OF_URGENT in marks
-        return cls(objects.reference(blob), job, segments, state, is_urgent)
+        return cls(objects.reference(blob), job, segments, state, is_urgent, blob.time_created)
 
 
 def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
@@ -106,14 +113,35 @@ def end_turn(job: str, channel: str) -> None:
 
 
 def repair_turns() -> None:
-    """Delete the turns of jobs that are over, and call jobs that were called without effect."""
+    """Delete the turns of jobs that are over, and call jobs that were called without effect.
+
+    If the channels have too many turns for a tick of the clock, repair some channels, which are chosen at random.
+    """
     turns = _list_turns(object_names.TURNS)
-    for _, group in groupby(turns, key=lambda turn: turn.ref.name.rpartition("/")[0]):
-        remaining = list(group)
-        for turn in [turn for turn in _admitted(remaining) if _needs_no_turn(turn.job)]:
+    channels = [list(group) for _, group in groupby(turns, key=lambda turn: turn.ref.name.rpartition("/")[0])]
+    random.shuffle(channels)
+    repaired = 0
+    for remaining in channels:
+        admitted = list(_admitted(remaining))
+        for turn in [turn for turn in admitted if _needs_no_turn(turn.job)]:
             objects.delete_any(turn.ref.bucket, turn.ref.name)
             remaining.remove(turn)
         _call_next(remaining, (WAITS, CALLED))
+        repaired += len(admitted)
+        if repaired >= MAX_REPAIRED:
+            log.info("the turns of some channels are repaired at a later tick", channels=len(channels))
+            return
+
+
+def list_expired_turns() -> list[Turn]:
+    """Return the oldest turns of jobs that have waited too long."""
+    oldest = utc_now() - MAX_WAIT
+    turns = [
+        turn for turn in _list_turns(object_names.TURNS) if turn.state == WAITS and turn.written < oldest
+    ]
+    turns.sort(key=lambda turn: turn.written)
+    found = [objects.find_json(turn.ref.bucket, turn.ref.name, Turn) for turn in turns[:MAX_REPAIRED]]
+    return [stored.document for stored in found if stored]
 
 
 def find_turns(job: str) -> list[ObjectRef]:
