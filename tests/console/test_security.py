@@ -192,6 +192,24 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
             assert (claims, status(signer.sign(**claims))) == (claims, 403)
 
 
+def test_failed_fetch_of_the_keys_counts_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(503, b""), (200, b'{"1": "a key"}')]
+
+    async def answer(_: Request) -> Response:
+        status, body = answers.pop(0)
+        return Response(status, body=body)
+
+    keys, now = iap.KeyCache(), 0.0
+    monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)
+    with serving(answer) as address:
+        for _ in range(3):
+            with pytest.raises(TransportError, match="503 without keys"):
+                keys(address)
+        assert len(answers) == 1
+        now += 2 * iap.FAILURE_SECONDS
+        assert keys(address).data == b'{"1": "a key"}'
+
+
 def test_keys_are_replaced_by_newer_ones_and_kept_if_a_fetch_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [
         (404, b'{"error": "x"}'),
@@ -209,7 +227,7 @@ def test_keys_are_replaced_by_newer_ones_and_kept_if_a_fetch_fails(monkeypatch: 
     monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)
     with serving(answer) as address:
         for _ in range(2):
-            now += 1.0
+            now += 2 * iap.FAILURE_SECONDS
             with pytest.raises(TransportError):
                 keys(address)
         for _ in range(2):

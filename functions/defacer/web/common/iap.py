@@ -4,6 +4,7 @@ https://cloud.google.com/iap/docs/signed-headers-howto
 """
 
 import json
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from defacer.pipeline import log
 HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"
 KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
-KEYS_SECONDS, RETRY_SECONDS = 3600.0, 60.0
+# How long keys are used, old keys after a failed fetch, and no keys after a failed fetch.
+KEYS_SECONDS, RETRY_SECONDS, FAILURE_SECONDS = 3600.0, 60.0, 5.0
 CLOCK_SKEW_SECONDS = 30  # as Google recommends
 REFUSED = "This request did not come through Identity-Aware Proxy. Open this page at its own address."
 
@@ -30,26 +32,34 @@ class KeyCache:
     """A transport request for `id_token` that fetches Google's public keys once an hour.
 
     The last keys stay in use while newer keys can't be fetched: Google publishes keys long before it signs with them.
+    Without any keys, all requests fail for a few seconds after a failed fetch, so that they do not wait in a line for
+    one fetch each.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._request = Request(urllib3.PoolManager(timeout=5.0, retries=1))  # type: ignore[no-untyped-call]
-        self._expires = 0.0
+        self._expires = -math.inf
         self._response: Response | None = None
+        self._error: TransportError | None = None
 
     def __call__(self, url: str, method: str = "GET", **_: Any) -> Response:
         """Return the response that holds the keys. Raise TransportError if no keys were ever fetched."""
         with self._lock:
-            if self._response is None or time.monotonic() > self._expires:
-                try:
-                    self._response = self._fetch(url, method)
-                    self._expires = time.monotonic() + KEYS_SECONDS
-                except TransportError:
-                    if self._response is None:
-                        raise
-                    self._expires = time.monotonic() + RETRY_SECONDS
+            if time.monotonic() > self._expires:
+                self._refresh(url, method)
+            if self._response is None:
+                message = f"the keys could not be fetched: {self._error}"
+                raise TransportError(message) from self._error  # type: ignore[no-untyped-call]
             return self._response
+
+    def _refresh(self, url: str, method: str) -> None:
+        try:
+            self._response = self._fetch(url, method)
+            self._expires = time.monotonic() + KEYS_SECONDS
+        except TransportError as error:
+            self._error = error
+            self._expires = time.monotonic() + (RETRY_SECONDS if self._response else FAILURE_SECONDS)
 
     def _fetch(self, url: str, method: str) -> Response:
         response: Response = self._request(url, method=method)
