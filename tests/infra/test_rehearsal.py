@@ -43,7 +43,7 @@ OTHER_USES = {
         (f"defacer-{name}", "uploads", "pubsub.publisher"): (
             "tests/functions/test_admission.py::test_ended_job_calls_the_next_upload_once"
         )
-        for name in ("ingest", "worker", "merge", "console")
+        for name in ("ingest", "worker", "merge", "console", "commands")
     },
     ("defacer-builder", "some-project-builds", "storage.objectViewer"): (
         "tests/infra/test_deploy_tools.py::test_first_and_second_deployment_succeed"
