@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message
 
+from defacer.pipeline import admission
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import failure
@@ -25,7 +26,7 @@ from defacer.web.console.jobs import JobQuery
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
 from tests.console.visitor import PAGE, SCRIPT, Visitor
-from tests.planned import Planned, do_segment, find_segment, link_job, plan_job
+from tests.planned import VIDEO, Planned, do_segment, find_segment, link_job, plan_job
 
 
 @pytest.fixture
@@ -82,6 +83,15 @@ def test_progress_bar_grows_with_every_segment_of_both_steps(
     buckets.put(buckets.work, object_names.published(planned.job), done.model_dump_json().encode())
     (card,) = read_cards(visitor).values()
     assert f"/channels/street/jobs/{planned.job}" in card
+
+
+@pytest.mark.usefixtures("limited")
+def test_upload_behind_the_queue_of_its_channel_says_so(visitor: Visitor, buckets: Buckets) -> None:
+    job = object_names.job_of(buckets.put(buckets.intake, VIDEO, b"a video"))
+    assert "waiting to be planned" in read_cards(visitor)[job]
+    turn = object_names.turn("street", job)
+    buckets.put(buckets.work, turn, b"{}", metadata={object_names.OF_TURN: admission.WAITS})
+    assert "waiting for earlier videos of this channel" in read_cards(visitor)[job]
 
 
 @pytest.mark.usefixtures("limited")

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from defacer.commands.jobs.job_reader import list_jobs
 from defacer.pipeline import admission
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle import cleanup, failure, lease
+from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
@@ -56,6 +58,20 @@ def test_third_upload_waits_while_two_fill_the_queue(
     assert manifest_of(buckets, uploads[0]).window == 1
     assert len(topics.all(topics.segments)) == 2
     assert called(topics) == []
+
+
+def test_status_of_a_waiting_upload_names_the_earlier_videos(
+    buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef]
+) -> None:
+    for ref in uploads[:3]:
+        ingest(upload_push(ref))
+    expected = ["detecting faces"] * 2 + [
+        "waiting for earlier videos of this channel",
+        "waiting to be planned",
+    ]
+    assert [read_job_status(job_of(ref), ref.name).title for ref in uploads] == expected
+    titles = {status.job: status.title for status in list_jobs(10)}
+    assert [titles[job_of(ref)] for ref in uploads] == expected
 
 
 def test_another_channel_does_not_wait(

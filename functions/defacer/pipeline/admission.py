@@ -144,6 +144,12 @@ def list_expired_turns() -> list[Turn]:
     return [stored.document for stored in found if stored]
 
 
+def is_turn_waiting(job: str, channel: str) -> bool:
+    """Return whether a job waits until its channel has room in the queue."""
+    blob = objects.find_blob(settings().work_bucket, object_names.turn(channel, job))
+    return blob is not None and _ListedTurn.from_blob(blob).state == WAITS
+
+
 def find_turns(job: str) -> list[ObjectRef]:
     """Return the turn of a job whose channel is unknown."""
     return [turn.ref for turn in _list_turns(object_names.TURNS) if turn.job == job]

@@ -7,7 +7,13 @@ from google.cloud.storage import Blob
 
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError
-from defacer.pipeline.lifecycle.job_status import JobStatus, job_status_of, read_document, read_job_status
+from defacer.pipeline.lifecycle.job_status import (
+    JobStatus,
+    job_status_of,
+    read_document,
+    read_job_status,
+    with_turn,
+)
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.program import program
@@ -39,7 +45,9 @@ def list_jobs(limit: int) -> tuple[JobStatus, ...]:
     written |= {job: [*written[job], blob.updated] for job, blob in uploads.items()}
     newest = sorted(written, key=lambda job: max(written[job], default=LONG_AGO))[-limit:]
     return tuple(
-        job_status_of(job, found[job], uploads[job].name if job in uploads else None, read_document)
+        with_turn(
+            job_status_of(job, found[job], uploads[job].name if job in uploads else None, read_document)
+        )
         for job in newest
     )
 

@@ -143,6 +143,8 @@ def describe_wait(status: JobStatus, deployment: Deployment) -> str:
 
 def describe_stage(status: JobStatus) -> str:
     """Return the current step in words."""
+    if status.waits_for_turn:
+        return status.title
     counts = f"{status.done}/{status.segments}"
     stages = {
         JobState.UPLOADED: "planning",

@@ -1,12 +1,13 @@
 """The status of a job for the console and the commands, by the job's objects alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from google.cloud.storage import Blob
 
+from defacer.pipeline import admission
 from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.error_codes import ErrorCode
@@ -49,6 +50,8 @@ STATE_TITLES: Mapping[JobState, str] = {
     JobState.PUBLISHED: "published",
     JobState.FINALIZED: "published",
 }
+# Of an upload that is not planned, and of a re-render, while the channel's earlier videos fill the queue.
+WAITS_FOR_TURN = "waiting for earlier videos of this channel"
 UNREADABLE = (
     "The objects of this job can't be read. Erase the job (defacer job erase) and upload the video again."
 )
@@ -70,7 +73,7 @@ class JobStatus:
 
     `since` is when the newest of its objects was written, `worked_at` when the newest of its leases was. `detected` and
     `redacted` count the segments that each of the two steps is done with. `spans` are those of the current step.
-    Until `review_end` the job waits for a person.
+    Until `review_end` the job waits for a person. `waits_for_turn` is whether earlier videos of its channel come first.
     """
 
     job: str
@@ -85,6 +88,7 @@ class JobStatus:
     worked_at: datetime | None = None
     spans: tuple[Span, ...] = ()
     review_end: datetime | None = None
+    waits_for_turn: bool = False
     is_readable: bool = True
 
     @property
@@ -92,6 +96,8 @@ class JobStatus:
         """The state in words."""
         if self.is_superseded:
             return "superseded by a newer upload"
+        if self.waits_for_turn:
+            return WAITS_FOR_TURN
         return "erased on request" if self.is_erased else STATE_TITLES[self.state]
 
     @property
@@ -179,9 +185,15 @@ def read_job_status(job: str, source: str | None) -> JobStatus:
 
     Raises RetryableError if its objects change during the read.
     """
-    return job_status_of(
-        job, objects.list_blobs(settings().work_bucket, object_names.job_prefix(job)), source, read_document
-    )
+    blobs = objects.list_blobs(settings().work_bucket, object_names.job_prefix(job))
+    return with_turn(job_status_of(job, blobs, source, read_document))
+
+
+def with_turn(status: JobStatus) -> JobStatus:
+    """Add to the status of a job without a manifest whether the job waits for its turn."""
+    if status.state is not JobState.UPLOADED or status.channel is None:
+        return status
+    return replace(status, waits_for_turn=admission.is_turn_waiting(status.job, status.channel))
 
 
 def read_document(name: str, model: Any) -> Any:
