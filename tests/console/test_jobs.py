@@ -88,10 +88,10 @@ def test_progress_bar_grows_with_every_segment_of_both_steps(
 @pytest.mark.usefixtures("limited")
 def test_upload_behind_the_queue_of_its_channel_says_so(visitor: Visitor, buckets: Buckets) -> None:
     job = object_names.job_of(buckets.put(buckets.intake, VIDEO, b"a video"))
-    assert "waiting to be planned" in read_cards(visitor)[job]
+    assert "Waiting to be planned" in read_cards(visitor)[job]
     turn = object_names.turn("street", job)
     buckets.put(buckets.work, turn, b"{}", metadata={object_names.OF_TURN: admission.WAITS})
-    assert "waiting for earlier videos of this channel" in read_cards(visitor)[job]
+    assert "Waiting for earlier videos of this channel" in read_cards(visitor)[job]
 
 
 @pytest.mark.usefixtures("limited")
