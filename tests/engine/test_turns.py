@@ -104,8 +104,14 @@ def face(box: tuple[float, ...], score: float) -> Detection:
 
 
 def test_part_of_a_turned_face_is_not_a_second_face() -> None:
-    upright, turned = [face((10, 10, 40, 60), 0.5)], [face((0, 0, 100, 80), 0.9)]
+    upright, turned = [face((10, 10, 60, 60), 0.5)], [face((0, 0, 100, 80), 0.9)]
     assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9]
+
+
+@pytest.mark.parametrize("box", [(25, 15, 45, 40), (45, 10, 95, 60)], ids=["small", "beside the landmarks"])
+def test_other_person_in_front_of_a_turned_face_stays(box: tuple[float, ...]) -> None:
+    upright, turned = [face(box, 0.5)], [face((0, 0, 100, 80), 0.9)]
+    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9, 0.5]
 
 
 def test_clear_face_in_front_of_a_turned_face_is_a_second_face() -> None:
