@@ -138,8 +138,15 @@ class OtherMachine(Encoding):
         return super().options(quality) | {"threads": self.threads}
 
 
-@pytest.mark.parametrize("quality", [0, 18])
-@pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv420p"), ("libx265", "yuv420p10le")])
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "quality"),
+    [
+        ("libx264", "yuv420p", 0),
+        ("libx264", "yuv420p", 18),
+        ("libx265", "yuv420p10le", 18),
+        pytest.param("libx265", "yuv420p10le", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_segments_of_machines_with_other_cores_are_joined(
     source: Path, tmp_path: Path, codec: str, pixel_format: str, quality: int
 ) -> None:

@@ -174,7 +174,7 @@ def join_source(source: Path, parts: int, out: Path) -> JoinResult:
     return join_files(str(source), segments, out)
 
 
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("name", SOURCES)
 def test_last_frame_lasts_as_in_the_source(name: str, parts: int, tmp_path: Path) -> None:
     make, seconds = SOURCES[name]

@@ -355,7 +355,9 @@ def test_drawn_mask_stays_when_a_person_is_forgotten(cloud: Cloud, first: Planne
     assert [track.origin for track in cloud.report().tracks][3] == Origin.MANUAL
 
 
-@pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
+@pytest.mark.parametrize(
+    "which", ["upload", pytest.param("rendering", marks=pytest.mark.slow), "older rendering"]
+)
 def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud, first: Planned) -> None:
     older = cloud.run(cloud.write_request(first.job, {0: "hide"}))
     newer = cloud.run(cloud.write_request(first.job, {1: "keep"}))
@@ -368,8 +370,22 @@ def test_erasing_one_job_erases_all_jobs_of_its_upload(which: str, cloud: Cloud,
     assert defacer(["job", "erase", erased, "--yes"]) == 0
 
 
-@pytest.mark.parametrize("when", ["its own manifest", "any manifest"])
-@pytest.mark.parametrize("which", ["upload", "rendering", "older rendering"])
+@pytest.mark.parametrize(
+    ("which", "when"),
+    [
+        ("upload", "its own manifest"),
+        ("older rendering", "any manifest"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("upload", "any manifest"),
+                ("rendering", "its own manifest"),
+                ("rendering", "any manifest"),
+                ("older rendering", "its own manifest"),
+            )
+        ),
+    ],
+)
 def test_interrupted_erase_without_manifest_finds_all_jobs(
     which: str, when: str, cloud: Cloud, first: Planned
 ) -> None:

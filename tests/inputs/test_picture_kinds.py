@@ -170,7 +170,12 @@ STATED = {
 }
 
 
-@pytest.mark.parametrize("name", STATED)
+STATED_FIRST = {"360 degrees, version 2", "3D in an MKV", "an odd crop in an MKV"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in STATED_FIRST else [pytest.mark.slow]) for name in STATED]
+)
 def test_result_states_the_projection_and_has_the_crop(name: str, tmp_path: Path) -> None:
     stated = STATED[name]
     source, out = stated.make(tmp_path), tmp_path / "out.mp4"

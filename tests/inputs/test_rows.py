@@ -37,7 +37,6 @@ FIRST = {
     "a header that states ten hours, MP4",
     "a damaged packet, with the policy to hide its frames",
     "a clock that restarts, FLV",
-    "cut off within a fragment, MP4, with the policy to hide damage",
     "A-law, with the policy to copy only",
     "AAC and A-law in two languages, MOV",
 }
@@ -75,6 +74,9 @@ SIMILAR = {
     "TTA, MKV",
     "WavPack, MKV",
     "a gap in WMA",
+    "Blu-ray PCM, M2TS",
+    "IMA4, MOV",
+    "AMR, 3GP",
     "subtitles, MKV (SubRip, two languages)",
     "MPEG-4 with B-frames and the times of decoding, MP4",
     "a raw stream of HEVC",
@@ -87,6 +89,9 @@ SIMILAR = {
     "start codes instead of lengths, MP4",
     "no key frame at the start, HEVC in a transport stream",
     "empty frames in place of dropped ones, MPEG-4 in AVI",
+    "hidden frames in their own packets, VP8",
+    "29.97 frames a second",
+    "120 frames a second",
 }
 EMULATED = [row for row in ROWS if row.emulated]
 CLOCK_CODES = (ChangeCode.CORRECTED_CLOCK, ChangeCode.CORRECTED_TIMES)

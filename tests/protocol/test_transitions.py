@@ -32,8 +32,9 @@ from tests.protocol.transitions import (
 
 # Interleavings until each transition happened: fewer than a hundred, with a margin; and as many to find others.
 MAX_INTERLEAVINGS, MIN_INTERLEAVINGS = 3000, 150
-# Where trouble comes in them (scenario.py). Most transitions happen anyway, the rare ones where a job is published.
-AIMS = ("copy to", None, "verdict", "", "copy to")
+# Where trouble comes in them (scenario.py). Most transitions happen anyway, the rare ones where a job is published or a
+# worker writes its segment.
+AIMS = ("copy to", None, "verdict", "", "write segments/")
 
 
 def fail_if_joined(parts: JoinInput) -> JoinedVideo:
