@@ -16,7 +16,7 @@ from defacer.engine.media.sound.sound_plan import AAC_RATES, plan_sound
 from defacer.engine.options import Options
 from defacer.report.changes import ChangeCode
 from tests.engine.test_passthrough import join_video
-from tests.inputs.sound_files import with_sound, with_unknown_track
+from tests.inputs.sound_files import with_late_packet, with_sound, with_unknown_track
 from tests.inputs.write_video import Sound, Video, patch, write
 
 WMA = {"codec": "wmv2", "options": (("b", "2M"),)}
@@ -98,6 +98,18 @@ def test_damaged_packets_are_silent_and_reported(tmp_path: Path) -> None:
     assert samples(out).size / 2 / 48_000 == pytest.approx(
         float((last.pts + last.duration) * last.time_base), abs=0.1
     )
+
+
+@pytest.mark.parametrize("name", ["in.mov", "in.mkv"])
+def test_sound_with_an_implausible_gap_is_refused_by_the_probe(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SoundError, match=r"gaps of 36\d* s, its picture lasts 1 s"):
+        probe(str(with_late_packet(tmp_path, name, 10)), Options())
+
+
+def test_conversion_of_sound_with_an_implausible_gap_ends(tmp_path: Path) -> None:
+    source = with_late_packet(tmp_path, "in.mkv", 25)
+    with pytest.raises(SoundError, match="gaps of over 86400 s"):
+        join_files(str(source), [_encode(source, tmp_path / "0.nut")], tmp_path / "out.mp4")
 
 
 def test_every_rate_of_aac_is_one_that_the_encoder_accepts() -> None:

@@ -65,3 +65,26 @@ def two_tracks(folder: Path) -> Path:
     """Write a MOV with AAC and a G.711 track in another language."""
     first, second = Sound(is_sweep=True, language="eng"), Sound("pcm_alaw", layout="mono", is_sweep=True)
     return write(folder / "in.mov", Video(sound=(first, replace(second, language="deu"))))
+
+
+def with_late_packet(folder: Path, name: str, hours: int) -> Path:
+    """Write a video whose last packet of sound is that late."""
+    whole = write(
+        folder / f"whole{Path(name).suffix}",
+        Video(
+            sound=(Sound("aac" if name.endswith("mov") else "wavpack"),),
+            seconds=1,
+            options=(("preset", "ultrafast"), ("bf", "2")),
+        ),
+    )
+    with av.open(str(whole)) as given:
+        packets = [packet for packet in given.demux() if packet.size]
+        last = max(packet.pts for packet in packets if packet.stream.type == "audio")
+        with av.open(str(folder / name), "w") as out:
+            streams = {stream.index: out.add_stream_from_template(stream) for stream in given.streams}
+            for packet in packets:
+                if packet.stream.type == "audio" and packet.pts == last:
+                    packet.pts = packet.dts = last + round(3600 * hours / packet.time_base)
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    return folder / name

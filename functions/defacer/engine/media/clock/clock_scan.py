@@ -17,6 +17,7 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux, read_packets
+from defacer.engine.media.clock.sound_gaps import SoundGaps
 from defacer.engine.media.damage import damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
@@ -41,6 +42,7 @@ def examine_video(
     """
     info = read_video_info(source)
     if has_plain_times(source, lambda: _can_reorder(source)):
+        _require_plausible_sound(source, info.duration_seconds or 0)
         return info
     with open_video(source) as (container, picture):
         scan = _Scan(container, picture)
@@ -55,6 +57,7 @@ def examine_video(
         scan.require_intact(clock)
     if strict_timing:
         _require_strict(clock)
+    scan.gaps.require_plausible(float((end - begin) * info.time_base))
     start = begin if clock.first is None else clock.first
     return replace(
         info,
@@ -81,6 +84,7 @@ class _Scan:
 
     def __init__(self, container: InputContainer, picture: VideoStream):
         self.audit = SourceAudit(container, picture)
+        self.gaps = SoundGaps()
         self.key: int | None = None
         self.early: list[int] = []  # frames that are decoded or displayed before the first key frame
         self.begins_with_key = True
@@ -112,7 +116,10 @@ class _Scan:
             return
         start = packet.pts * packet.time_base
         end = start + max(packet.duration or 0, 1) * packet.time_base
-        spans = self._spans.setdefault(self._times.epochs.get(index, 0), {})
+        epoch = self._times.epochs.get(index, 0)
+        if not is_picture:
+            self.gaps.add(index, epoch, start)
+        spans = self._spans.setdefault(epoch, {})
         spans.setdefault(index, _Span(start, end)).add(start, end)
         if is_picture:
             is_later = self._newest is None or packet.pts > self._newest
@@ -250,6 +257,17 @@ def _offset(clock: Clock, restarts: int) -> int:
 def _can_reorder(source: str | BinaryIO) -> bool:
     with open_video(source) as (_, picture):
         return picture.codec_context.reorder_depth > 0
+
+
+def _require_plausible_sound(source: str | BinaryIO, picture_seconds: float) -> None:
+    """Raise SoundError if the index of an MP4 has sound with implausible gaps."""
+    gaps = SoundGaps()
+    with open_video(source) as (container, _):
+        for stream in container.streams.audio:
+            base = stream.time_base or Fraction(0)
+            for entry in stream.index_entries:
+                gaps.add(stream.index, 0, entry.timestamp * base)
+    gaps.require_plausible(picture_seconds)
 
 
 def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:

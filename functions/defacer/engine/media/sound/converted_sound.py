@@ -9,11 +9,13 @@ from av import AudioFrame, Packet
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
+from defacer.engine.errors import SoundError
 from defacer.engine.media.side_streams import copy_language
 from defacer.engine.media.sound.copied_sound import SoundPackets
 from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
 from defacer.engine.media.sound.sound_plan import SoundEncoding
 
+MAX_SILENCE_SECONDS = 24 * 3600  # no job is longer; ingest refuses most of such files (see `sound_gaps.py`)
 PCM_FRAME = 1024  # samples of a packet, for an encoder that accepts any number
 
 
@@ -41,7 +43,7 @@ class ConvertedSound:
         self._fifo = av.AudioFifo()
         self._resampler: av.AudioResampler | None = None
         self._resampled: tuple[str, str, int] | None = None  # format, layout and rate of the source
-        self._written = 0  # samples
+        self._written = self._silence = 0  # samples
 
     def write(self, packet: "Packet[Any]") -> SoundPackets:
         """Yield the packets to write after this packet was read."""
@@ -73,6 +75,9 @@ class ConvertedSound:
 
     def _encode(self, placed: PlacedFrame) -> SoundPackets:
         left = round(Fraction(placed.silence, placed.frame.sample_rate) * self._rate)
+        self._silence += left
+        if self._silence > MAX_SILENCE_SECONDS * self._rate:
+            raise SoundError(f"its sound has gaps of over {MAX_SILENCE_SECONDS} s. Export the video again.")
         while left > 0:  # second by second, because a gap can last hours
             self._push([self._make_silence(min(left, self._rate))])
             yield from self._drain()
