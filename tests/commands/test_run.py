@@ -280,14 +280,25 @@ def test_render_keeps_a_track_of_the_report(redacted: Path, tmp_path: Path, defa
     new_report = tmp_path / "again.jsonl"
 
     done = defacer(
-        "render", video, report, again, "--keep", "0", "--verify", "strict", "--report", new_report
+        "render",
+        video,
+        report,
+        again,
+        "--keep",
+        "0",
+        "--verify",
+        "strict",
+        "--size",
+        "any",
+        "--report",
+        new_report,
     )
 
     assert done.code == 0
     (old, *_), (new, track, _) = read_lines(report), read_lines(new_report)
     assert (track["decision"], track["reason"]) == ("keep", "manual")
     assert new.keys() == old.keys()
-    assert new["policy"] == old["policy"] | {"verify": "strict"}
+    assert new["policy"] == old["policy"] | {"verify": "strict", "size": "any"}
     assert new["checked"]["frames"] == new["faces"]["frames"]
     assert "1 kept (unnamed), 0 hidden" in done.out
     middle = np.s_[100:140, 140:180]

@@ -13,25 +13,29 @@ import uvicorn
 from defacer.engine_host import HOST
 from defacer.web.live.live_app import build_live_page
 from tests.live.service import Service
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 
 @pytest.fixture(autouse=True)
-def unload_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the process's engine look as if no test had loaded its models."""
+def open_page_without_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the page open as beside the emulator, in a process whose engine has loaded no models."""
     monkeypatch.setattr(HOST, "models_loaded", False)
     monkeypatch.setattr(HOST, "_loading", None)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")  # without it, the page requires users
 
 
 @contextmanager
-def serve_page() -> Iterator[str]:
+def serve_page(environment: Callable[..., None], **settings: object) -> Iterator[str]:
     """Serve the live page in this process and yield its address."""
-    server = uvicorn.Server(uvicorn.Config(build_live_page(), host="127.0.0.1", port=0, log_config=None))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment(live_origins=url, **settings)
+    server = uvicorn.Server(uvicorn.Config(build_live_page(), host="127.0.0.1", port=port, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         wait_until(lambda: server.started, "the server listens", 60)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield url
     finally:
         server.should_exit = True
         thread.join(60)
@@ -40,8 +44,7 @@ def serve_page() -> Iterator[str]:
 def test_page_shows_that_models_load_and_a_stream_waits_for_them(
     environment: Callable[..., None], tmp_path: Path
 ) -> None:
-    environment()
-    with ThreadPoolExecutor() as pool, serve_page_with_locked_engine() as (url, release):
+    with ThreadPoolExecutor() as pool, serve_page_with_locked_engine(environment) as (url, release):
         assert 'id="loading"' in requests.get(url, timeout=60).text
         loaded = pool.submit(requests.get, f"{url}/loaded", timeout=300)
         started = pool.submit(Service(url, tmp_path).start_stream)
@@ -55,11 +58,13 @@ def test_page_shows_that_models_load_and_a_stream_waits_for_them(
 
 
 @contextmanager
-def serve_page_with_locked_engine() -> Iterator[tuple[str, Callable[[], None]]]:
+def serve_page_with_locked_engine(
+    environment: Callable[..., None],
+) -> Iterator[tuple[str, Callable[[], None]]]:
     """Serve the page while the models can't load. Yield its address and a function that lets them load."""
     HOST.lock.acquire()
     try:
-        with serve_page() as url:
+        with serve_page(environment) as url:
             yield url, HOST.lock.release
     finally:
         if HOST.lock.locked():
@@ -67,6 +72,5 @@ def serve_page_with_locked_engine() -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def test_preloading_service_answers_only_with_loaded_models(environment: Callable[..., None]) -> None:
-    environment(preload_models=True)
-    with serve_page() as url:
+    with serve_page(environment, preload_models=True) as url:
         assert 'id="loading"' not in requests.get(url, timeout=60).text

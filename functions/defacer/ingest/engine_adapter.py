@@ -5,9 +5,11 @@ from collections.abc import Collection, Sequence
 from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.probe import probe
+from defacer.engine.media.reader import open_video
 from defacer.engine.options import Options
 from defacer.engine.tracking import report_edit
 from defacer.engine_host import HOST, read_pictures
+from defacer.ingest import job_limits
 from defacer.pipeline import log
 from defacer.pipeline.channel import TargetPicture
 from defacer.pipeline.documents.base import ObjectRef
@@ -28,6 +30,8 @@ class IngestEngine(MediaEngine):
         """Read the header in ranged requests, and log the codes of all changes."""
         with open_ranged(source) as file:
             try:
+                with open_video(file) as (_, picture):  # before a frame is decoded
+                    job_limits.require_frame_size(source, picture.width, picture.height)
                 found = probe(file, Options(**policy.for_engine()))
             except VideoError as error:
                 name = object_names.owner_name(source.name)

@@ -58,7 +58,7 @@ def require_size(source: ObjectRef, size: int) -> None:
 
 
 def require_header(source: ObjectRef, header: VideoHeader) -> None:
-    """Raise PermanentError for a video that is longer, or has larger frames, than allowed."""
+    """Raise PermanentError for a video that is longer than allowed, or has too many pixels in all frames."""
     seconds, allowed = header.duration_seconds, settings().max_video_seconds
     if seconds is not None and seconds > allowed:
         raise _exceeded(
@@ -66,15 +66,6 @@ def require_header(source: ObjectRef, header: VideoHeader) -> None:
             ErrorCode.TOO_LONG,
             f"has {seconds:.0f} s by its header, at most {allowed:.0f} s are allowed",
             "Cut it into parts, or export it again if it is shorter",
-        )
-    pixels = settings().max_frame_pixels
-    if header.width * header.height > pixels or max(header.width, header.height) > MAX_SIDE:
-        raise _exceeded(
-            source,
-            ErrorCode.TOO_LARGE,
-            f"has frames of {header.width}x{header.height}, at most {pixels} pixels and {MAX_SIDE} per side "
-            "are allowed",
-            "Export it smaller",
         )
     megapixels = _frames_of(header) * header.width * header.height / 1e6
     if megapixels > settings().max_video_megapixels:
@@ -84,6 +75,18 @@ def require_header(source: ObjectRef, header: VideoHeader) -> None:
             f"has about {_frames_of(header)} frames of {header.width}x{header.height}, which are "
             f"{megapixels:.0f} megapixels; at most {settings().max_video_megapixels} are allowed",
             "Cut it into parts, or export it smaller or with fewer frames per second",
+        )
+
+
+def require_frame_size(source: ObjectRef, width: int, height: int) -> None:
+    """Raise PermanentError for frames that are larger than allowed. Call it before any frame is decoded."""
+    pixels = settings().max_frame_pixels
+    if width * height > pixels or max(width, height) > MAX_SIDE:
+        raise _exceeded(
+            source,
+            ErrorCode.TOO_LARGE,
+            f"has frames of {width}x{height}, at most {pixels} pixels and {MAX_SIDE} per side are allowed",
+            "Export it smaller",
         )
 
 
