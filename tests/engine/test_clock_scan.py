@@ -69,6 +69,20 @@ def _swap_times(data: bytearray) -> None:
     clock_files.set_flv_time(data, second, one)
 
 
+def test_clock_that_restarts_too_often_is_refused(tmp_path: Path) -> None:
+    path = clock_files.recording(tmp_path, "in.flv", options=GOP, sound=())
+    patch(path, _alternate_times)
+    with pytest.raises(VideoError, match="its clock restarts more than 1000 times"):
+        examine_video(str(path))
+
+
+def _alternate_times(data: bytearray) -> None:
+    """Make every second frame go back by a second, in 40 copies of the frames."""
+    for number, (offset, _, _) in enumerate(list(clock_files.flv_tags(data))):
+        clock_files.set_flv_time(data, offset, 1000 * (number % 2))
+    data += data[13:] * 39
+
+
 def test_fingerprint_depends_on_the_clock_only_if_it_corrects(tmp_path: Path) -> None:
     path = str(PLAIN["MKV"](tmp_path))
     assert fingerprint_of(ClockedSource(path, examine_video(path).clock)) == fingerprint_of(path)

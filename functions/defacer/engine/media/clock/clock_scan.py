@@ -28,6 +28,7 @@ from defacer.report.clock import Clock
 
 ORDER_FRAMES = 300  # their decoded order is compared with their times
 MAX_LISTED = 3  # restarts with a time in the report
+MAX_RESTARTS = 1000  # the manifest lists an offset for each
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
@@ -119,6 +120,8 @@ class _Scan:
         epoch = self._times.epochs.get(index, 0)
         if not is_picture:
             self.gaps.add(index, epoch, start)
+        if epoch > MAX_RESTARTS:
+            raise VideoError(f"its clock restarts more than {MAX_RESTARTS} times. Export the video again.")
         spans = self._spans.setdefault(epoch, {})
         spans.setdefault(index, _Span(start, end)).add(start, end)
         if is_picture:
