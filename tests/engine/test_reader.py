@@ -9,6 +9,8 @@ import pytest
 
 from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import reader
+from defacer.engine.media.clock.clock_scan import examine_video
+from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.reader import read_frames, read_video_info
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
@@ -124,3 +126,16 @@ def test_distant_range_without_a_usable_key_frame_is_refused(
     assert len(list(read_frames(clip, allowed))) == 50
     with pytest.raises(TooFewKeyFramesError, match="no usable key frame within 60 s before 3 s"):
         next(read_frames(clip, distant))
+
+
+def test_packets_after_a_distant_key_frame_are_not_held_without_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A raw stream has no times, so each segment is read from the start."""
+    clip = str(write_clip(tmp_path / "clip.h264", Clip(seconds=4, keyframe_seconds=100, audio=False)))
+    source = ClockedSource(clip, examine_video(clip).clock)
+    assert source.clock.is_sequential
+    [*_, last] = read_frames(source)
+    monkeypatch.setattr(reader, "MAX_HELD_BYTES", 10_000)
+    with pytest.raises(TooFewKeyFramesError, match="no key frame for 0 MB"):
+        next(read_frames(source, last.pts))

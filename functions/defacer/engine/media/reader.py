@@ -39,6 +39,9 @@ SEEK_BACK_SECONDS = (0, 2, 10, 60)
 # Without a usable key frame so near, decoding starts at the beginning of the file. Each segment would do that, so it is
 # allowed for the first minutes only.
 MAX_SECONDS_FROM_START = 600
+KEY_FRAME_ADVICE = "Export it with a key frame at least every 10 s."
+MAX_HELD_BYTES = 256 * 1024 * 1024  # of the packets since a key frame, in a video that is read from its start
+PACKET_BYTES = 1024  # of memory for a packet, in addition to its data
 DAMAGE_BACK_SECONDS = 10
 MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it is shown (H.264, A.3.1)
 MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
@@ -443,7 +446,7 @@ def _packets_from_keyframes(
         if (start - clock.offsets[0] - begin) * base > MAX_SECONDS_FROM_START:
             raise TooFewKeyFramesError(
                 f"it has no usable key frame within {SEEK_BACK_SECONDS[-1]} s before {float(start * base):.0f} s. "
-                "Export it with a key frame at least every 10 s."
+                f"{KEY_FRAME_ADVICE}"
             )
         try:
             container.seek(min(begin, 0), stream=stream, backward=True)
@@ -469,13 +472,23 @@ def _skip_to_keyframe(packets: Packets, until: int) -> Packets:
 
 
 def _skip_to_last_keyframe(packets: Packets, limit: int) -> Packets:
-    """Skip packets until the last key frame at or before `limit`. Without one, keep the first packets."""
+    """Skip packets until the last key frame at or before `limit`. Without one, keep the first packets.
+
+    Raises TooFewKeyFramesError if the packets since that key frame take more than MAX_HELD_BYTES.
+    """
     held: list[av.Packet[VideoStream]] = []
+    held_bytes = 0
     for packet in packets:
         is_late = packet.pts is None or packet.pts > limit
         if packet.is_keyframe and not is_late:
             held.clear()
+            held_bytes = 0
         held.append(packet)
+        held_bytes += packet.size + PACKET_BYTES
+        if held_bytes > MAX_HELD_BYTES:
+            raise TooFewKeyFramesError(
+                f"it has no key frame for {MAX_HELD_BYTES // 1024**2} MB. {KEY_FRAME_ADVICE}"
+            )
         if is_late:
             break
     yield from held
