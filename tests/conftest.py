@@ -31,6 +31,8 @@ from tests.servers import ROOT, pubsub_server, storage_server
 NUMBERS = itertools.count()
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Threads of PyTorch that wait for others let the other workers compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 App = Callable[[str], FlaskClient]
 STARTED = time.monotonic()
 # By processor seconds, from the longest. Those that mostly wait are early, so that others run at the same time.

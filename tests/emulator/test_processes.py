@@ -131,6 +131,7 @@ def test_ended_function_is_reported_with_the_end_of_its_log(up: Up) -> None:
     assert find_leftovers(state) == []
 
 
+@pytest.mark.slow
 def test_no_process_is_left_when_the_reaper_is_killed(up: Up) -> None:
     state = up.wait_until_ready()
     reaper = next(process for process in state.processes if process.name == "reaper")

@@ -161,6 +161,7 @@ def test_centerface_on_cuda_detects_the_same_faces(centerface: list[Array]) -> N
     assert_same_faces(torch_backend().CenterFaceNetwork(weights.centerface(), "cuda")(pictures()), centerface)
 
 
+@pytest.mark.slow
 def test_centerface_in_half_precision_detects_the_same_faces(centerface: list[Array]) -> None:
     """The CPU computes with the numbers that CUDA uses, which no test machine has."""
     backend = torch_backend()

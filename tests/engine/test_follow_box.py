@@ -113,7 +113,7 @@ def scene(tmp_path: Path, engine: Engine) -> Callable[[Sequence[Sequence[Shown]]
 Write = Callable[[Sequence[Sequence[Shown]]], Scene]
 
 
-@pytest.mark.parametrize("drawn", [0, 20, 49])
+@pytest.mark.parametrize("drawn", [0, pytest.param(20, marks=pytest.mark.slow), 49])
 def test_one_box_covers_a_walking_face_before_and_after_it(drawn: int, scene: Write) -> None:
     video = scene(shown(*range(FRAMES)))
     mask = video.follow({drawn: around(walk(drawn))})

@@ -21,7 +21,7 @@ EVAL = os.environ.get("DEFACER_EVAL")
 SIZE, RATE, SECONDS = (640, 360), 25, 5
 
 
-@pytest.fixture(scope="module", params=["mp4", "mkv"])
+@pytest.fixture(scope="module", params=["mp4", pytest.param("mkv", marks=pytest.mark.slow)])
 def low_rate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip whose encoder discarded most of a moving texture, as the encoder of a video site does."""
     path = tmp_path_factory.mktemp("size") / f"clip.{request.param}"

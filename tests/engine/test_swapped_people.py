@@ -122,7 +122,7 @@ def test_stranger_in_the_first_frames_is_hidden(frames: int, visible: Visible) -
     assert targets_seen(people, seen) >= 46
 
 
-@pytest.mark.parametrize("frames", [7, slow(12), 20])
+@pytest.mark.parametrize("frames", [slow(7), slow(12), 20])
 def test_stranger_between_two_appearances_of_the_target_is_hidden(frames: int, visible: Visible) -> None:
     people = [TARGET] * 40 + [STRANGER] * frames + [TARGET] * 40
     seen = visible(people)
@@ -130,7 +130,7 @@ def test_stranger_between_two_appearances_of_the_target_is_hidden(frames: int, v
     assert targets_seen(people, seen) >= 60
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", [slow(1), -1])
 def test_stranger_that_the_target_dissolves_into_is_hidden(order: int, visible: Visible) -> None:
     dissolve = [str(percent) for percent in range(3, 100, 3)]
     people = ([TARGET] * 40 + dissolve + [STRANGER] * 40)[::order]

@@ -153,9 +153,9 @@ def test_erase_deletes_one_channel_with_all_its_jobs(
 @pytest.mark.parametrize(
     ("subject", "crash_after"),
     [
-        *((("job", "channel")[n // 4 % 2], n) for n in range(0, 29, 4)),
-        *(pytest.param("job", n, marks=pytest.mark.slow) for n in range(29) if n % 8),
-        *(pytest.param("channel", n, marks=pytest.mark.slow) for n in range(29) if n % 8 != 4),
+        *((("job", "channel")[n // 6 % 2], n) for n in range(0, 29, 6)),
+        *(pytest.param("job", n, marks=pytest.mark.slow) for n in range(29) if n % 12),
+        *(pytest.param("channel", n, marks=pytest.mark.slow) for n in range(29) if n % 12 != 6),
     ],
 )
 def test_erase_continues_after_a_crash_at_any_request(

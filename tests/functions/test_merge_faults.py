@@ -157,8 +157,8 @@ def test_older_upload_does_not_replace_a_newer_result(
 @pytest.mark.parametrize(
     "crash_after",
     [
-        *range(0, REQUESTS_OF_A_MERGE, 7),
-        *(pytest.param(n, marks=pytest.mark.slow) for n in range(REQUESTS_OF_A_MERGE - 1) if n % 7),
+        *range(0, REQUESTS_OF_A_MERGE, 11),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in range(REQUESTS_OF_A_MERGE - 1) if n % 11),
         REQUESTS_OF_A_MERGE - 1,
         REQUESTS_OF_A_MERGE,
     ],

@@ -75,9 +75,9 @@ def assert_failed(cloud: Cloud, request: ObjectRef, stage: str, code: str, *said
     ("gone", "when"),
     [
         ("deleted", "before planning"),
-        ("replaced", "before planning"),
+        pytest.param("replaced", "before planning", marks=pytest.mark.slow),
         ("replaced", "before hiding"),
-        ("deleted", "before joining"),
+        pytest.param("deleted", "before joining", marks=pytest.mark.slow),
     ],
 )
 def test_deleted_source_fails_the_rerender(gone: str, when: str, cloud: Cloud, first: Planned) -> None:
@@ -375,7 +375,7 @@ def test_frames_without_detection_fail_the_rerender(cloud: Cloud, first: Planned
     assert_failed(cloud, request, "merge", "check-failed", "faces were detected in")
 
 
-@pytest.mark.parametrize("lines", [0, 1, 3])
+@pytest.mark.parametrize("lines", [pytest.param(0, marks=pytest.mark.slow), 1, 3])
 def test_truncated_report_is_not_rerendered(lines: int, cloud: Cloud, first: Planned) -> None:
     report = cloud.buckets.get(cloud.buckets.output, REPORT)
     cloud.rewrite_report_bytes(b"".join(report.splitlines(keepends=True)[:lines]))

@@ -72,7 +72,7 @@ class Pipeline:
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 
-# tests/contract holds both Pub/Subs to the same behavior on every commit.
+# tests/contract holds both Pub/Subs to the same behavior: the built-in one on every commit, Google's in the slow tests.
 @pytest.fixture(scope="module", params=["builtin", pytest.param("google", marks=pytest.mark.slow)])
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     if request.param == "google" and find_google_emulator() is None:
