@@ -15,7 +15,7 @@ from defacer.engine.media.sound.copied_sound import SoundPackets
 from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
 from defacer.engine.media.sound.sound_plan import SoundEncoding
 
-MAX_SILENCE_SECONDS = 24 * 3600  # no job is longer; ingest refuses most of such files (see `sound_gaps.py`)
+MAX_SILENCE_SECONDS = 24 * 3600  # no job is longer, and ingest refuses most long gaps (see `sound_gaps.py`)
 PCM_FRAME = 1024  # samples of a packet, for an encoder that accepts any number
 
 
