@@ -36,7 +36,7 @@ BT601 = 6  # ITU-T H.273
 # seconds of that rate. A result of 2 s or more is so at most 1.48 times as large. Five clips of 10 s and 260 to 1,975
 # kbit/s become 1.36 to 1.38 times as large, at 43.6 to 48.5 dB. Without a limit: 1.59 to 3.84 times, 45.4 to 52.2 dB.
 RATE_FACTOR, MAX_BUFFER_SECONDS, BUFFER_SHARE = 1.3, 1.5, 0.15
-# A source whose rate changes gets the largest limit at which it still becomes RATE_FACTOR times as large. For that,
+# A source whose rate changes gets the limit that makes it RATE_FACTOR times as large. For that,
 # each section is expected to become at most SECTION_FACTOR times as large without a limit, as 9 of 11 clips do.
 SECTION_SECONDS, SECTION_FACTOR = 10, 2.5  # a section has a key frame of most sources
 # The limit is never below these rates, in bits per second and in bits per pixel: at lower rates, key frames every two
@@ -184,7 +184,7 @@ def _changing_limit(stream: VideoStream) -> float:
 
 
 def _fill_sections(rates: NDArray[np.float64]) -> float:
-    """Return the limit at which sections of these rates become RATE_FACTOR times as large together."""
+    """Return the limit that makes sections of these rates RATE_FACTOR times as large together."""
     left = RATE_FACTOR * float(rates.sum())
     largest = np.sort(SECTION_FACTOR * rates)
     for number, rate in enumerate(largest):
