@@ -1,6 +1,7 @@
 """Fixtures: servers for the session, buckets and topics for each test, and the functions behind HTTP."""
 
 import fcntl
+import gc
 import itertools
 import os
 import signal
@@ -81,6 +82,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files: one that began last would leave the other worker without work."""
     rank = {name: number for number, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: rank.get(item.path.relative_to(ROOT / "tests").as_posix(), len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip the modules and the thousands of tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
