@@ -88,7 +88,7 @@ RECORDINGS = [
         times=USUAL[:50], dropped=CUT, on_decode_error="hide", emulated=True),
     Row("cut off within a cluster, MKV", "begin and end", cut_cluster, "cut off: it ends"),
     Row("cut off within a cluster, MKV, with the policy to hide damage", "begin and end", cut_cluster,
-        times=USUAL[:30], on_decode_error="hide"),
+        times=USUAL[:30], on_decode_error="hide", segment_seconds=0.5),
     Row("a header that counts 1,000 frames, AVI", "begin and end", avi_with_long_header, "cut off: it ends"),
     Row("a header that counts 1,000 frames, AVI, with the policy to hide damage", "begin and end",
         avi_with_long_header, times=(0.0, *(number / 25 for number in range(2, 61))), dropped=SOFTWARE,
