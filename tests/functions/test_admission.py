@@ -221,7 +221,7 @@ def test_upload_that_waits_too_long_fails_with_an_event(
     for ref in uploads[2:]:
         failed = failure_of(buckets, job_of(ref))
         assert (failed.code, failed.source) == ("too-many-jobs", ref)
-        assert "it has waited 50 days for earlier videos of this channel" in failed.message
+        assert "it has waited 25 days for earlier videos of this channel" in failed.message
     failures = [event["subject"] for event in topics.events() if event["type"] == "job.failed"]
     assert sorted(failures) == sorted(map(job_of, uploads[2:]))
     assert turns(buckets) == sorted(object_names.turn("street", job_of(ref)) for ref in uploads[:2])

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from defacer.commands.app import main
+from defacer.ingest import confirm_job
+from defacer.ingest.engine_adapter import IngestEngine
 from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.link_step import link_and_dispatch
-from defacer.pipeline import awaiting_review
+from defacer.pipeline import admission, awaiting_review
 from defacer.pipeline.documents.job_records import Failed
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_state import JobState
@@ -104,11 +106,25 @@ def test_confirmation_without_changes_dispatches_the_proposal(waiting: Waiting, 
     assert waiting.decisions()[0] == ("keep", "matched")
 
 
-def test_redelivered_confirmation_publishes_the_tasks_again(waiting: Waiting, ingest: Post) -> None:
-    message = waiting.confirm(track1="keep")
+def test_redelivered_confirmation_repeats_an_unfinished_dispatch_only(waiting: Waiting, ingest: Post) -> None:
+    message, segments = waiting.confirm(track1="keep"), len(waiting.planned.manifest.segments)
     assert (ingest(message), ingest(message)) == (200, 200)
     waiting.assert_dispatched()
-    assert len(waiting.tasks()) == 2 * len(waiting.planned.manifest.segments)
+    assert len(waiting.tasks()) == segments
+    # As after a crash before the job left the list.
+    waiting.buckets.put(waiting.buckets.work, object_names.waiting_entry(waiting.planned.job), b"")
+    assert ingest(message) == 200
+    assert len(waiting.tasks()) == 2 * segments
+
+
+def test_tick_without_time_for_all_waiting_jobs_repairs_the_turns(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repaired: list[bool] = []
+    monkeypatch.setattr(confirm_job, "MAX_SECONDS", -1.0)
+    monkeypatch.setattr(admission, "repair_turns", lambda: repaired.append(True))
+    confirm_job.end_waits(IngestEngine())
+    assert (waiting.state, repaired) == (JobState.WAITING_FOR_REVIEW, [True])
 
 
 @pytest.mark.parametrize("second", ["before ingest", "after ingest"])

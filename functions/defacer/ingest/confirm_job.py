@@ -4,6 +4,8 @@ The wait ends when the faces are replaced by faces without the mark. That is one
 and the end of the time can't both succeed. Every action can be repeated.
 """
 
+import time
+
 from defacer.ingest.expired_turns import fail_expired_jobs
 from defacer.pipeline import admission, awaiting_review, log
 from defacer.pipeline.channel import list_kept_people
@@ -22,11 +24,16 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.report.faces import hide_unconfirmed
 from defacer.report.json_lines import load_track, split_report
 
+# Of a tick of the clock, for the jobs that wait for a person. Half of what a delivery may take, and the rest of the
+# tick needs time too.
+MAX_SECONDS = 240.0
+
 
 def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
     """Replace the faces of the job by the confirmed ones, and dispatch the redaction.
 
-    If that was done before, publish the tasks again. Ignores any object that does not confirm a job of its channel.
+    Repeats the dispatch only while the job is in the list of waiting jobs, which it leaves at the end. Ignores any
+    object that does not confirm a job of its channel.
     """
     name = object_names.parse_confirmation(ref.name)
     found = job_state.try_read_manifest(name.job) if name else None
@@ -52,6 +59,9 @@ def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
             return
         if faces.review_end is not None:
             _replace_faces(faces, _confirmed_faces(manifest, faces, ref, engine))
+        elif not awaiting_review.list_waiting_jobs(manifest.job):
+            log.info("ignored a confirmation of a job that was dispatched before")
+            return
     _continue(found)
 
 
@@ -62,7 +72,14 @@ def end_waits(engine: MediaEngine, only_job: str = "") -> None:
     others.
     """
     problem = None
-    for job in awaiting_review.list_waiting_jobs(only_job):
+    jobs = awaiting_review.list_waiting_jobs(only_job)
+    # Each tick begins at another job, so that each job is checked at some tick, also if there are too many for one.
+    first = int(utc_now().timestamp()) % max(1, len(jobs))
+    end = time.monotonic() + MAX_SECONDS
+    for job in (*jobs[first:], *jobs[:first]):
+        if time.monotonic() > end:
+            log.info("some waiting jobs are checked at a later tick", jobs=len(jobs))
+            break
         try:
             _end_wait(job, engine)
         except RetryableError as error:

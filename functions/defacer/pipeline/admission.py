@@ -36,8 +36,9 @@ from defacer.plurals import pluralize
 
 # The states of a turn after its upload had to wait. Its notification was published again if it was called.
 WAITS, CALLED = "waits", "called"
-# The work bucket deletes a turn after 56 days at least (`keep_work_days` in infra/variables.tf).
-MAX_WAIT = timedelta(days=50)
+# The work bucket deletes a turn and the manifest after 56 days at least (`keep_work_days` in infra/variables.tf), and
+# the job can have waited for a person for 30 days before.
+MAX_WAIT = timedelta(days=25)
 # Each of these turns takes two to five requests, and a tick of the clock has to end within the deadline of its message.
 MAX_REPAIRED = 500
 
