@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from defacer.pipeline import log
 from defacer.web.common import iap
 from defacer.web.console.console_app import build_console
-from defacer_emulator.chaos.http import Request, Response
+from defacer_emulator.chaos.http import Handler, Request, Response
 from tests.cloud_run import HOST
 from tests.console.identity import ADA, Signer, trusted_signer
 from tests.console.routes import list_routes
@@ -192,16 +192,21 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
             assert (claims, status(signer.sign(**claims))) == (claims, 403)
 
 
-def test_failed_fetch_of_the_keys_counts_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(503, b""), (200, b'{"1": "a key"}')]
+def take_from(answers: list[tuple[int, bytes]]) -> Handler:
+    """Return a handler that gives these answers in turn. It removes each from the list."""
 
     async def answer(_: Request) -> Response:
         status, body = answers.pop(0)
         return Response(status, body=body)
 
+    return answer
+
+
+def test_failed_fetch_of_the_keys_counts_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(503, b""), (200, b'{"1": "a key"}')]
     keys, now = iap.KeyCache(), 0.0
     monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)
-    with serving(answer) as address:
+    with serving(take_from(answers)) as address:
         for _ in range(3):
             with pytest.raises(TransportError, match="503 without keys"):
                 keys(address)
@@ -218,14 +223,9 @@ def test_keys_are_replaced_by_newer_ones_and_kept_if_a_fetch_fails(monkeypatch: 
         (503, b""),
         (200, b'{"2": "a new key"}'),
     ]
-
-    async def answer(_: Request) -> Response:
-        status, body = answers.pop(0)
-        return Response(status, body=body)
-
     keys, now = iap.KeyCache(), 0.0
     monkeypatch.setattr("defacer.web.common.iap.time.monotonic", lambda: now)
-    with serving(answer) as address:
+    with serving(take_from(answers)) as address:
         for _ in range(2):
             now += 2 * iap.FAILURE_SECONDS
             with pytest.raises(TransportError):

@@ -73,7 +73,7 @@ def end_waits(engine: MediaEngine, only_job: str = "") -> None:
     """
     problem = None
     jobs = awaiting_review.list_waiting_jobs(only_job)
-    # Each tick begins at another job, so that each job is checked at some tick, also if there are too many for one.
+    # Each tick begins at another job. So each job is checked at some tick, even if one tick can't check all.
     first = int(utc_now().timestamp()) % max(1, len(jobs))
     end = time.monotonic() + MAX_SECONDS
     for job in (*jobs[first:], *jobs[:first]):
