@@ -93,6 +93,55 @@ def test_new_search_hides_a_missed_face(missed: Path, tmp_path: Path, defacer: R
     assert (track.origin, track.reason) == (Origin.SEARCH, Reason.FOUND_BY_SEARCH)
 
 
+def test_split_track_is_hidden_from_that_time_on(missed: Path, tmp_path: Path, defacer: Run) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    command = [
+        "render",
+        missed / "in.mp4",
+        missed / "whole.jsonl",
+        out,
+        "--report",
+        report,
+        "--verify",
+        "off",
+    ]
+    done = defacer(*command, "--keep", "0", "--split", "0@0:00.4")
+    assert done.code == 0
+    assert "track 1, split off track 0 and hidden: 0.40s to 0.5" in done.err
+    first, part = Report.read(report).tracks
+    assert (first.decision, part.decision, part.continues) == ("keep", "hide", 0)
+    hidden = is_hidden(missed, out)
+    place = hidden.index(True)
+    times = frame_times(missed / "in.mp4")
+    assert 0 < place <= sum(time < part.start for time in times)
+    assert hidden == [False] * place + [True] * (CLIP.frames - place)
+    # The part has a number, so a decision can follow at once, and later.
+    assert defacer(*command, "--force", "--keep", "0", "--keep", "1", "--split", "0@0:00.4").code == 0
+    assert is_hidden(missed, out) == [False] * CLIP.frames
+    again = tmp_path / "again.mp4"
+    done = defacer(
+        "render", missed / "in.mp4", report, again, "--hide", "0", "--keep", "1", "--verify", "off"
+    )
+    assert (done.code, is_hidden(missed, again)[0]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "0"], "'0' names no track of the report. Write TRACK@TIME"),
+        (["--split", "7@0:00.4"], "'7@0:00.4' names no track of the report"),
+        (["--split", "0@0:09"], "--split 0@0:09: track 0 has no box before that moment, or none after it"),
+        (["--split", "0@x"], "'x' is not a time"),
+    ],
+)
+def test_impossible_splits_are_refused_with_one_sentence(
+    arguments: list[str], message: str, missed: Path, tmp_path: Path, defacer: Run
+) -> None:
+    done = defacer("render", missed / "in.mp4", missed / "whole.jsonl", tmp_path / "out.mp4", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

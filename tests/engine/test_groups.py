@@ -1,9 +1,11 @@
 """Person groups, on made-up embeddings in a plane with known angles."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from defacer.engine.tracking.identity import Limits, TrackDecision
-from defacer.engine.tracking.person_groups import person_groups
+from defacer.engine.tracking.person_groups import person_groups, suggest_merges
 from defacer.engine.tracking.segment_detections import DetectedFace
 from defacer.engine.tracking.tracker import EmbeddedView, Observation, Track
 from defacer.report.tracks import Reason
@@ -66,3 +68,49 @@ def test_thousands_of_tracks_are_grouped_by_their_person() -> None:
         for n in range(3000)
     ]
     assert groups(*tracks) == [n % 40 for n in range(3000)]
+
+
+def chain(number: int, first: int, continues: int | None, x: float, *degrees: float) -> Track:
+    """Return a track of 10 units that continues another one, at `x`."""
+    face = DetectedFace(np.array([x, 0, x + 10, 10], np.float32), 0.9, 0.5)
+    seen = [Observation(pts, face, is_occluded=False) for pts in (first, first + 9)]
+    return Track(number, seen, track(number, 0, 1, *degrees).views, continues, "changed")
+
+
+def suggestions(*tracks: Track, kept: dict[int, str] | None = None) -> tuple[tuple[int, int], ...]:
+    decisions = [
+        TrackDecision(n in (kept or {}), Reason.MATCHED, (kept or {}).get(n), 0.5) for n in range(len(tracks))
+    ]
+    found = person_groups(tracks, decisions, LIMITS)
+    return suggest_merges(tracks, decisions, found, LIMITS, max_gap=5)
+
+
+def test_a_track_that_continues_another_in_its_place_is_suggested() -> None:
+    unlike = [chain(0, 0, None, 0, 0), chain(1, 10, 0, 2, 90), chain(2, 20, 1, 50, 180), chain(3, 40, 2, 50)]
+    assert suggestions(*unlike) == ((0, 1),)  # 2 is in another place, and 3 begins later
+
+
+def test_groups_with_views_that_are_alike_on_average_are_suggested() -> None:
+    assert suggestions(track(0, 0, 9, 0), track(1, 20, 39, 50), track(2, 50, 59, 150)) == ((1, 0),)
+
+
+def test_tracks_seen_together_and_two_targets_are_never_suggested() -> None:
+    together = (chain(0, 0, None, 0, 0), chain(1, 10, 0, 0, 90), chain(2, 12, 0, 1, 95))
+    assert suggestions(*together) == ((0, 1),)
+    assert suggestions(track(0, 0, 9, 0), track(1, 5, 14, 50)) == ()
+    assert suggestions(track(0, 0, 9, 0), track(1, 20, 29, 50), kept={0: "ann", 1: "ben"}) == ()
+
+
+def test_merging_all_suggestions_never_joins_two_faces_of_one_frame() -> None:
+    random = np.random.default_rng(3)
+    tracks = [
+        track(n, first := int(random.integers(500)), first + 20, *random.uniform(0, 360, 2))
+        for n in range(150)
+    ]
+    merged = {n: {n} for n in range(150)}
+    for one, other in suggestions(*tracks):
+        together = merged[one] | merged[other]
+        merged.update(dict.fromkeys(together, together))
+    for people in merged.values():
+        spans = sorted((tracks[n].first, tracks[n].last) for n in people)
+        assert all(one[1] < other[0] for one, other in pairwise(spans))

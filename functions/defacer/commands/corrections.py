@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from defacer.commands.common.terminal import Terminal
     from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
     from defacer.engine.media.clock.clocked_source import Source
-    from defacer.report.edits import Edits
+    from defacer.report.edits import AddedTrack, Edits
     from defacer.report.faces import Faces
     from defacer.report.tracks import Decision
 
@@ -44,6 +44,15 @@ LookAgainOption = Annotated[
 ]
 
 
+SplitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        metavar="TRACK@TIME",
+        help="Split a track at a time, such as 4@0:12.5. The later part gets a number of its own, and is hidden unless "
+        "--keep has this number. Repeatable.",
+    ),
+]
 TracksOption = Annotated[
     Path | None,
     typer.Option(
@@ -126,6 +135,26 @@ def import_file(
 def _require_file(file: Path) -> None:
     if not file.is_file():
         raise UsageError(f"{file} does not exist. Name an existing file.")
+
+
+def split_tracks(splits: list[str] | None, faces: "Faces") -> "tuple[AddedTrack, ...]":
+    """Return the parts that `--split` makes of a report's tracks. Raise UsageError for a wrong track or time."""
+    from defacer.engine.corrections.drawn_mask import parse_seconds, to_pts
+    from defacer.report.track_splits import SplitError, split_track
+
+    by_id, parts = {str(track.id): track for track in faces.tracks}, []
+    for text in splits or ():
+        number, at, time = text.partition("@")
+        if not at or number not in by_id:
+            raise UsageError(
+                f"{text!r} names no track of the report. Write TRACK@TIME, such as 4@0:12.5. "
+                "`defacer tracks` lists the tracks."
+            )
+        try:
+            parts.append(split_track(by_id[number], to_pts(parse_seconds(time), faces)))
+        except SplitError as error:
+            raise UsageError(f"--split {text}: {error}") from error
+    return tuple(parts)
 
 
 def read_corrections(

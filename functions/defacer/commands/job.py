@@ -21,9 +21,11 @@ from defacer.commands.corrections import (
     MaskOption,
     MasksOption,
     NoFollowOption,
+    SplitOption,
     TracksOption,
     read_corrections,
     read_decisions,
+    split_tracks,
 )
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_confirmation import CONFIRM_EXAMPLES, confirm_tracks
@@ -38,6 +40,7 @@ from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
 from defacer.pipeline.privacy import erase
 from defacer.program import program
 from defacer.report.edits import AddedTrack
+from defacer.report.faces import Faces
 
 if TYPE_CHECKING:
     from defacer.commands.corrections import Corrections
@@ -50,7 +53,7 @@ RERENDER_EXAMPLES = """\
 defacer job rerender JOB --emulator                list the tracks of a published video by number
 defacer job rerender JOB --emulator --hide 4 -o safe.mp4
 defacer job rerender JOB --emulator --mask 0:12-0:14.5@600,80,90,120
-defacer job rerender JOB --emulator --tracks corrected.xml
+defacer job rerender JOB --emulator --split 4@0:12.5 --tracks corrected.xml
 """
 ERASE_EXAMPLES = """\
 defacer job erase JOB --project my-project         remove a job from every bucket
@@ -100,6 +103,7 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     masks: MasksOption = None,
     no_follow: NoFollowOption = False,
     look_again: LookAgainOption = None,
+    split: SplitOption = None,
     tracks: TracksOption = None,
     decisions: DecisionsOption = None,
     allow_uncover: AllowUncoverOption = False,
@@ -108,7 +112,7 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     force: Force = False,
     json_output: Json = False,
 ) -> None:
-    """Render a published video again with other decisions and with masks that you draw, and print the new job.
+    """Render a published video again with other decisions, split tracks and drawn masks, and print the new job.
 
     Without any change, list the tracks by number. --mask, --masks, --look-again and --tracks read the source on this
     machine.
@@ -120,6 +124,9 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
         report = rerender_request.report_of(job)
+        if split:
+            parts = split_tracks(split, Faces.from_head(report.faces, report.tracks))
+            edits = replace(edits, first_id=len(report.tracks), added=parts)
         if edits or corrections or tracks:
             if tracks:
                 from defacer.commands.jobs.engine_adapter import import_tracks

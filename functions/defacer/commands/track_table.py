@@ -85,9 +85,15 @@ def added_lines(tracks: Sequence[AddedTrack], first_id: int, faces: FacesHead) -
     for number, track in enumerate(tracks, start=first_id):
         start, end = (float((track.detections[n].pts - first) * base) for n in (0, -1))
         yield (
-            f"track {number}, {_ORIGIN_TEXT[track.origin]}: {start:.2f}s to {end:.2f}s, "
+            f"track {number}, {_describe_added(track)}: {start:.2f}s to {end:.2f}s, "
             f"{describe_place(track.detections[0].box, faces.width)}{_unconfirmed(track, first, base)}"
         )
+
+
+def _describe_added(track: AddedTrack) -> str:
+    if track.split_from is not None:
+        return f"split off track {track.split_from} and {'hidden' if track.decision == 'hide' else 'kept'}"
+    return _ORIGIN_TEXT[track.origin]
 
 
 def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:

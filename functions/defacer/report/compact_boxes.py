@@ -55,6 +55,11 @@ class CompactBoxes(Sequence[BoxAt]):
         part._sides = self._sides[4 * start : None if end is None else 4 * end]
         return part
 
+    def split_at(self, pts: int) -> tuple["CompactBoxes", "CompactBoxes"]:
+        """Return the detections before a time, and those from this time on."""
+        place = bisect_left(self._pts, pts)
+        return self.part(0, place), self.part(place, None)
+
     def around(self, start: int | None, end: int | None) -> "CompactBoxes":
         """Return the detections between two times (None: open), with the last one before and the first one after."""
         first = 0 if start is None else max(0, bisect_left(self._pts, start) - 1)

@@ -3,8 +3,9 @@
 A re-render request carries the edits to the job that applies them. The console and the commands write them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -14,7 +15,7 @@ from defacer.report.tracks import STRICT, Decision, Origin
 _CHECKED: ConfigDict = {**STRICT, "revalidate_instances": "always"}
 TrackId = Annotated[int, Field(ge=0, lt=2**31)]
 MAX_ADDED = 1000  # tracks of one request: each drawn mask takes time in every frame
-AddedOrigin = Literal[Origin.MANUAL, Origin.SEARCH, Origin.IMPORTED]
+ADDED_ORIGINS = (Origin.MANUAL, Origin.SEARCH, Origin.IMPORTED)
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,25 @@ class AddedTrack:
 
     The detections of a drawn mask (`manual`) are its corrected moments, from the first moment to the last one. Between
     two of them the mask moves in a straight line.
+
+    With `split_from`, it is the part of that track from its first time on, which becomes a track of its own. It has the
+    boxes and the origin of that track.
     """
 
     __pydantic_config__ = _CHECKED
 
     detections: StoredBoxes
-    origin: AddedOrigin = Origin.MANUAL
+    origin: Origin = Origin.MANUAL
     decision: Decision = "hide"
     unconfirmed: tuple[tuple[int, int], ...] = ()
     group: TrackId | None = None
+    split_from: TrackId | None = None
+
+    def __post_init__(self) -> None:
+        if self.split_from is None and self.origin not in ADDED_ORIGINS:
+            raise ValueError(
+                f"the origin of an added track is {self.origin}, allowed are {', '.join(ADDED_ORIGINS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,12 @@ class Edits:
     @property
     def track_ids(self) -> set[int]:
         """The ids of all tracks that change, without those that are only added."""
-        return {*self.decisions, *self.moved, *self.groups, *self.people}
+        return {*self.decisions, *self.moved, *self.groups, *self.people, *self.split_tracks}
+
+    @property
+    def split_tracks(self) -> set[int]:
+        """The ids of the tracks that are split."""
+        return {track.split_from for track in self.added if track.split_from is not None}
 
     def merge(self, later: Self) -> Self:
         """Return these edits with later ones to the same report. For one track, the later edit counts.
@@ -91,10 +107,18 @@ class Edits:
         def new_id(track: int) -> int:
             return track + count if track >= first_id else track
 
+        return self.renumber(new_id)
+
+    def renumber(self, new_id: Callable[[int], int]) -> Self:
+        """Return the edits with other numbers of tracks."""
         by_track: dict[str, Any] = {
             name: {new_id(track): value for track, value in getattr(self, name).items()} for name in _BY_TRACK
         }
-        return replace(self, uncovered=frozenset(map(new_id, self.uncovered)), **by_track)
+        added = tuple(
+            track if track.split_from is None else replace(track, split_from=new_id(track.split_from))
+            for track in self.added
+        )
+        return replace(self, added=added, uncovered=frozenset(map(new_id, self.uncovered)), **by_track)
 
     def only_hiding(self) -> Self:
         """Return the edits that can only hide more."""

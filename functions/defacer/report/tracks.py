@@ -145,6 +145,8 @@ class FacesHead:
     """The number of frames of each segment of a job. Empty for the command line."""
     warnings: tuple[TargetWarning, ...] = field(default=(), kw_only=True)
     """Problems with the targets. A manual decision removes them."""
+    suggested_merges: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
+    """Pairs of tracks whose person groups probably show one person, the likeliest first. A person decides."""
     start: int | None = field(default=None, kw_only=True)
     """The time of the first frame."""
     end: int | None = field(default=None, kw_only=True)

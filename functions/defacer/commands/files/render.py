@@ -14,10 +14,12 @@ from defacer.commands.corrections import (
     MaskOption,
     MasksOption,
     NoFollowOption,
+    SplitOption,
     TracksOption,
     import_file,
     read_corrections,
     read_decisions,
+    split_tracks,
 )
 from defacer.commands.files import engine_options as chosen
 
@@ -26,6 +28,7 @@ defacer render vlog.mp4 safe.report.jsonl again.mp4 --hide 4 --keep 7
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --mode pixelate
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --mask 0:12-0:14.5@600,80,90,120
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --look-again 0:12-0:20
+defacer render vlog.mp4 safe.report.jsonl again.mp4 --split 4@0:12.5
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --tracks corrected.xml
 """
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -51,6 +54,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     masks: MasksOption = None,
     no_follow: NoFollowOption = False,
     look_again: LookAgainOption = None,
+    split: SplitOption = None,
     tracks: TracksOption = None,
     decisions: DecisionsOption = None,
     allow_uncover: AllowUncoverOption = False,
@@ -68,7 +72,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     force: Force = False,
     json_output: Json = False,
 ) -> None:
-    """Write a video again with other decisions for some tracks, and with masks that you draw.
+    """Write a video again with other decisions for some tracks, with split tracks, and with masks that you draw.
 
     `defacer tracks REPORT` lists the tracks. The detector runs again only for --mask and --look-again. Options that
     you leave out are as in the report.
@@ -98,6 +102,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         verify=verify,
         sound=sound,
     )
+    parts = split_tracks(split, old.faces)
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
     imported = Edits()
@@ -117,7 +122,7 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
             progress.show(video.name, stage, done, total)
 
         drawn = find_tracks(video, old, corrections, show) if corrections else []
-        edits = imported.merge(replace(decided, added=tuple(drawn)))
+        edits = imported.merge(replace(decided, added=(*parts, *drawn)))
         new = render_again(
             video,
             old,

@@ -110,7 +110,7 @@ def parse_range(text: str) -> SecondsRange:
     start, dash, end = text.partition("-")
     if not dash:
         raise ArgumentError(f"{text!r} is not a time span. Write FROM-TO, such as 0:12-0:14.5.")
-    return SecondsRange(_seconds(start), _seconds(end))
+    return SecondsRange(parse_seconds(start), parse_seconds(end))
 
 
 def parse_mask(text: str, *, follow: bool = True) -> DrawnMask:
@@ -125,7 +125,7 @@ def parse_mask(text: str, *, follow: bool = True) -> DrawnMask:
         time, found, box = part.partition("@")
         if not found:
             raise _wrong_mask(text)
-        boxes[_seconds(time)] = _parse_box(box, text)
+        boxes[parse_seconds(time)] = _parse_box(box, text)
     return DrawnMask(parse_range(span) if at else SecondsRange(), boxes, follow)
 
 
@@ -174,10 +174,11 @@ def read_masks(path: Path, *, follow: bool = True) -> list[DrawnMask]:
 
 
 def _time(value: float | str | None) -> Fraction | None:
-    return None if value is None else _seconds(str(value))
+    return None if value is None else parse_seconds(str(value))
 
 
-def _seconds(text: str) -> Fraction:
+def parse_seconds(text: str) -> Fraction:
+    """Return the seconds of a time, such as `0:12.5`. Raise ArgumentError for any other text."""
     moment = parse_moment(text.strip())
     if moment.number is not None:
         raise ArgumentError(f"{text!r} has the number of a face. Write the time alone, such as 0:12.5.")

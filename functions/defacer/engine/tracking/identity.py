@@ -269,7 +269,7 @@ def _keep_continuations(person: _Person, progress: Callable[[], None]) -> None:
                 continue
             first, second = (n, kept) if before.get(kept) == n else (kept, n)
             moved = person.tracks[second].link == "moved"
-            alike = _adjoining(person.tracks[first], person.tracks[second]) < ANOTHER_FACE
+            alike = adjoining_distance(person.tracks[first], person.tracks[second]) < ANOTHER_FACE
             between = before.get(n) in person.kept and after.get(n) in person.kept
             met = "met" in (person.tracks[n].link, person.tracks[after[n]].link if n in after else None)
             if (moved and alike) or (between and not met):
@@ -313,7 +313,7 @@ def _unlike_views(views: Sequence[EmbeddedView], person: _Person) -> set[int]:
     return unlike
 
 
-def _adjoining(before: Track, after: Track) -> float:
+def adjoining_distance(before: Track, after: Track) -> float:
     """Return the distance between the last view of a track and the first of the next one."""
     if not before.views or not after.views:
         return 2.0

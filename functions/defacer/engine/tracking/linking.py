@@ -20,12 +20,14 @@ from defacer.engine.tracking.identity import (
     may_be_target,
     warnings_about,
 )
-from defacer.engine.tracking.person_groups import person_groups
+from defacer.engine.tracking.person_groups import person_groups, suggest_merges
 from defacer.engine.tracking.segment_detections import SegmentDetections
 from defacer.engine.tracking.tracker import Track, Tracker
 from defacer.report import tracks as report_tracks
 from defacer.report.faces import Faces
 from defacer.report.tracks import Reason
+
+MAX_GAP_SECONDS = 1  # between two tracks that are suggested as one person because of their place
 
 
 def link_faces(
@@ -83,6 +85,9 @@ def link_faces(
         start=start,
         end=end,
         cuts=tuple(shots),
+        suggested_merges=suggest_merges(
+            tracks, decisions, groups, limits, round(MAX_GAP_SECONDS / first.time_base), progress
+        ),
         warnings=warnings_about(tracks, decisions, gallery, limits.match, progress),
         tracks=tuple(
             track_record(track, decision, group, limits.match, first.recognizer)

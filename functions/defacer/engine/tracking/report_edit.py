@@ -1,8 +1,9 @@
 """Apply a person's edits to a document of faces, one track at a time, because a long video's tracks fill the memory."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from defacer.engine.errors import EngineError
 from defacer.engine.tracking.box_checks import find_uncovered, require_boxes_in_video
@@ -11,6 +12,7 @@ from defacer.plurals import pluralize
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import dump_head, load_head
 from defacer.report.json_lines import ReportError, dump_track, join_report, load_track, split_report
+from defacer.report.track_splits import SplitError, TrackSplits
 from defacer.report.tracks import FacesHead, Origin, Reason, TrackRecord
 
 NO_TRACK = -1  # no edit has this number
@@ -44,22 +46,62 @@ def with_edits(document: bytes, edits: Edits, known: Collection[str] | None) -> 
         require_known_recognizer(head.recognizer)
         if edits.decisions:  # a manual decision ends the warnings
             head = replace(head, warnings=())
-        editor = _Editor(head, edits, known)
-        made = join_report(dump_head(head), editor.edit_lines(lines))
-    except ReportError as error:
+        numbering = _Numbering(lines, edits) if edits.added else _Numbering((), edits)
+        editor = _Editor(head, edits, known, numbering)
+        made = join_report(dump_head(head), editor.edit_lines(split_report(document)[1]))
+    except (ReportError, SplitError) as error:
         raise EngineError(str(error)) from error
     if editor.missing:
         raise EngineError(_missing_tracks(editor.missing, made.count(b"\n") - 2))
     return EditedReport(made, tuple(sorted(editor.people)), tuple(editor.unconsented), tuple(editor.added))
 
 
+class _Numbering:
+    """The ids of the added tracks, in their order. `present` are those that the document has already."""
+
+    def __init__(self, lines: Iterable[bytes], edits: Edits):
+        self._edits = edits
+        self.present: set[int] = set()
+        next_id = 0
+        for track in map(load_track, lines):
+            next_id = max(next_id, track.id + 1)
+            place = self._place(track.id)
+            if place is not None and _is_same(edits.added[place], track):
+                self.present.add(track.id)
+        self._first_id = next_id if edits.first_id is None else edits.first_id
+        expected = range(self._first_id, self._first_id + len(edits.added))
+        new_ids = count(next_id)
+        self.ids = [number if number in self.present else next(new_ids) for number in expected]
+
+    def number_of(self, track: int) -> int:
+        """Return the number of a track of the document in the edits.
+
+        The check of a result can have found a face, whose track has the id that an added track should get.
+        """
+        return NO_TRACK if self._place(track) is not None and track not in self.present else track
+
+    def missing(self) -> Iterator[tuple[int, int, AddedTrack]]:
+        """Yield the id, the number in the edits, and the track of each added track that the document does not have."""
+        for number, (track, added) in enumerate(
+            zip(self.ids, self._edits.added, strict=True), self._first_id
+        ):
+            if track not in self.present:
+                yield track, number, added
+
+    def _place(self, track: int) -> int | None:
+        place = track - (self._edits.first_id or 0)
+        return place if self._edits.first_id is not None and 0 <= place < len(self._edits.added) else None
+
+
 class _Editor:
     """Applies edits to tracks in their order, and collects facts about the edited tracks."""
 
-    def __init__(self, head: FacesHead, edits: Edits, known: Collection[str] | None):
+    def __init__(self, head: FacesHead, edits: Edits, known: Collection[str] | None, numbering: _Numbering):
         self._head = head
         self._edits = edits
         self._known = known
+        self._numbering = numbering
+        self._splits = TrackSplits(edits, numbering.ids)
         self._groups = _GroupCheck(edits)
         self.missing = edits.track_ids
         self.people: set[str] = set()
@@ -68,36 +110,37 @@ class _Editor:
 
     def edit_lines(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the lines of the edited tracks, and then those of the added ones."""
-        next_id, next_group, present = 0, 0, set[int]()
+        next_group = 0
         for line in lines:
             before = load_track(line)
-            place = before.id - (self._edits.first_id or 0)
-            is_expected = self._edits.first_id is not None and 0 <= place < len(self._edits.added)
-            if is_expected and _is_same(self._edits.added[place], before):
-                present.add(place)
+            if before.id in self._numbering.present:
                 self.added.append(before.id)
-            # The check of a result can have found a face, whose track has the id that an added track should get.
-            is_other = is_expected and place not in present
-            track = self._edit(before, NO_TRACK if is_other else before.id)
-            next_id, next_group = max(next_id, track.id + 1), max(next_group, track.group + 1)
+            track = self._edit(before, self._numbering.number_of(before.id))
+            next_group = max(next_group, track.group + 1)
             yield line if track == before else dump_track(track)
         next_group = max(next_group, *(group + 1 for group in self._edits.groups.values()), 0)
-        first_id = next_id if self._edits.first_id is None else self._edits.first_id
-        for place, added in enumerate(self._edits.added):
-            if place not in present:
-                track = _record_of(added, next_id, next_group)
+        for new_id, number, added in self._numbering.missing():
+            if added.split_from is None:
+                track = _record_of(added, new_id, next_group)
                 require_boxes_in_video(track, self._head)
-                self.added.append(next_id)
-                track = self._edit(track, first_id + place)
-                next_id, next_group = next_id + 1, max(next_group, track.group + 1)
-                yield dump_track(track)
+            else:
+                part = self._splits.make_part(new_id, added.split_from)
+                track = _decide_part(part, added, next_group)
+                if track.decision != added.decision:
+                    self.unconsented.append(new_id)
+            self.added.append(new_id)
+            track = self._edit(track, number)
+            next_group = max(next_group, track.group + 1)
+            yield dump_track(track)
 
     def _edit(self, track: TrackRecord, number: int) -> TrackRecord:
         """Return the track after the edits to the track `number`."""
+        track = self._splits.relink(track)
         edits = self._edits
         self.missing.discard(number)
         if number in edits.moved:
             track = self._move(track, number)
+        track = self._splits.cut(track, number)
         if number in edits.groups:
             track = replace(track, group=edits.groups[number])
         self._groups.add(track, is_edited=number in edits.groups)
@@ -195,7 +238,17 @@ def _record_of(added: AddedTrack, number: int, group: int) -> TrackRecord:
     )
 
 
+def _decide_part(part: TrackRecord, added: AddedTrack, group: int) -> TrackRecord:
+    """Return the part of a split track. It is hidden unless a person keeps it, because it can show another person."""
+    part = replace(part, group=group if added.group is None else added.group, person=None)
+    if part.reason == Reason.CONSENT_WITHDRAWN or (part.decision == added.decision == "hide"):
+        return part
+    return replace(part, decision=added.decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None)
+
+
 def _is_same(added: AddedTrack, track: TrackRecord) -> bool:
+    if added.split_from is not None:
+        return track.continues is not None and track.start >= added.detections[0].pts
     return (added.origin, added.detections) == (track.origin, track.detections)
 
 

@@ -78,15 +78,7 @@ def _renumber(review: Review, edits: Edits) -> Edits:
     pending, first_id = review.pending, edits.first_id
     if edits.added and pending.added and pending.first_id is not None:
         first_id = pending.first_id + len(pending.added)  # on the page, the pending tracks exist already
-    return replace(
-        edits,
-        first_id=first_id,
-        decisions={numbers[track]: value for track, value in edits.decisions.items()},
-        moved={numbers[track]: value for track, value in edits.moved.items()},
-        groups={numbers[track]: value for track, value in edits.groups.items()},
-        people={numbers[track]: value for track, value in edits.people.items()},
-        uncovered=frozenset(numbers[track] for track in edits.uncovered),
-    )
+    return replace(edits.renumber(lambda track: numbers[track]), first_id=first_id)
 
 
 def _outdated(review: Review) -> HTTPException:
