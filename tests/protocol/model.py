@@ -21,6 +21,7 @@ from defacer.pipeline import awaiting_review
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.manifest import Manifest
 from defacer.pipeline.documents.segment_messages import SegmentDone, SegmentTask
+from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import job_state, lease, rerender_request
 from defacer.pipeline.messaging import pubsub
@@ -147,6 +148,7 @@ class InterleavingRun:
             patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(time, "monotonic", self.world.monotonic)
             patch.setattr(time, "sleep", stop_waiting)
+            patch.setattr(random, "shuffle", self.rng.shuffle)
             if not self.scenario.requeues:
                 patch.setattr(handler, "MAX_TASK_REQUEUES", 0)
                 patch.setattr(handler, "MAX_OTHER_REQUEUES", 0)
@@ -269,7 +271,12 @@ class InterleavingRun:
                     if job is not None:
                         self.require_no_late_output(job)
                 except RetryableError as error:
-                    if had_ended and isinstance(error.__cause__, PermanentError):
+                    # The code of a bug says nothing about the work: the bug can be in the cleanup of an ended job.
+                    cause = error.__cause__
+                    is_late_work = (
+                        isinstance(cause, PermanentError) and cause.code != ErrorCode.INTERNAL_ERROR
+                    )
+                    if had_ended and is_late_work:
                         self.unexpected.append(
                             f"{function} works on {message.id} of a job that is over: {error}"
                         )
