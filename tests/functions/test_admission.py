@@ -8,7 +8,7 @@ from defacer.commands.jobs.job_reader import list_jobs
 from defacer.pipeline import admission
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.error_codes import ErrorCode
-from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle import cleanup, failure, lease
 from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.privacy.erase import Subject, erase
@@ -118,6 +118,25 @@ def test_upload_that_finds_room_after_its_mark_does_not_wait(
     assert called(topics) == []
 
 
+def test_upload_that_waits_calls_those_that_it_kept_out(
+    buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job ends while the last upload has a turn without a mark, which takes the room of the waiting one."""
+    mark = admission._mark
+
+    def end_and_mark(found: list[admission._ListedTurn], job: str, state: str) -> None:
+        if job == job_of(uploads[3]):
+            fail(uploads[0])
+            assert called(topics) == []
+        mark(found, job, state)
+
+    for ref in uploads[:3]:
+        ingest(upload_push(ref))
+    monkeypatch.setattr(admission, "_mark", end_and_mark)
+    assert ingest(upload_push(uploads[3])) == 200
+    assert called(topics) == ["2.mp4"]
+
+
 def test_newer_upload_does_not_overtake_a_waiting_one(
     buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef], clip: Path
 ) -> None:
@@ -160,6 +179,17 @@ def test_erased_upload_leaves_no_turn(buckets: Buckets, ingest: Post, uploads: l
     for ref in (uploads[0], uploads[2], uploads[3]):
         erase(Subject(job=job_of(ref)), lambda _: None, lambda _: None)
     assert turns(buckets) == [object_names.turn("street", job_of(uploads[1]))]
+
+
+def test_erasing_a_channel_does_not_list_the_turns_of_all_channels(
+    buckets: Buckets, ingest: Post, uploads: list[ObjectRef], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = upload(buckets, clip, "clip.mp4", "garden")
+    for ref in (*uploads, other):
+        ingest(upload_push(ref))
+    monkeypatch.setattr(admission, "_list_turns", lambda _: pytest.fail("all turns were listed"))
+    erase(Subject(channel="street"), lambda _: None, lambda _: None)
+    assert turns(buckets) == [object_names.turn("garden", job_of(other))]
 
 
 def test_too_many_waiting_uploads_are_refused(
@@ -225,6 +255,28 @@ def test_upload_that_waits_too_long_fails_with_an_event(
     failures = [event["subject"] for event in topics.events() if event["type"] == "job.failed"]
     assert sorted(failures) == sorted(map(job_of, uploads[2:]))
     assert turns(buckets) == sorted(object_names.turn("street", job_of(ref)) for ref in uploads[:2])
+
+
+def test_error_of_one_expired_turn_does_not_stop_the_others(
+    buckets: Buckets, topics: Topics, ingest: Post, uploads: list[ObjectRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ref in uploads:
+        ingest(upload_push(ref))
+    later, broken = lease.utc_now() + admission.MAX_WAIT, job_of(uploads[2])
+    finish = failure.finish_if_over
+
+    def finish_if_over(job: str) -> bool:
+        if job == broken:
+            raise RetryableError("the storage is unavailable")
+        return finish(job)
+
+    monkeypatch.setattr(admission, "utc_now", lambda: later)
+    with monkeypatch.context() as patch:
+        patch.setattr(failure, "finish_if_over", finish_if_over)
+        assert ingest(CLOCK) == 503
+    assert failure_of(buckets, job_of(uploads[3])).code == "too-many-jobs"
+    assert ingest(CLOCK) == 200
+    assert failure_of(buckets, broken).code == "too-many-jobs"
 
 
 def test_clock_repairs_a_limited_number_of_channels(

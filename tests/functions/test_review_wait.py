@@ -18,7 +18,7 @@ from defacer.pipeline.errors import PermanentError, RetryableError
 from defacer.pipeline.lifecycle.job_state import JobState
 from defacer.pipeline.media_engine import LinkedFaces, LinkInput
 from defacer.pipeline.privacy.erase import Subject, erase
-from defacer.pipeline.storage import object_names
+from defacer.pipeline.storage import object_names, objects
 from defacer.report.edits import Edits
 from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.functions.linking import embeddings
@@ -122,9 +122,18 @@ def test_tick_without_time_for_all_waiting_jobs_repairs_the_turns(
 ) -> None:
     repaired: list[bool] = []
     monkeypatch.setattr(confirm_job, "MAX_SECONDS", -1.0)
-    monkeypatch.setattr(admission, "repair_turns", lambda: repaired.append(True))
+    monkeypatch.setattr(admission, "repair_turns", lambda: repaired.append(True) or [])
     confirm_job.end_waits(IngestEngine())
     assert (waiting.state, repaired) == (JobState.WAITING_FOR_REVIEW, [True])
+
+
+def test_waiting_job_without_a_manifest_fails(waiting: Waiting, ingest: Post) -> None:
+    """The lifecycle rule of the work bucket deleted it."""
+    objects.delete_any(waiting.buckets.work, object_names.manifest(waiting.job))
+    assert ingest(CHECK) == 200
+    failed = failure_of(waiting.buckets, waiting.job)
+    assert (failed.code, failed.source) == ("object-gone", waiting.planned.manifest.source)
+    assert not waiting.is_listed()
 
 
 @pytest.mark.parametrize("second", ["before ingest", "after ingest"])

@@ -1,6 +1,7 @@
 """Re-renders and confirmed jobs take turns too. They come before the uploads that wait, and no limit refuses them."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from defacer.pipeline import admission
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.lifecycle.job_state import JobState
+from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
 from tests.cloud import Buckets, Environment, Post, Push, Topics, upload_push
 from tests.functions.ingesting import tasks
+from tests.functions.records import failure_of
 from tests.functions.rendering import Cloud
 from tests.functions.reviewing import (
     CHECK,
@@ -115,10 +118,14 @@ def test_confirmed_job_waits_for_room_and_stays_listed(
     assert waiting.state is JobState.REDACTING
     assert waiting.tasks() == []
     assert waiting.is_listed()
+    status = read_job_status(waiting.job, None)
+    assert status.title == "waiting for earlier videos of this channel"
+    assert status.progress(datetime.now(UTC)).note is None
     (push,) = queue.end_upload(0)
     assert push["message"]["attributes"] == {"type": "review-check", "job": waiting.job}
     assert ingest(push) == 200
     waiting.assert_dispatched()
+    assert read_job_status(waiting.job, None).title == "redacting faces"
     assert object_names.turn("street", waiting.job) in turns(buckets)
 
 
@@ -148,7 +155,7 @@ def test_job_whose_review_time_ended_waits_for_room(
 def test_error_in_the_repair_does_not_stop_the_review_limits(
     waiting: Waiting, ingest: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_off() -> None:
+    def break_off() -> list[admission.HopelessTurn]:
         raise OSError("the repair failed")
 
     monkeypatch.setattr(admission, "repair_turns", break_off)
@@ -157,14 +164,31 @@ def test_error_in_the_repair_does_not_stop_the_review_limits(
     assert not waiting.is_listed()
 
 
-def test_unreadable_turn_does_not_block_its_channel(
+def test_job_of_an_unreadable_turn_fails_and_its_channel_continues(
     queue: Queue, buckets: Buckets, topics: Topics, ingest: Post
 ) -> None:
-    broken = object_names.turn("street", job_of(queue.uploads[3]))
+    source = queue.uploads[2]
+    broken = object_names.turn("street", job_of(source))
     marks = buckets.blob(buckets.work, broken).metadata
     buckets.put(buckets.work, broken, b"{}", metadata=marks)
     for ref in queue.uploads[:2]:
         objects.delete_any(buckets.work, object_names.turn("street", job_of(ref)))
     assert ingest(CHECK) == 200
-    assert called(topics) == ["2.mp4"]
-    assert turns(buckets) == [object_names.turn("street", job_of(queue.uploads[2]))]
+    assert called(topics) == ["3.mp4"]
+    assert turns(buckets) == [object_names.turn("street", job_of(queue.uploads[3]))]
+    failed = failure_of(buckets, job_of(source))
+    assert (failed.code, failed.source) == ("object-gone", source)
+    assert [event["subject"] for event in topics.events() if event["type"] == "job.failed"] == [failed.job]
+
+
+def test_confirmed_job_without_a_manifest_is_not_planned_again(
+    queue: Queue, buckets: Buckets, topics: Topics, ingest: Post, waiting: Waiting
+) -> None:
+    """Its new faces would not be those that the person confirmed."""
+    assert ingest(waiting.confirm(track1="keep")) == 200
+    objects.delete_any(buckets.work, object_names.manifest(waiting.job))
+    (push,) = queue.end_upload(0)
+    assert ingest(push) == 200
+    assert failure_of(buckets, waiting.job).code == "object-gone"
+    assert not is_planned(buckets, waiting.job)
+    assert not waiting.is_listed()

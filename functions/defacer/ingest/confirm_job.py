@@ -4,9 +4,12 @@ The wait ends when the faces are replaced by faces without the mark. That is one
 and the end of the time can't both succeed. Every action can be repeated.
 """
 
+import random
 import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from defacer.ingest.expired_turns import fail_expired_jobs
+from defacer.ingest.hopeless_jobs import fail_job_of_turn, fail_job_without_record
 from defacer.pipeline import admission, awaiting_review, log
 from defacer.pipeline.channel import list_kept_people
 from defacer.pipeline.documents.base import ObjectRef
@@ -24,9 +27,10 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.report.faces import hide_unconfirmed
 from defacer.report.json_lines import load_track, split_report
 
-# Of a tick of the clock, for the jobs that wait for a person. Half of what a delivery may take, and the rest of the
-# tick needs time too.
+# Of a tick of the clock, for each kind of jobs that it ends. The repair of the turns needs a minute at most, and the
+# deadline of the delivery is 600 s.
 MAX_SECONDS = 240.0
+Item = TypeVar("Item")
 
 
 def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
@@ -71,25 +75,31 @@ def end_waits(engine: MediaEngine, only_job: str = "") -> None:
     With `only_job` check only this job. Raises RetryableError if that failed for some jobs, after it was done for the
     others.
     """
-    problem = None
-    jobs = awaiting_review.list_waiting_jobs(only_job)
-    # Each tick begins at another job. So each job is checked at some tick, even if one tick can't check all.
-    first = int(utc_now().timestamp()) % max(1, len(jobs))
-    end = time.monotonic() + MAX_SECONDS
-    for job in (*jobs[first:], *jobs[:first]):
-        if time.monotonic() > end:
-            log.info("some waiting jobs are checked at a later tick", jobs=len(jobs))
-            break
-        try:
-            _end_wait(job, engine)
-        except RetryableError as error:
-            log.warning("the wait of a job was not ended", error, job=job)
-            problem = error
+    problem = _do_for_each(awaiting_review.list_waiting_jobs(only_job), lambda job: _end_wait(job, engine))
     if not only_job:
-        admission.repair_turns()
-        fail_expired_jobs()
+        problem = _do_for_each(admission.repair_turns(), fail_job_of_turn) or problem
     if problem is not None:
         raise problem
+
+
+def _do_for_each(items: Iterable[Item], action: Callable[[Item], None]) -> RetryableError | None:
+    """Do the action for as many items as the time allows, and return the last transient error.
+
+    The order is random, so that each item is reached at some tick of the clock.
+    """
+    remaining = list(items)
+    random.shuffle(remaining)
+    end, problem = time.monotonic() + MAX_SECONDS, None
+    while remaining:
+        if time.monotonic() > end:
+            log.info("some jobs are checked at a later tick of the clock", jobs=len(remaining))
+            break
+        try:
+            action(remaining.pop())
+        except RetryableError as error:
+            log.warning("a job that waits was not checked", error)
+            problem = error
+    return problem
 
 
 def _end_wait(job: str, engine: MediaEngine) -> None:
@@ -100,6 +110,7 @@ def _end_wait(job: str, engine: MediaEngine) -> None:
             return
         found, faces = job_state.find_manifest(job), job_state.find_stored_faces(job)
         if found is None or faces is None:  # the bucket's lifecycle rule deleted them
+            fail_job_without_record(job)
             awaiting_review.delete_entry(job)
             return
         manifest = found.document

@@ -6,7 +6,8 @@ Each upload takes a turn, an object in the list of its channel. The turns in the
 until their segments fill `channel_segments`. The other uploads wait, and their messages are acknowledged. The process
 that ends a job deletes its turn and then calls the next uploads: it publishes their notifications again. An upload
 that has to wait marks its turn and then reads the list once more. So either it finds the room that an ended job has
-left, or the process that ended the job finds the mark. The clock of ingest repairs what a dead process has left.
+left, or the process that ended the job finds the mark. Until it was marked it counted as admitted, so it also calls
+the jobs that it has kept out. The clock of ingest repairs what a dead process has left.
 
 Confirmed jobs and re-renders take turns too. These are urgent: no limit refuses them, and they come before the uploads
 that wait, because a re-render can hide a missed face.
@@ -36,6 +37,7 @@ from defacer.plurals import pluralize
 
 # The states of a turn after its upload had to wait. Its notification was published again if it was called.
 WAITS, CALLED = "waits", "called"
+RERENDER, CONFIRMED = "re-render", "confirmed"
 # The work bucket deletes a turn and the manifest after 56 days at least (`keep_work_days` in infra/variables.tf), and
 # the job can have waited for a person for 30 days before.
 MAX_WAIT = timedelta(days=25)
@@ -44,22 +46,40 @@ MAX_REPAIRED = 500
 
 
 class _ListedTurn(NamedTuple):
-    """A turn in the list of its channel. `segments` are those that its job has in the queue."""
+    """A turn in the list of its channel. `segments` are those that its job has in the queue.
+
+    `urgency` is RERENDER or CONFIRMED, or None for an upload.
+    """
 
     ref: ObjectRef
     job: str
     segments: int
     state: str | None
-    is_urgent: bool
+    urgency: str | None
     written: datetime
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.urgency is not None
 
     @classmethod
     def from_blob(cls, blob: Blob) -> Self:
         marks = blob.metadata or {}
         job = object_names.parse_turn(blob.name) or ""
         segments = int(marks.get(object_names.OF_SEGMENTS, 1))
-        state, is_urgent = marks.get(object_names.OF_TURN), object_names.OF_URGENT in marks
-        return cls(objects.reference(blob), job, segments, state, is_urgent, blob.time_created)
+        state, urgency = marks.get(object_names.OF_TURN), marks.get(object_names.OF_URGENT)
+        return cls(objects.reference(blob), job, segments, state, urgency, blob.time_created)
+
+
+class HopelessTurn(NamedTuple):
+    """The turn of a job that can't start any more: it has waited too long, or its turn can't be read.
+
+    `source` is the upload or the re-render request; None if the turn can't be read.
+    """
+
+    ref: ObjectRef
+    job: str
+    source: ObjectRef | None
 
 
 def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
@@ -77,7 +97,7 @@ def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
     if not is_urgent:
         _require_room(draft, [turn for turn in turns if not turn.is_urgent])
     if job_state.is_over(draft.job):  # its cleanup can have run before the turn was written
-        objects.delete_any(bucket, name)
+        end_turn(draft.job, draft.channel)
         return False
     # A new job does not overtake those that wait. One that was called is their first.
     was_called = any(turn.state == CALLED for turn in turns if turn.job == draft.job)
@@ -87,6 +107,7 @@ def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
     _mark(turns, draft.job, WAITS)
     turns = _list_turns(object_names.turns_prefix(draft.channel))
     if draft.job not in _admitted_jobs(turns):
+        _call_next(turns, (WAITS,))  # a job that ended before the mark called none of them in its place
         return False
     _mark(turns, draft.job, CALLED)
     return True
@@ -95,7 +116,9 @@ def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
 def _write_turn(name: str, draft: Manifest, *, is_urgent: bool) -> None:
     source = draft.rerender.request if draft.rerender else draft.source
     segments = min(len(draft.segments), draft.window or len(draft.segments))
-    marks = {object_names.OF_SEGMENTS: str(segments)} | ({object_names.OF_URGENT: "yes"} if is_urgent else {})
+    marks = {object_names.OF_SEGMENTS: str(segments)}
+    if is_urgent:
+        marks[object_names.OF_URGENT] = RERENDER if draft.rerender else CONFIRMED
     with suppress(objects.AlreadyWrittenError):  # by another delivery
         objects.write_once(
             settings().work_bucket,
@@ -113,36 +136,31 @@ def end_turn(job: str, channel: str) -> None:
         _call_next(_list_turns(object_names.turns_prefix(channel)), (WAITS,))
 
 
-def repair_turns() -> None:
+def repair_turns() -> list[HopelessTurn]:
     """Delete the turns of jobs that are over, and call jobs that were called without effect.
 
-    If the channels have too many turns for a tick of the clock, repair some channels, which are chosen at random.
+    Return the turns of jobs that can't start any more, for ingest to fail the jobs. If the channels have too many
+    turns for a tick of the clock, repair some channels, which are chosen at random.
     """
     turns = _list_turns(object_names.TURNS)
+    oldest = utc_now() - MAX_WAIT
+    hopeless = [turn for turn in turns if turn.state == WAITS and turn.written < oldest][:MAX_REPAIRED]
     channels = [list(group) for _, group in groupby(turns, key=lambda turn: turn.ref.name.rpartition("/")[0])]
     random.shuffle(channels)
     repaired = 0
-    for remaining in channels:
-        admitted = list(_admitted(remaining))
-        for turn in [turn for turn in admitted if _needs_no_turn(turn.job)]:
+    for channel in channels:
+        admitted = list(_admitted(channel))
+        ended = [turn for turn in admitted if _needs_no_turn(turn.job)]
+        for turn in ended:
             objects.delete_any(turn.ref.bucket, turn.ref.name)
-            remaining.remove(turn)
-        _call_next(remaining, (WAITS, CALLED))
+        hopeless += _call_next(
+            [turn for turn in channel if turn not in ended and turn not in hopeless], (WAITS, CALLED)
+        )
         repaired += len(admitted)
         if repaired >= MAX_REPAIRED:
             log.info("the turns of some channels are repaired at a later tick", channels=len(channels))
-            return
-
-
-def list_expired_turns() -> list[Turn]:
-    """Return the oldest turns of jobs that have waited too long."""
-    oldest = utc_now() - MAX_WAIT
-    turns = [
-        turn for turn in _list_turns(object_names.TURNS) if turn.state == WAITS and turn.written < oldest
-    ]
-    turns.sort(key=lambda turn: turn.written)
-    found = [objects.find_json(turn.ref.bucket, turn.ref.name, Turn) for turn in turns[:MAX_REPAIRED]]
-    return [stored.document for stored in found if stored]
+            break
+    return [HopelessTurn(turn.ref, turn.job, _find_source(turn)) for turn in hopeless]
 
 
 def is_turn_waiting(job: str, channel: str) -> bool:
@@ -151,9 +169,12 @@ def is_turn_waiting(job: str, channel: str) -> bool:
     return blob is not None and _ListedTurn.from_blob(blob).state == WAITS
 
 
-def find_turns(job: str) -> list[ObjectRef]:
-    """Return the turn of a job whose channel is unknown."""
-    return [turn.ref for turn in _list_turns(object_names.TURNS) if turn.job == job]
+def find_turns(job: str, channel: str | None) -> list[ObjectRef]:
+    """Return the turn of a job. If its channel is unknown, search the turns of all channels."""
+    if channel is None:
+        return [turn.ref for turn in _list_turns(object_names.TURNS) if turn.job == job]
+    blob = objects.find_blob(settings().work_bucket, object_names.turn(channel, job))
+    return [objects.reference(blob)] if blob else []
 
 
 def _needs_no_turn(job: str) -> bool:
@@ -191,28 +212,34 @@ def _mark(turns: Iterable[_ListedTurn], job: str, state: str) -> None:
             objects.mark(turn.ref, {object_names.OF_TURN: state})
 
 
-def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> None:
-    """Publish the messages of the admitted jobs in these states again."""
+def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> list[_ListedTurn]:
+    """Publish the messages of the admitted jobs in these states again. Return the turns that can't be read."""
+    unreadable = []
     for turn in [turn for turn in _admitted(turns) if turn.state in states]:
-        attributes = _message_of(turn)
+        try:
+            attributes = _message_of(turn)
+        except PermanentError as error:
+            log.error("a turn can't be read, and the clock fails its job", error, job=turn.job)
+            unreadable.append(turn)
+            continue
         if attributes is None:
             continue
         pubsub.republish(settings().uploads_topic, b"{}", attributes)
         objects.mark(turn.ref, {object_names.OF_TURN: CALLED})
         log.info("the turn of a job has come", job=turn.job)
+    return unreadable
 
 
 def _message_of(turn: _ListedTurn) -> dict[str, str] | None:
-    """Return the attributes of the message that continues a job: of its notification, or of a check of its wait."""
-    if objects.find_blob(turn.ref.bucket, object_names.manifest(turn.job)) is not None:
+    """Return the attributes of the message that continues a job: of its notification, or of a check of its wait.
+
+    Raises PermanentError if the turn can't be read.
+    """
+    # A confirmed job is never planned again, even without a manifest: its faces would not be those of the review.
+    if turn.urgency == CONFIRMED or objects.find_blob(turn.ref.bucket, object_names.manifest(turn.job)):
         # The clock checks the confirmed jobs that were called without effect.
         return {pubsub.TYPE: pubsub.REVIEW_CHECK, pubsub.JOB: turn.job} if turn.state == WAITS else None
-    try:
-        found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
-    except PermanentError as error:  # it must not block its channel
-        log.error("an unreadable turn was deleted, and its job does not start", error, job=turn.job)
-        objects.delete_any(turn.ref.bucket, turn.ref.name)
-        return None
+    found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
     if found is None:
         return None
     source = found.document.source
@@ -222,6 +249,13 @@ def _message_of(turn: _ListedTurn) -> dict[str, str] | None:
         "objectId": source.name,
         "objectGeneration": str(source.generation),
     }
+
+
+def _find_source(turn: _ListedTurn) -> ObjectRef | None:
+    with suppress(PermanentError):
+        found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
+        return found.document.source if found else None
+    return None
 
 
 def _require_room(draft: Manifest, turns: Sequence[_ListedTurn]) -> None:

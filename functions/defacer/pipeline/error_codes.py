@@ -33,7 +33,7 @@ class ErrorCode(StrEnum):
     SOURCE_GONE = "source-gone"
     """The video was deleted or replaced before its job ended. | Upload the video again."""
     TOO_MANY_JOBS = "too-many-jobs"
-    """The channel has as many videos in work and waiting as allowed. |
+    """The channel has as many videos in work and waiting as allowed, or the video has waited 25 days for them. |
     Upload the video again when some of them are published."""
     DAILY_LIMIT = "daily-limit"
     """The channel's minutes of video for this day are used. | Upload the video again after midnight UTC."""
@@ -88,7 +88,7 @@ class ErrorCode(StrEnum):
     """Several workers stopped without finishing the same segment. |
     Upload the video again. If it recurs, cut out the named segment."""
     OBJECT_GONE = "object-gone"
-    """An intermediate object of the job was deleted. | Upload the video again."""
+    """An intermediate object of the job, or its turn, was deleted or can't be read. | Upload the video again."""
     BAD_OBJECT = "bad-object"
     """An object of the job can't be read. | Upload the video again."""
     CHECK_FAILED = "check-failed"

@@ -50,7 +50,7 @@ STATE_TITLES: Mapping[JobState, str] = {
     JobState.PUBLISHED: "published",
     JobState.FINALIZED: "published",
 }
-# Of an upload that is not planned, and of a re-render, while the channel's earlier videos fill the queue.
+# Of an upload that is not planned, a re-render or a confirmed job, while the channel's earlier videos fill the queue.
 WAITS_FOR_TURN = "waiting for earlier videos of this channel"
 UNREADABLE = (
     "The objects of this job can't be read. Erase the job (defacer job erase) and upload the video again."
@@ -128,6 +128,10 @@ class JobStatus:
         return self.state is JobState.WAITING_FOR_REVIEW
 
     @property
+    def can_wait_for_review(self) -> bool:
+        return self.manifest is not None and self.manifest.policy.confirm != "never" and not self.is_rerender
+
+    @property
     def is_linked(self) -> bool:
         return self.state not in (JobState.UPLOADED, JobState.PLANNED, JobState.DETECTED)
 
@@ -159,7 +163,8 @@ class JobStatus:
         if self.published is not None:
             return JobProgress(1.0)
         share = share_of(self.detected, self.redacted, self.segments, is_rerender=self.is_rerender)
-        if self.is_waiting_for_review or self.is_over or self.done == self.segments:  # the rest is short
+        is_quiet = self.is_waiting_for_review or self.waits_for_turn or self.is_over
+        if is_quiet or self.done == self.segments:  # the rest is short
             return JobProgress(share)
         if self._is_waiting(now):
             return JobProgress(share, note=WAITING)
@@ -190,8 +195,11 @@ def read_job_status(job: str, source: str | None) -> JobStatus:
 
 
 def with_turn(status: JobStatus) -> JobStatus:
-    """Add to the status of a job without a manifest whether the job waits for its turn."""
-    if status.state is not JobState.UPLOADED or status.channel is None:
+    """Add to the status of a job whether it waits for its turn, to be planned or, once it is confirmed, redacted."""
+    can_wait = status.state is JobState.UPLOADED or (
+        status.state is JobState.REDACTING and status.can_wait_for_review and not status.redacted
+    )
+    if not can_wait or status.channel is None:
         return status
     return replace(status, waits_for_turn=admission.is_turn_waiting(status.job, status.channel))
 

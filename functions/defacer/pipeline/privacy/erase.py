@@ -69,11 +69,15 @@ def find_objects(subject: Subject) -> Found:
     """Return the objects to erase now. Jobs that were erased completely before are not listed."""
     if subject.job is not None:
         ids, requests = _jobs_of_upload(subject.job)
-        own = [ref for job in ids for ref in (*_published_by(job), *_source_of(job), *_work_of(job))]
+        own = [
+            ref
+            for job in ids
+            for ref in (*_published_by(job), *_source_of(job), *_work_of(job, channel_of(job)))
+        ]
         return Found(ids if own or requests else (), (*own, *requests), requests)
     intake, output = _channel_objects(subject.channel or "")
     ids = _jobs_of(subject.channel or "", intake, output)
-    work = [ref for job in ids for ref in _work_of(job)]
+    work = [ref for job in ids for ref in _work_of(job, subject.channel)]
     unreadable = tuple(job for job in all_jobs() if job not in ids and is_unreadable(job))
     found = (*map(objects.reference, output), *map(objects.reference, intake), *work)
     return Found(ids, found, unreadable=unreadable)
@@ -91,15 +95,15 @@ def erase(subject: Subject, removed: Removed, say: Say) -> None:
         for job in found.jobs:
             failure.mark_erased(job)
         for job in found.jobs:
+            channel = subject.channel or channel_of(job)
             if job == subject.job:
                 _delete(found.requests, removed)  # these lead to the other jobs on the next run
             with hold_publish_lease(job, say) as held:
                 if subject.job is not None:
                     _delete((*_published_by(job), *_source_of(job)), removed, held.renew)
-                _delete(_work_of(job, with_lease=False), removed, held.renew)
-            _delete(
-                _work_of(job, with_lease=False), lambda _: None
-            )  # versions of the lease that a versioned bucket keeps
+                _delete(_work_of(job, channel, with_lease=False), removed, held.renew)
+            # Versions of the lease that a versioned bucket keeps.
+            _delete(_work_of(job, channel, with_lease=False), lambda _: None)
         if subject.channel is not None:
             intake, output = _channel_objects(subject.channel)
             known = [blob for blob in intake if _job_started_by(blob) in (None, *found.jobs)]
@@ -196,14 +200,15 @@ def _folder_of(job: str) -> str:
     return object_names.CHANNELS if channel is None else object_names.channel_prefix(channel)
 
 
-def _work_of(job: str, *, with_lease: bool = True) -> tuple[ObjectRef, ...]:
+def _work_of(job: str, channel: str | None, *, with_lease: bool = True) -> tuple[ObjectRef, ...]:
     """Return all versions of the job's objects in the work bucket except its mark, the manifest last.
 
-    Without `with_lease`, the publish lease that this command holds is left out.
+    If its channel is unknown, its turn is searched in all channels. Without `with_lease`, the publish lease that this
+    command holds is left out.
     """
     found = [
         *objects.list_all(settings().work_bucket, object_names.waiting_entry(job)),
-        *admission.find_turns(job),
+        *admission.find_turns(job, channel),
     ]
     for blob in objects.list_versions(settings().work_bucket, object_names.job_prefix(job)):
         is_mark = blob.name == object_names.failed(job) and job_state.ERASED in (blob.metadata or {})
