@@ -141,7 +141,7 @@ variable "channels" {
   }
 
   validation {
-    condition     = alltrue([for channel in var.channels : alltrue([for member in concat(channel.uploaders, channel.viewers) : can(regex("^(user|group|domain|serviceAccount):", member))])])
+    condition     = alltrue([for channel in var.channels : alltrue([for member in concat(channel.uploaders, channel.viewers) : can(regex("^((user|group|serviceAccount):[^@\\s]+@|domain:)[^@\\s]+$", member))])])
     error_message = "Each of uploaders and viewers must be user:, group:, domain: or serviceAccount: and an address. A channel cannot be public."
   }
 
@@ -178,7 +178,7 @@ variable "live" {
   default     = null
 
   validation {
-    condition     = var.live == null || alltrue([for member in try(var.live.members, []) : can(regex("^(user|group|domain|serviceAccount):", member))])
+    condition     = var.live == null || alltrue([for member in try(var.live.members, []) : can(regex("^((user|group|serviceAccount):[^@\\s]+@|domain:)[^@\\s]+$", member))])
     error_message = "Each of live.members must be user:, group:, domain: or serviceAccount: and an address. The live page reads cameras, so it cannot be public."
   }
 
