@@ -6,8 +6,8 @@ and the end of the time can't both succeed. Every action can be repeated.
 
 import random
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from defacer.ingest.hopeless_jobs import fail_job_of_turn, fail_job_without_record
 from defacer.pipeline import admission, awaiting_review, log
@@ -27,10 +27,9 @@ from defacer.pipeline.storage import object_names, objects
 from defacer.report.faces import hide_unconfirmed
 from defacer.report.json_lines import load_track, split_report
 
-# Of a tick of the clock, for each kind of jobs that it ends. The repair of the turns needs a minute at most, and the
-# deadline of the delivery is 600 s.
-MAX_SECONDS = 240.0
-Item = TypeVar("Item")
+# Of a tick of the clock, for the jobs that wait for a person, and for those that wait for their turn. The repair of the
+# turns needs about 90 s at most, and the deadline of the delivery is 600 s.
+MAX_SECONDS = 180.0
 
 
 def apply_confirmation(ref: ObjectRef, engine: MediaEngine) -> None:
@@ -75,29 +74,31 @@ def end_waits(engine: MediaEngine, only_job: str = "") -> None:
     With `only_job` check only this job. Raises RetryableError if that failed for some jobs, after it was done for the
     others.
     """
-    problem = _do_for_each(awaiting_review.list_waiting_jobs(only_job), lambda job: _end_wait(job, engine))
+    waiting = awaiting_review.list_waiting_jobs(only_job)
+    problem = _act_in_time({job: partial(_end_wait, job, engine) for job in waiting})
     if not only_job:
-        problem = _do_for_each(admission.repair_turns(), fail_job_of_turn) or problem
+        hopeless = admission.repair_turns()
+        problem = _act_in_time({turn.job: partial(fail_job_of_turn, turn) for turn in hopeless}) or problem
     if problem is not None:
         raise problem
 
 
-def _do_for_each(items: Iterable[Item], action: Callable[[Item], None]) -> RetryableError | None:
-    """Do the action for as many items as the time allows, and return the last transient error.
+def _act_in_time(actions: Mapping[str, Callable[[], None]]) -> RetryableError | None:
+    """Act on as many jobs as the time allows, and return the last transient error.
 
-    The order is random, so that each item is reached at some tick of the clock.
+    The order is random, so that each job is reached at some tick of the clock.
     """
-    remaining = list(items)
-    random.shuffle(remaining)
+    jobs = list(actions)
+    random.shuffle(jobs)
     end, problem = time.monotonic() + MAX_SECONDS, None
-    while remaining:
+    for job in jobs:
         if time.monotonic() > end:
-            log.info("some jobs are checked at a later tick of the clock", jobs=len(remaining))
+            log.info("some jobs are checked at a later tick of the clock", jobs=len(jobs))
             break
         try:
-            action(remaining.pop())
+            actions[job]()
         except RetryableError as error:
-            log.warning("a job that waits was not checked", error)
+            log.warning("a job that waits was not checked", error, job=job)
             problem = error
     return problem
 

@@ -160,7 +160,7 @@ def repair_turns() -> list[HopelessTurn]:
         if repaired >= MAX_REPAIRED:
             log.info("the turns of some channels are repaired at a later tick", channels=len(channels))
             break
-    return [HopelessTurn(turn.ref, turn.job, _find_source(turn)) for turn in hopeless]
+    return [found for turn in hopeless if (found := _read_hopeless_turn(turn))]
 
 
 def is_turn_waiting(job: str, channel: str) -> bool:
@@ -251,11 +251,13 @@ def _message_of(turn: _ListedTurn) -> dict[str, str] | None:
     }
 
 
-def _find_source(turn: _ListedTurn) -> ObjectRef | None:
-    with suppress(PermanentError):
+def _read_hopeless_turn(turn: _ListedTurn) -> HopelessTurn | None:
+    """Return the turn with its source. Return None if it ended since it was listed: then its job needs no end."""
+    try:
         found = objects.find_json(turn.ref.bucket, turn.ref.name, Turn)
-        return found.document.source if found else None
-    return None
+    except PermanentError:
+        return HopelessTurn(turn.ref, turn.job, None)
+    return HopelessTurn(turn.ref, turn.job, found.document.source) if found else None
 
 
 def _require_room(draft: Manifest, turns: Sequence[_ListedTurn]) -> None:
