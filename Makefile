@@ -1,6 +1,8 @@
 # Every target works in .venv, which is made on first use and renewed when a lock file changes: what runs on a CPU for
 # `make demo` and `make emulator`, and PyTorch and the tools as well for the other targets.
 PYTHON ?= python3
+# Some containers set this. Without bytecode each of the emulator's processes would compile all its packages again.
+export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 STEP :=
 RUN := $(VENV)/bin/python
