@@ -1,9 +1,12 @@
 """Tests of the first pass: which faces are embedded. Simple classes replace the models."""
 
+import weakref
+from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -52,6 +55,21 @@ class SameEmbedding:
         return np.tile(self.embedding, (len(crops), 1)), np.full(len(crops), 0.7, np.float32)
 
 
+class LiveImages(SameEmbedding):
+    """Counts the full images in memory of each thread, in each crop."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.counts: list[int] = []
+        self._images: dict[int, list[weakref.ref[Image]]] = defaultdict(list)
+
+    def crop(self, image: Image, face: Detection) -> Image:
+        images = self._images[get_ident()]
+        images.append(weakref.ref(image))
+        self.counts.append(len({id(one()) for one in images if one() is not None}))
+        return super().crop(image, face).copy()
+
+
 def detect_clip(
     clip: Path,
     distance: float,
@@ -96,6 +114,15 @@ def test_every_view_is_embedded_on_request(clip: Path) -> None:
 def test_embedded_view_has_the_recognizers_quality(clip: Path) -> None:
     faces = [face for sample in detect_clip(clip, 1.3).samples for face in sample.faces]
     assert {round(face.quality, 3) for face in faces if face.embedding is not None} == {0.7}
+
+
+def test_one_full_image_at_a_time_is_in_memory(clip: Path) -> None:
+    recognizer = LiveImages()
+    gallery = Gallery(("ann",), recognizer.embedding[None], "test/1")
+    targets = Targets(gallery, recognizer, LIMITS)  # type: ignore[arg-type]
+    detect_segment(Segment(str(clip)), OneFace(), targets)
+    assert len(recognizer.counts) > 10
+    assert max(recognizer.counts) == 1
 
 
 @pytest.mark.parametrize("distance", [0.2, 1.3])

@@ -1,6 +1,7 @@
 """Warnings about target pictures that are recognized badly, on real faces."""
 
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,3 +137,12 @@ def test_only_the_profile_of_the_real_target_pictures_is_warned_about(engine: En
     assert found
     warnings = engine.gallery(pictures, "sface").warnings
     assert [(item.person, item.code) for item in warnings] == [("c10.target.png", "turned-picture")]
+
+
+def test_networks_compiled_for_a_picture_are_freed_before_the_video() -> None:
+    engine = Engine()
+    detector = weakref.ref(engine.detector("centerface"))
+    engine.gallery([Picture("ann", "ann.png", encode_picture(astronaut()))], "sface")
+    assert detector() is not None
+    engine.drop_detectors()
+    assert detector() is None

@@ -59,6 +59,13 @@ class Engine:
             self._detectors[name] = make_detector(name, self._weights_dir)
         return self._detectors[name]
 
+    def drop_detectors(self) -> None:
+        """Free the detectors after the gallery is made. They are loaded again at their next use.
+
+        A network is compiled for each size of a picture (up to 45 MB), and frames of a video have other sizes.
+        """
+        self._detectors.clear()
+
     def checker(self) -> Detector:
         """Return the detector that checks results."""
         if self._checker is None:

@@ -66,6 +66,7 @@ class FileRedactor:
         engine = Engine()
         if (self.pictures or self.faces) and self._gallery is None:
             self._gallery = engine.gallery(self.pictures, self.options.recognizer, faces=self.faces)
+            engine.drop_detectors()
         detections = engine.detect_subsegments(
             Segment(source),
             self._gallery,

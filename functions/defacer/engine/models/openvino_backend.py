@@ -72,7 +72,7 @@ class _AnySizeNetwork:
     reads_bgr = False
 
     def __init__(self, path: Path, precision: str):
-        self._path = path
+        self._model = _core().read_model(path)  # its copies share the weights
         self._precision = precision
         self._requests: dict[tuple[int, ...], _Requests] = {}
         self._lock = Lock()
@@ -81,7 +81,7 @@ class _AnySizeNetwork:
         with self._lock:
             if shape not in self._requests:
                 height, width, _ = shape
-                model = _core().read_model(self._path)
+                model = self._model.clone()
                 model.reshape([1, 3, height, width])
                 steps = PrePostProcessor(model)
                 steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))

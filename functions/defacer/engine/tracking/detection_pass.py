@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 
 import numpy as np
 
@@ -253,16 +254,15 @@ def _is_large(observation: Observation) -> bool:
 def _embed_crops(
     faces: Sequence[DetectedFace], crops: Mapping[int, tuple[ReducedFrame, Detection]], recognizer: Recognizer
 ) -> list[DetectedFace]:
-    """Return the faces with their embeddings and their measured quality."""
-    images: dict[int, Image] = {}
-    found = []
-    for face in faces:
-        frame, detection = crops[id(face)]
-        if frame.pts not in images:
-            images[frame.pts] = frame.crop_image()
-        image = images[frame.pts]
-        found.append(recognizer.crop(image, detection.scaled(image.shape[1] / frame.width)))
-    embeddings, qualities = recognizer.embed(found)
+    """Return the faces with their embeddings and their measured quality. One full image at a time is in memory."""
+    found: dict[int, Image] = {}
+    by_frame = sorted(faces, key=lambda face: crops[id(face)][0].pts)
+    for frame, group in groupby(by_frame, lambda face: crops[id(face)][0]):
+        image = frame.crop_image()
+        for face in group:
+            detection = crops[id(face)][1].scaled(image.shape[1] / frame.width)
+            found[id(face)] = recognizer.crop(image, detection)
+    embeddings, qualities = recognizer.embed([found[id(face)] for face in faces])
     return [
         replace(face, embedding=embedding, quality=float(quality))
         for face, embedding, quality in zip(faces, embeddings, qualities, strict=True)
