@@ -394,7 +394,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "--recognition", "strict"], 2, "Add --keep"),
         (["IN", "--keep-people", "README.md"], 2, "README.md is not a folder. Use --keep for a picture"),
         (["IN", "--keep-at", "soon"], 2, "'soon' is not a time of a video"),
-        (["IN", "--keep-at", "1:00"], 1, "in.mp4: it ends at 0:00.6, before 1:00"),
+        (["IN", "--keep-at", "1:00"], 2, "The video ends at 0:00.6, before 1:00"),
         (["IN", "IN", "-o", ".", "--keep-at", "1"], 2, "named for two outputs"),
         (["IN", "-o", "out.mp4", "--report", "OUT.mp4"], 2, "named for two outputs"),
         ([*WITH_TARGET, "--match-threshold", "0.3"], 2, "such as --recognizer sface"),

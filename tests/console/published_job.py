@@ -76,6 +76,7 @@ def publish(
     targets: tuple[str, ...] = ("Ada <i>",),
     match_threshold: float = MATCH_THRESHOLD,
     policy: Policy = DEFAULTS,
+    suggested_merges: tuple[tuple[int, int], ...] = (),
 ) -> Planned:
     """Upload the clip as a video and as its result, with a report of these tracks."""
     planned = plan_job(buckets, clip, policy=policy)
@@ -102,6 +103,7 @@ def publish(
             sampled_frames=frames,
             cuts=(),
             warnings=warnings,
+            suggested_merges=suggested_merges,
         ),
         tracks=tuple(tracks),
     )

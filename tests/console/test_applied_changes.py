@@ -150,8 +150,8 @@ def test_faces_found_by_looking_again_are_hidden_and_unsure(
     planned = publish(cloud.buckets, clip, [], targets=())
     page = window.page
     open_review(page, visitor, planned)
-    page.keyboard.press("d")
-    page.get_by_role("button", name="Look again for faces here").click()
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Search this range").click()
     expect(page.locator("#mask-status")).to_contain_text(re.compile(r"^\d more faces were found"))
     found = int((page.locator("#mask-status").text_content() or "")[0])
     assert found >= 2

@@ -102,6 +102,7 @@ def published(
     page.get_by_role("link", name="Upload", exact=True).click()
     page.get_by_label("Choose videos").set_input_files(clip)
     expect(page.get_by_text("Upload complete").first).to_be_visible()
+    expect(page.locator("#uploads .job progress")).to_be_visible()
     window.check_page("upload-done")
     page.get_by_role("link", name="See the job").click()
     expect(page.get_by_role("heading", name=CLIP)).to_be_visible()
@@ -193,6 +194,9 @@ def test_uploaded_video_is_published_reviewed_and_re_rendered(
     expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
     page.get_by_role("button", name="Apply and re-render").click()
     page.wait_for_url("**/jobs")
+    expect(page.get_by_role("link", name="review the earlier result")).to_be_visible()
+    expect(page.get_by_role("heading", name=CLIP)).to_have_count(1)
+    window.check_page("jobs-rerendering")
     expect(page.get_by_text("Ready.")).to_have_count(1, timeout=PIPELINE_TIMEOUT_MS)
     expect(page.get_by_role("link", name="Review")).not_to_have_attribute(
         "href", re.compile(published.review.rpartition("/")[2]), timeout=PIPELINE_TIMEOUT_MS

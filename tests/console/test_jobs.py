@@ -19,12 +19,14 @@ from starlette.types import Message
 from defacer.pipeline import admission
 from defacer.pipeline.documents.job_records import Published
 from defacer.pipeline.errors import PermanentError, RetryableError
-from defacer.pipeline.lifecycle import failure
+from defacer.pipeline.lifecycle import failure, rerender_request
 from defacer.pipeline.storage import object_names, objects
+from defacer.report.edits import Edits
 from defacer.web.console import jobs as console_jobs
 from defacer.web.console.jobs import JobQuery
 from tests.clips import write_clip
 from tests.cloud import Buckets, Topics
+from tests.console.published_job import publish_example
 from tests.console.visitor import PAGE, SCRIPT, Visitor
 from tests.planned import VIDEO, Planned, do_segment, find_segment, link_job, plan_job
 
@@ -318,3 +320,16 @@ def test_unreadable_job_does_not_hide_other_jobs(
     assert set(shown) == {healthy.job, broken.job}
     assert "be read. Erase the job" in shown[broken.job]
     assert "Detecting faces" in shown[healthy.job]
+
+
+def test_running_re_render_and_its_earlier_result_are_one_card(
+    visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    published = publish_example(buckets, tmp_path)
+    requested = rerender_request.request_rerender(published.job, Edits(decisions={1: "hide"}))
+    ((job, card),) = read_cards(visitor).items()
+    assert job == requested.job
+    assert f'/street/jobs/{published.job}"' in card
+    assert "Until this job ends" in card
+    failure.fail_job(job, "ingest", PermanentError("bad-picture", "It shows no face. Use another."))
+    assert list(read_cards(visitor)) == [job, published.job]

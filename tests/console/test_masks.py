@@ -110,7 +110,7 @@ def test_mask_is_placed_corrected_and_undone_with_the_keyboard_alone(
     expect(page.locator("#change-count")).to_have_text("2 changes, not applied yet")
     for _ in range(2):
         page.keyboard.press("Control+z")
-    expect(page.locator("#mask-title")).to_have_text("Cover what was missed")
+    expect(page.locator("#mask-title")).to_have_text("Cover a missed face")
     page.keyboard.press("Control+Shift+z")
     box.press("Escape")
     expect(page.get_by_role("button", name="Draw a mask")).to_be_focused()
@@ -227,3 +227,45 @@ def test_part_of_a_mask_that_nothing_confirmed_is_marked_for_a_check(open_review
     assert [found for found in run_axe(page) if found["impact"] in SERIOUS_IMPACTS] == []
     page.get_by_role("button", name="Remove the mask").click()
     expect(page.locator("#moment")).to_have_text("2 to check.")
+
+
+def test_mask_offers_to_cover_only_the_range_that_was_followed(open_review: Open, planned: Planned) -> None:
+    page = open_review()
+    boxes = [[0.0, 20, 20, 60, 60], [0.5, 20, 20, 60, 60], [1.5, 60, 20, 100, 60], [2.0, 60, 20, 100, 60]]
+    found = {"detections": boxes, "unconfirmed": [[0.0, 0.5], [1.5, 10.0]]}
+    page.route(
+        "**/follow",
+        lambda route: route.fulfill(body=json.dumps(found) + "\n", content_type="application/jsonl"),
+    )
+    page.keyboard.press("ArrowRight")
+    wait_for_frame(page, 25)
+    page.get_by_role("button", name="Draw a mask").click()
+    page.get_by_role("button", name="Whole video").click()
+    drag(page, (20, 20), (40, 40), (60, 60))
+    page.get_by_role("button", name="Add the mask").click()
+    page.get_by_role("button", name="Cover only 0:00.5 to 0:01.5, where it was followed").click()
+    expect(page.locator("#mask-range")).to_have_text("0:00.5 to 0:01.5")
+    expect(page.locator("#moment")).not_to_contain_text("4 to check")
+    (mask,) = apply_masks(page, planned)
+    assert mask == [(12.5, [20, 20, 60, 60]), (37.5, [60, 20, 100, 60])]
+
+
+def test_look_again_has_a_place_of_its_own(open_review: Open) -> None:
+    page = open_review()
+    page.get_by_role("button", name="Look again").click()
+    expect(page.locator("#mask-title")).to_have_text("Look again for missed faces")
+    search = page.get_by_role("button", name="Search this range")
+    expect(search).to_be_focused()
+    expect(page.get_by_role("button", name="Add the mask")).to_be_hidden()
+    expect(page.locator(".of-source .drawn")).to_be_hidden()
+    page.get_by_role("button", name="Whole video").click()
+    search.click()
+    expect(page.locator("#mask-status")).to_contain_text("No more face was found between 0:00 and 0:0")
+    assert [found for found in run_axe(page) if found["impact"] in SERIOUS_IMPACTS] == []
+    page.keyboard.press("d")
+    expect(page.locator("#mask-title")).to_have_text("Cover a missed face")
+    expect(search).to_be_hidden()
+    page.keyboard.press("r")
+    page.keyboard.press("r")
+    expect(page.locator("#mask-panel")).to_be_hidden()
+    expect(page.get_by_role("button", name="Look again")).to_be_focused()

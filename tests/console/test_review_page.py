@@ -1,7 +1,9 @@
 """The review in a real browser, without the pipeline: cards, pending changes, undo, and "Apply"."""
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from defacer.report.compact_boxes import CompactBoxes
-from defacer.report.tracks import Reason
+from defacer.report.tracks import Reason, TrackRecord
 from tests.clips import Clip, astronaut, frame_times, write_clip
 from tests.cloud import Buckets
 from tests.console.browser import Window, launch_browser
@@ -376,3 +378,105 @@ def test_page_with_2000_tracks_has_few_elements_at_any_place(
     assert most < 40
     assert page.locator(".person").last.get_attribute("aria-posinset") == "1000"
     print(f"first cards after {first_cards:.0f} ms, slowest frame of the scroll {slowest:.0f} ms")
+
+
+def make_people(clip: Path, *spans: tuple[int, int], **more: Any) -> list[TrackRecord]:
+    """Return a track of each span of frames, on a card of its own."""
+    times = frame_times(clip)
+    return [
+        make_track(
+            number,
+            "hide",
+            -0.5,
+            times[first],
+            times[last],
+            detections=CompactBoxes(
+                (times[n], (10 * number, 10, 10 * number + 50, 60)) for n in range(first, last + 1)
+            ),
+            **more,
+        )
+        for number, (first, last) in enumerate(spans)
+    ]
+
+
+def test_suggested_cards_are_merged_with_one_click_or_refused(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    # 0, 1 and 2 follow one another, 3 is seen beside 1, and 4 to 6 come later.
+    tracks = make_people(clip, (0, 13), (14, 19), (20, 29), (15, 18), (30, 34), (36, 40), (42, 46))
+    pairs = ((0, 1), (1, 3), (4, 5), (1, 2), (6, 3), (5, 6))
+    page = open_review(window, visitor, publish(buckets, clip, tracks, suggested_merges=pairs))
+    stacks = page.locator("#suggestion-list > li")
+    expect(stacks.locator(".name")).to_have_text([f"Person {n}" for n in (1, 2, 3, 5, 6, 7, 4)])
+    expect(stacks).to_have_count(2)
+    expect(stacks.first.locator(".face").first).to_be_visible()
+    window.check_page("review-suggestions")
+    stacks.first.get_by_role("checkbox", name="Person 3").uncheck()
+    stacks.first.get_by_role("button", name="Same person").click()
+    expect(card(page, "Person 1").locator(".expand")).to_have_text("2 tracks")
+    expect(stacks).to_have_count(1)  # 3 was refused
+    stacks.get_by_role("button", name="Different people").click()
+    expect(page.locator("#suggestions")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(stacks.locator(".name")).to_have_text(["Person 1", "Person 2"])
+
+
+def test_all_shown_suggestions_are_merged_at_once(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    tracks = make_people(clip, (0, 14), *((3 * n, 3 * n + 2) for n in range(5, 15)))
+    pairs = ((0, 1), (2, 3), (4, 5), (6, 7))
+    page = open_review(window, visitor, publish(buckets, clip, tracks, suggested_merges=pairs))
+    page.get_by_role("button", name="Merge these 3").click()
+    expect(page.locator("#suggestion-count")).to_have_text("1 suggestion")
+    expect(page.locator("#change-count")).to_have_text("3 changes, not applied yet")
+    page.get_by_role("button", name="Same person").click()
+    page.get_by_role("button", name="Apply…").click()
+    page.get_by_role("button", name="Apply and re-render").click()
+    page.wait_for_url("**/street/jobs")
+    assert requested(buckets)["edits"]["groups"] == {"1": 0, "3": 2, "5": 4, "7": 6}
+
+
+def test_track_is_split_at_the_players_time_and_lasts(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    times = frame_times(clip)
+    (track,) = make_people(clip, (0, 40))
+    planned = publish(
+        buckets, clip, [replace(track, decision="keep", person="Ada <i>", reason=Reason.MATCHED)]
+    )
+    buckets.put(buckets.intake, "channels/street/targets/Ada <i>/1.jpg", b"a picture")
+    page = open_review(window, visitor, planned)
+    split = page.get_by_role("button", name="Split here")
+    expect(split).to_be_disabled()
+    page.locator(".person .go").click()
+    page.locator("#position").fill("1")
+    page.wait_for_function("() => document.getElementById('result').currentTime > 0.9")
+    split.click()
+    part = card(page, "Face 1")
+    expect(part.locator(".tag")).to_have_text("will be hidden")
+    expect(part).to_have_class(re.compile("chosen"))
+    expect(part.locator(".face")).to_be_visible()
+    expect(split).to_be_disabled()  # the part begins here
+    page.keyboard.press("Control+z")
+    expect(part).to_have_count(0)
+    page.keyboard.press("Control+Shift+z")
+    part.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Apply…").click()
+    expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
+    page.get_by_role("button", name="Apply and re-render").click()
+    page.wait_for_url("**/street/jobs")
+    (added,) = requested(buckets)["edits"]["added"]
+    first = added["detections"][0]["pts"]
+    assert (added["split_from"], added["decision"], times.index(first)) == (0, "keep", 25)
+    # The requested split is shown before its render, and can be split again.
+    open_review(window, visitor, planned)
+    expect(page.locator(".person")).to_have_count(2)
+    tracks = page.evaluate(
+        "async () => (await (await fetch(`${location.pathname}/review.json`)).json()).tracks"
+    )
+    spans = [track["spans"] for track in tracks]
+    assert spans[0][0][1] < spans[1][0][0] == pytest.approx(1, abs=0.02)

@@ -135,8 +135,8 @@ def test_person_is_kept_by_clicking_and_the_video_is_published(
     expect(page.locator("#change-count")).to_have_text("1 change, not published yet")
     face = {"detections": [[0.5, -5, 20, 60, 80]], "unconfirmed": []}
     page.route("**/look-again", lambda route: route.fulfill(body=json.dumps({"tracks": [face]}) + "\n"))
-    page.keyboard.press("d")
-    page.get_by_role("button", name="Look again for faces here").click()
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Search this range").click()
     page.get_by_role("button", name="Keep Face 1").click()
     window.check_page("waiting job")
     page.get_by_role("button", name="Publish…").click()

@@ -262,7 +262,9 @@ def test_up_prints_its_urls_and_the_logs_until_ctrl_c(up_with_pages: Up) -> None
 
     code, out, errors = up.wait_for_end()
     assert (code, errors) == (0, "")
-    assert f"  {state.console_url}\n" in out
+    console = f"Open the console in a browser:\n  {state.console_url}\n"
+    assert out.split("...\n")[1].startswith(console)
+    assert f"\nReady: {state.console_url}. Ctrl-C stops everything.\n" in out
     assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in out
     assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
     assert f"ingest      | called ingest with {name}\n" in out

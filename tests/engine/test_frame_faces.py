@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defacer.engine.engine import Engine
-from defacer.engine.errors import ArgumentError, PictureError, VideoError
+from defacer.engine.errors import ArgumentError
 from defacer.engine.models.arrays import Array, Detection
 from defacer.engine.recognition.gallery import Picture, TargetFace
 from defacer.engine.tracking.frame_faces import (
@@ -99,13 +99,13 @@ def test_only_face_at_a_time_becomes_the_target(scene: str, engine: Engine, astr
 
 def test_first_frame_with_a_face_is_the_exact_one(scene: str, engine: Engine) -> None:
     assert len(faces_at(scene, str(ALONE / RATE), engine).faces) == 1
-    with pytest.raises(PictureError, match=r"There is no clear face at 0:01\.19"):
+    with pytest.raises(ArgumentError, match=r"There is no clear face at 0:01\.19"):
         faces_at(scene, str(ALONE / RATE - 0.01), engine)
 
 
 def test_several_faces_are_listed_for_the_choice(scene: str, engine: Engine, astronaut_view: Array) -> None:
     moment, found = parse_moment("2.8"), faces_at(scene, "2.8", engine)
-    with pytest.raises(PictureError) as refused:
+    with pytest.raises(ArgumentError) as refused:
         choose_face(moment, found)
     assert re.fullmatch(
         r"The video shows 2 faces at 0:02\.8 \(corners in pixels\): "
@@ -126,7 +126,7 @@ def test_small_person_beside_a_stranger_needs_a_choice(side: int, tmp_path: Path
     wanted, stranger = Shown(astronaut(), (20, 40), side), Shown(admiral(), (340, 40), 280)
     path = str(write_scene(tmp_path / "two.mp4", [wanted, stranger], 0.4))
     found = faces_at(path, "0", engine)
-    with pytest.raises(PictureError) as refused:
+    with pytest.raises(ArgumentError) as refused:
         choose_face(parse_moment("0"), found)
     assert re.fullmatch(
         r"The video shows 2 faces at 0:00 \(corners in pixels\): "
@@ -148,17 +148,17 @@ def test_boxes_are_listed_in_pixels_of_the_video(engine: Engine) -> None:
 
 def test_number_without_a_face_lists_the_faces(scene: str, engine: Engine) -> None:
     with pytest.raises(
-        PictureError, match=r"The video shows 2 faces at 0:02\.8 \(corners in pixels\): 1 left"
+        ArgumentError, match=r"The video shows 2 faces at 0:02\.8 \(corners in pixels\): 1 left"
     ):
         choose_face(parse_moment("2.8#3"), faces_at(scene, "2.8", engine))
     with pytest.raises(
-        PictureError, match=r"The video shows 1 face at 0:01\.5 \(corners in pixels\): 1 left"
+        ArgumentError, match=r"The video shows 1 face at 0:01\.5 \(corners in pixels\): 1 left"
     ):
         choose_face(parse_moment("1.5#2"), faces_at(scene, "1.5", engine))
 
 
 def test_time_without_a_face_names_the_nearest_one(scene: str, engine: Engine) -> None:
-    with pytest.raises(PictureError, match=r"no clear face at 0:00\.4\. The nearest one is at ") as refused:
+    with pytest.raises(ArgumentError, match=r"no clear face at 0:00\.4\. The nearest one is at ") as refused:
         faces_at(scene, "0.4", engine)
     time = str(refused.value).rpartition(" ")[2].removesuffix(".")
     assert len(faces_at(scene, time, engine).faces) == 1
@@ -166,19 +166,19 @@ def test_time_without_a_face_names_the_nearest_one(scene: str, engine: Engine) -
 
 def test_video_without_any_face_is_reported(tmp_path: Path, engine: Engine) -> None:
     path = write_scene(tmp_path / "empty.mp4", [], 1.0)
-    with pytest.raises(PictureError, match=r"There is none from 0:00 to 0:05\.4 either"):
+    with pytest.raises(ArgumentError, match=r"There is none from 0:00 to 0:05\.4 either"):
         faces_at(str(path), "0.4", engine)
 
 
 def test_face_too_small_to_recognize_is_not_offered(tmp_path: Path, engine: Engine) -> None:
     path = write_scene(tmp_path / "small.mp4", [Shown(astronaut(), (20, 40), 64)], 0.4)
-    with pytest.raises(PictureError, match="There is no clear face at 0:00"):
+    with pytest.raises(ArgumentError, match="There is no clear face at 0:00"):
         faces_at(str(path), "0", engine)
 
 
 @pytest.mark.parametrize("time", ["3", "3.2", "9", "3600"])
 def test_time_after_the_end_is_refused(time: str, scene: str, engine: Engine) -> None:
-    with pytest.raises(VideoError, match=r"^it ends at 0:03, before "):
+    with pytest.raises(ArgumentError, match=r"^The video ends at 0:03, before "):
         faces_at(scene, time, engine)
     assert len(faces_at(scene, "2.99", engine).faces) == 2
 

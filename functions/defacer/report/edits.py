@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from defacer.report.compact_boxes import StoredBoxes
-from defacer.report.tracks import STRICT, Decision, Origin
+from defacer.report.tracks import STRICT, Decision, Origin, TrackRecord
 
 _CHECKED: ConfigDict = {**STRICT, "revalidate_instances": "always"}
 TrackId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -43,6 +43,12 @@ class AddedTrack:
             raise ValueError(
                 f"the origin of an added track is {self.origin}, allowed are {', '.join(ADDED_ORIGINS)}"
             )
+
+    def is_track(self, track: TrackRecord) -> bool:
+        """Return whether an earlier re-render added this track, whose id was expected for it."""
+        if self.split_from is not None:
+            return track.continues is not None and track.start >= self.detections[0].pts
+        return (self.origin, self.detections) == (track.origin, track.detections)
 
 
 @dataclass(frozen=True)

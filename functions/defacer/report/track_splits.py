@@ -25,6 +25,20 @@ def split_track(track: TrackRecord, pts: int) -> AddedTrack:
     return AddedTrack(after, track.origin, split_from=track.id)
 
 
+def without_parts(
+    boxes: CompactBoxes, number: int, edits: Edits, added: AddedTrack | None = None
+) -> CompactBoxes:
+    """Return the boxes of a track, or of an added one, before the first part that the edits split off it."""
+    siblings = added.split_from if added is not None else None
+    starts = [
+        part.detections[0].pts
+        for part in edits.added
+        if part.split_from is not None and part.split_from in (number, siblings)
+    ]
+    start = min((start for start in starts if start > boxes[0].pts), default=None)
+    return boxes if start is None else boxes.split_at(start)[0]
+
+
 @dataclass(frozen=True)
 class _Part:
     start: int

@@ -10,7 +10,7 @@ from typing import Self
 
 import av
 
-from defacer.engine.errors import ArgumentError, PictureError, VideoError
+from defacer.engine.errors import ArgumentError, VideoError
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.orientation import Orientation
@@ -91,13 +91,13 @@ def format_time(seconds: Fraction) -> str:
 def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFaces:
     """Return the faces, at least one, of the frame that a player shows at that time.
 
-    Raise VideoError for a time after the end of the video, and PictureError without a face that is large enough. Its
+    Raise ArgumentError for a time after the end of the video, and without a face that is large enough. Then its
     message names the nearest time that has one.
     """
     clip = _Clip.open(video)
     found = _detect(clip, clip.frame_at(seconds), detector)
     if not found.faces:
-        raise PictureError(
+        raise ArgumentError(
             f"There is no clear face at {format_time(seconds)}. {_nearest(clip, seconds, detector)}"
         )
     return found
@@ -106,7 +106,7 @@ def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFac
 def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> TargetFace:
     """Return the face that the moment names, or the only one.
 
-    With several faces or likely faces, `ask` chooses. Without `ask` they raise PictureError, which lists them.
+    With several faces or likely faces, `ask` chooses. Without `ask` they raise ArgumentError, which lists them.
     """
     count, number = len(found.faces), moment.number
     is_ambiguous = number is None and count + len(found.others) > 1
@@ -114,7 +114,7 @@ def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> Ta
         number, is_ambiguous = ask(found), False
     if is_ambiguous or not 1 <= (number or 1) <= count:
         time, lines = format_time(moment.seconds), found.lines()
-        raise PictureError(
+        raise ArgumentError(
             f"The video shows {pluralize(len(lines), 'face')} at {time} "
             f"(corners in pixels): {'; '.join(lines)}. Name one of them by its number, such as {time}#{count}."
         )
@@ -148,7 +148,7 @@ class _Clip:
         return (pts - self.start) * self.base
 
     def frame_at(self, seconds: Fraction) -> av.VideoFrame:
-        """Return the last frame at or before that time. Raise VideoError if the video has ended then."""
+        """Return the last frame at or before that time. Raise ArgumentError if the video has ended then."""
         if self.duration is not None and seconds > self.duration + SEARCH_SECONDS:
             raise _after_the_end(seconds, Fraction(self.duration))
         wanted = self.pts_at(seconds)
@@ -170,8 +170,10 @@ class _Clip:
             raise _after_the_end(seconds, self.seconds_at(end))
 
 
-def _after_the_end(seconds: Fraction, end: Fraction) -> VideoError:
-    return VideoError(f"it ends at {format_time(end)}, before {format_time(seconds)}. Name an earlier time.")
+def _after_the_end(seconds: Fraction, end: Fraction) -> ArgumentError:
+    return ArgumentError(
+        f"The video ends at {format_time(end)}, before {format_time(seconds)}. Name an earlier time."
+    )
 
 
 def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector) -> FrameFaces:

@@ -66,7 +66,7 @@ class _Numbering:
         for track in map(load_track, lines):
             next_id = max(next_id, track.id + 1)
             place = self._place(track.id)
-            if place is not None and _is_same(edits.added[place], track):
+            if place is not None and edits.added[place].is_track(track):
                 self.present.add(track.id)
         self._first_id = next_id if edits.first_id is None else edits.first_id
         expected = range(self._first_id, self._first_id + len(edits.added))
@@ -244,12 +244,6 @@ def _decide_part(part: TrackRecord, added: AddedTrack, group: int) -> TrackRecor
     if part.reason == Reason.CONSENT_WITHDRAWN or (part.decision == added.decision == "hide"):
         return part
     return replace(part, decision=added.decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None)
-
-
-def _is_same(added: AddedTrack, track: TrackRecord) -> bool:
-    if added.split_from is not None:
-        return track.continues is not None and track.start >= added.detections[0].pts
-    return (added.origin, added.detections) == (track.origin, track.detections)
 
 
 def _missing_tracks(missing: Collection[int], count: int) -> str:

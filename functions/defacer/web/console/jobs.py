@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
@@ -76,10 +76,18 @@ class JobQuery:
 
 @dataclass(frozen=True)
 class JobCard:
-    """A job with its status, as the list shows it."""
+    """A job with its status, as the list shows it. `replaces` is the published job that it renders again."""
 
     listed: ListedJob
     status: JobStatus
+    replaces: JobStatus | None = None
+
+    @property
+    def is_running_rerender(self) -> bool:
+        """Whether the job renders a published video again, and has not ended."""
+        trigger = self.listed.trigger
+        is_rerender = trigger is not None and object_names.parse_rerender(trigger.name) is not None
+        return is_rerender and not self.status.is_over
 
     @property
     def job(self) -> str:
@@ -209,14 +217,24 @@ def list_jobs(channel: str) -> dict[str, ListedJob]:
 
 
 def remove_replaced(cards: list[JobCard]) -> list[JobCard]:
-    """Return the cards, newest first, without published jobs whose result a newer job of the video replaced."""
+    """Return the cards, newest first, with one result of each video: the newest one.
+
+    While a job renders a video again, its card shows that result too.
+    """
     published: set[str] = set()
-    remaining = []
+    rerenders: dict[str, int] = {}  # the places of running re-renders by the name of the video
+    remaining: list[JobCard] = []
     for card in cards:
         if card.status.has_result:
             if card.name in published:
                 continue
             published.add(card.name)
+            if card.name in rerenders:
+                place = rerenders[card.name]
+                remaining[place] = replace(remaining[place], replaces=card.status)
+                continue
+        elif card.is_running_rerender:
+            rerenders.setdefault(card.name, len(remaining))
         remaining.append(card)
     return remaining
 
@@ -297,6 +315,7 @@ def _render_card(channel: str, card: JobCard, token: str) -> str:
         status=status,
         state_text=status.title,
         progress=status.progress(datetime.now(UTC)),
+        replaces=card.replaces,
         can_retry=status.can_try_again and card.listed.trigger is not None,
         change=_describe_rerender(status),
     )

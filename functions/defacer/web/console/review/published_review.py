@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -26,6 +26,7 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
+from defacer.report.track_splits import without_parts
 from defacer.report.tracks import Reason
 from defacer.web.console.jobs import require_job
 
@@ -99,8 +100,9 @@ class Review:
         next_id, added = 1 + max(published, default=-1), dict[int, PendingTrack]()
         for number, track in enumerate(pending.added, start=pending.first_id or 0):
             other = published.get(number)
-            if other is None or (other.origin, other.detections) != (track.origin, track.detections):
-                added[next_id + len(added)] = PendingTrack(number, track)
+            if other is None or not track.is_track(other):
+                boxes = without_parts(track.detections, number, pending, track)
+                added[next_id + len(added)] = PendingTrack(number, replace(track, detections=boxes))
         return added
 
     def number_of(self, track: int) -> int:
@@ -139,7 +141,10 @@ class Review:
     def boxes_of(self, wanted: Collection[int]) -> dict[int, CompactBoxes]:
         """Return the boxes of these tracks, also of tracks that a pending request adds. Unknown ids are left out."""
         added = {number: pending.track.detections for number, pending in self.added.items()}
-        published = {track.id: track.detections for track in self.report.tracks}
+        published = {
+            track.id: without_parts(track.detections, self.number_of(track.id), self.pending)
+            for track in self.report.tracks
+        }
         return {track: boxes for track, boxes in {**added, **published}.items() if track in wanted}
 
 

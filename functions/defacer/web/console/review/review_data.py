@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from defacer.pipeline.channel import list_kept_people
 from defacer.plurals import pluralize, resemblance
 from defacer.report.texts import ADVICE
+from defacer.report.track_splits import without_parts
 from defacer.report.tracks import Origin, Reason, TrackRecord
 from defacer.web.console.review.published_review import Review, load_review, parse_track_id
 
@@ -108,6 +109,7 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
         },
         "editable": review.has_source,
         "people": people,
+        "suggestions": faces.suggested_merges,
         "tracks": [
             *(_describe_track(review, track) for track in review.report.tracks),
             *_describe_added(review),
@@ -142,6 +144,7 @@ def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
     """Return a track of the report. `requested`, `group` and `person` are those after the pending edits."""
     pending, faces = review.pending, review.report.faces
     number = review.number_of(track.id)
+    boxes = without_parts(track.detections, number, pending)
     person = track.person if track.decision == "keep" else None
     return {
         "id": track.id,
@@ -154,7 +157,7 @@ def _describe_track(review: Review, track: TrackRecord) -> dict[str, Any]:
         "unsure": is_unsure(track, faces.match_threshold),
         "origin": track.origin,
         "withdrawn": track.reason == Reason.CONSENT_WITHDRAWN,
-        "spans": _convert(review, track.detections.spans(_max_gap(review, track.origin))),
+        "spans": _convert(review, boxes.spans(_max_gap(review, track.origin))),
         "unconfirmed": _convert(review, track.unconfirmed),
     }
 

@@ -1,5 +1,6 @@
 // The page Upload: send the chosen files one after the other, and remember unfinished uploads in this browser.
-import { encodeForm, formatBytes, formatDuration, post } from "./api.js";
+import { encodeForm, formatBytes, formatDuration, post, readJsonLines } from "./api.js";
+import { localizeTimes } from "./local_times.js";
 import { NameTakenError, ResumableUpload, SessionExpiredError } from "./resumable_upload.js";
 import { findProblem } from "./video_file.js";
 
@@ -13,7 +14,7 @@ const activeKeys = new Set();
 let queue = Promise.resolve();
 
 const keyOf = (file) => `${KEY_PREFIX}${file.size} ${file.lastModified} ${file.name}`;
-const saveSession = (file, url) => localStorage.setItem(keyOf(file), JSON.stringify({ url, name: file.name, size: file.size, since: Date.now() }));
+const saveSession = (file, url, stored) => localStorage.setItem(keyOf(file), JSON.stringify({ url, name: file.name, stored, size: file.size, since: Date.now() }));
 const forgetSession = (file) => localStorage.removeItem(keyOf(file));
 
 function loadSession(key) {
@@ -56,13 +57,38 @@ function addFiles(files) {
   input.value = "";
 }
 
+// Show the jobs of completed uploads below them, until all have ended.
+const FOLLOW_RETRY_MS = 3000;
+const LISTED_MS = 10000; // the list has a new job within this time
+const followed = new Set(); // items
+let isFollowing = false;
+
+async function followJobs() {
+  if (isFollowing) return;
+  isFollowing = true;
+  while (followed.size) {
+    const request = new AbortController();
+    try {
+      const response = await post(input.dataset.live, encodeForm({ search: "", most: "" }), {}, request.signal);
+      for await (const { order, changed } of readJsonLines(response)) {
+        for (const item of followed) item.showJob(order, changed);
+        if (!followed.size) request.abort();
+      }
+    } catch (error) {
+      if (error.status) break; // the page Jobs still shows them
+    }
+    if (followed.size) await new Promise((resolve) => { setTimeout(resolve, FOLLOW_RETRY_MS); });
+  }
+  isFollowing = false;
+}
+
 class UploadItem {
   constructor(file) {
     this.file = file;
     const fragment = document.getElementById("item").content.cloneNode(true);
     this.row = fragment.firstElementChild;
     const find = (selector) => this.row.querySelector(selector);
-    [this.bar, this.message, this.amount, this.link] = [".bar", ".message", ".amount", "a"].map(find);
+    [this.bar, this.message, this.amount, this.link, this.job] = [".bar", ".message", ".amount", "a", ".job"].map(find);
     [this.replace, this.keepBoth, this.resume, this.stop] = [".replace", ".keep-both", ".resume", ".stop"].map(find);
     find(".name").textContent = file.name;
     this.bar.setAttribute("aria-label", `${file.name}: upload progress`);
@@ -80,6 +106,27 @@ class UploadItem {
   show(text, announce = false) {
     this.message.textContent = text;
     if (announce) announcement.textContent = `${this.file.name}: ${text}`;
+  }
+
+  // Show the newest job of this name. `changed` has the cards of the list by their jobs.
+  showJob(order, changed) {
+    this.cards = { ...this.cards, ...changed };
+    for (const job of order) {
+      const template = document.createElement("template");
+      template.innerHTML = (this.cards[job] ?? "").trim(); // the server has escaped all values
+      const card = template.content.firstElementChild;
+      if (card?.dataset.name !== this.stored) continue;
+      if (job in changed) {
+        card.querySelector(".row").remove(); // the name is shown already
+        card.querySelector(".erase")?.remove(); // the page Jobs has it
+        localizeTimes(card);
+        this.job.replaceChildren(...card.children);
+        this.message.textContent = "Upload complete.";
+        this.job.hidden = false;
+      }
+      if (!("running" in card.dataset) && Date.now() - this.sentAt > LISTED_MS) followed.delete(this);
+      return;
+    }
   }
 
   retry(onConflict) {
@@ -108,12 +155,16 @@ class UploadItem {
     const session = onConflict ? null : loadSession(keyOf(this.file));
     try {
       const url = session ? session.url : await this.startSession(onConflict);
+      this.stored ??= session?.stored ?? this.file.name;
       if (this.stopped) throw new DOMException("stopped", "AbortError"); // while the session was being started
       await this.send(url, Boolean(session));
       forgetSession(this.file);
-      this.bar.value = 1;
       this.finish("Upload complete. The job is starting.");
+      this.bar.hidden = true;
       this.link.hidden = false;
+      this.sentAt = Date.now();
+      followed.add(this);
+      followJobs();
     } catch (error) {
       const ask = "Replace the video and its result, or keep both?";
       if (error instanceof SessionExpiredError) {
@@ -139,8 +190,9 @@ class UploadItem {
     const { name, size, type } = this.file;
     const fields = encodeForm({ name, size, type, on_conflict: onConflict });
     const response = await this.retryWhileUnreachable(() => post(input.dataset.uploads, fields));
-    const { url } = await response.json();
-    saveSession(this.file, url);
+    const { url, name: stored } = await response.json();
+    this.stored = stored;
+    saveSession(this.file, url, stored);
     return url;
   }
 

@@ -17,9 +17,9 @@ export const FILTERS = [
 
 const isFolded = (group) => group.seconds < SHORT_SECONDS && group.initial === "hidden" && group.state === "hidden" && !group.changed;
 
-// What to request as the faces of these tracks: the longest ones, or the largest box of a track that only this page has.
+// What to request as the faces of these tracks: the longest ones, or the largest box of a track that this page has changed.
 export function chooseFaces(tracks) {
-  const longest = [...tracks].filter((track) => track.id >= 0).sort((a, b) => b.end - b.start - (a.end - a.start));
+  const longest = tracks.filter((track) => !track.detections).sort((a, b) => b.end - b.start - (a.end - a.start));
   if (longest.length || !tracks.length) return longest.slice(0, MAX_FACES).map((track) => track.id).join();
   const area = ([, x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
   return `@${tracks[0].detections.reduce((a, b) => (area(b) > area(a) ? b : a)).map((number) => number.toFixed(3)).join()}`;
@@ -252,13 +252,13 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".split").hidden = !this.store.editable || group.tracks.length < 2;
     part(".split").setAttribute("aria-label", `Split track ${track.id} off`);
     element.classList.toggle("chosen", track.id === this.store.selected);
-    this.#showCrops(element, track.id < 0 ? chooseFaces([track]) : `${track.id}:1`);
+    this.#showCrops(element, track.detections ? chooseFaces([track]) : `${track.id}:1`);
   }
 
   // Show the state of a card or track, and what a click on Keep or Hide has changed.
   #fillDecision(element, item, name, decision) {
     const part = (selector) => element.querySelector(selector);
-    const published = item.tracks ? item.tracks.every((track) => track.published === track.decision || track.added) : item.published === item.decision || item.added;
+    const published = (item.tracks ?? [item]).every((track) => track.published === track.decision || (track.added && track.split_from === undefined));
     const isMask = item.isMask ?? item.origin === "manual"; // a mask that is kept covers nothing any more
     const words = isMask && decision === "keep" ? "removed" : decision === "mixed" ? `${item.kept} of ${item.tracks.length} kept` : decision === "keep" ? "kept" : "hidden";
     const state = item.state === "unsure" ? `unsure, ${words}` : words;

@@ -7,6 +7,7 @@ import { NameDialog } from "./naming.js";
 import { startMasks } from "./masks.js";
 import { startPlayer } from "./player.js";
 import { count, ReviewStore } from "./store.js";
+import { SuggestionPanel } from "./suggestions.js";
 
 const byId = (id) => document.getElementById(id);
 const jobUrl = byId("people").dataset.job;
@@ -100,6 +101,31 @@ function connectChanges(store, crops) {
   update();
 }
 
+// "Split here": the chosen track becomes two at the player's time.
+function connectSplit(store, player) {
+  const button = byId("split-here");
+  const chosen = () => {
+    const track = store.track(store.selected);
+    const half = player.frameSeconds / 2;
+    return track && track.origin !== "manual" && track.start < store.currentTime - half && store.currentTime - half <= track.end ? track : null;
+  };
+  const split = async () => {
+    const [track, seconds] = [chosen(), store.currentTime - player.frameSeconds / 2];
+    if (!track) return;
+    try {
+      const id = store.splitAt(track.id, await player.boxes.read(track), seconds);
+      store.selectTrack(id, store.currentTime);
+      showProblem("");
+    } catch (error) {
+      showProblem(error.message);
+    }
+  };
+  const update = () => { button.disabled = !chosen(); };
+  for (const name of ["time", "select", "change"]) store.addEventListener(name, update);
+  button.onclick = split;
+  player.addShortcuts([{ keys: ["x"], shown: "X", text: "Split the chosen track here", run: split }]);
+}
+
 // Keep the pending changes in this tab, so that "Back" and a reload do not lose them.
 function keepChanges(store) {
   const saved = JSON.parse(sessionStorage.getItem(jobUrl) ?? "null");
@@ -149,11 +175,15 @@ async function start() {
   });
   if (store.editable) {
     connectChanges(store, crops);
+    new SuggestionPanel(store, crops);
     const naming = new NameDialog(store, crops, jobUrl);
     cards.addEventListener("name", (event) => naming.open(event.detail.group));
   }
   const player = startPlayer(store, jobUrl);
-  if (store.editable) startMasks(store, player, jobUrl);
+  if (store.editable) {
+    startMasks(store, player, jobUrl);
+    connectSplit(store, player);
+  }
 }
 
 localizeTimes(document);

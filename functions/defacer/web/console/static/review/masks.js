@@ -1,4 +1,4 @@
-// Cover what was missed: draw a mask, let it follow what is inside it, correct it, or look again for faces.
+// Cover a missed face: draw a mask, let it follow what is inside it, and correct it. Or look again for faces in a range.
 import { readJsonLines, token } from "../api.js";
 import { DrawnBox } from "./drawn_box.js";
 import { boxAt } from "./overlay.js";
@@ -46,6 +46,7 @@ class MaskEditor {
   #isLoading = false; // whether the boxes of the mask are on their way, so that it can't be changed yet
   #from = 0;
   #to = 0;
+  #followed = null; // the range in which the box of the saved mask was followed
   #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, base, unconfirmed, from, to, follow }, so that undo restores them
   #work = null; // cancels the request in progress
 
@@ -58,19 +59,22 @@ class MaskEditor {
     this.drawn.addEventListener("accept", () => this.save());
     this.drawn.addEventListener("cancel", () => this.close());
     const actions = {
-      "draw-mask": () => this.toggle(),
+      "draw-mask": () => this.toggle("mask"),
+      "look-again": () => this.toggle("search"),
       "mask-from": () => this.#setRange(this.#now, Math.max(this.#to, this.#now)),
       "mask-to": () => this.#setRange(Math.min(this.#from, this.#now), this.#now),
       "mask-whole": () => this.#setRange(0, store.video.duration),
       "mask-save": () => this.save(),
       "mask-delete": () => this.remove(),
       "mask-look": () => this.lookAgain(),
+      "mask-trim": () => this.trim(),
       "mask-cancel": () => this.#work?.abort(),
       "mask-close": () => this.close(),
     };
     for (const [id, run] of Object.entries(actions)) byId(id).onclick = run;
     player.addShortcuts([
-      { keys: ["d"], shown: "D", text: "Draw a mask, or correct the chosen one", run: () => this.toggle() },
+      { keys: ["d"], shown: "D", text: "Draw a mask, or correct the chosen one", run: () => this.toggle("mask") },
+      { keys: ["r"], shown: "R", text: "Look again for missed faces", run: () => this.toggle("search") },
       { keys: ["i"], shown: "I", text: "Mask or search: from here", run: () => this.isOpen && actions["mask-from"]() },
       { keys: ["o"], shown: "O", text: "Mask or search: to here", run: () => this.isOpen && actions["mask-to"]() },
     ]);
@@ -88,12 +92,25 @@ class MaskEditor {
     return track?.origin === "manual" && track.decision === "hide" ? track : null;
   }
 
-  toggle() { return this.isOpen ? this.close() : this.open(); }
+  get #mode() { return byId("mask-panel").dataset.mode; }
 
-  async open() {
+  // Open the panel to draw a mask ("mask") or to look again ("search"), or close it if it is open for this.
+  async toggle(mode) {
+    const wasMode = this.isOpen ? this.#mode : null;
+    if (wasMode) this.close();
+    if (wasMode !== mode) await this.open(mode);
+  }
+
+  async open(mode) {
     this.player.pause();
+    byId("mask-panel").dataset.mode = mode;
     byId("mask-panel").hidden = false;
-    byId("draw-mask").setAttribute("aria-pressed", "true");
+    this.#opener.setAttribute("aria-pressed", "true");
+    if (mode === "search") {
+      this.#startNew("Choose the range in which a face was missed.");
+      byId("mask-look").focus();
+      return;
+    }
     this.player.view.isDrawing = true;
     this.drawn.open();
     const mask = this.#chosenMask;
@@ -105,13 +122,15 @@ class MaskEditor {
   close() {
     this.#work?.abort();
     byId("mask-panel").hidden = true;
-    byId("draw-mask").setAttribute("aria-pressed", "false");
+    this.#opener.setAttribute("aria-pressed", "false");
     this.player.view.isDrawing = false;
     this.drawn.close();
     this.#mark(null, null);
     if (this.#chosenMask) this.store.selectTrack(null); // so that the next mask is a new one
-    byId("draw-mask").focus();
+    this.#opener.focus();
   }
+
+  get #opener() { return byId(this.#mode === "search" ? "look-again" : "draw-mask"); }
 
   // Add the mask, or change the one that is corrected.
   async save() {
@@ -126,8 +145,32 @@ class MaskEditor {
     }
     this.#plans.set(result.detections, { anchors: this.#anchors, base, unconfirmed, from: this.#from, to: this.#to, follow });
     this.#store(result);
+    this.#proposeTrim(result);
     const { length } = result.unconfirmed;
     this.#say(`The mask is in the list of changes. ${length ? `${length === 1 ? "One part needs" : `${length} parts need`} your check: choose Next to check.` : "Play it to check it."}`);
+  }
+
+  // Offer to cover only the part where the box was followed.
+  #proposeTrim({ unconfirmed }) {
+    const half = this.player.frameSeconds / 2;
+    const [first] = unconfirmed.filter(([start]) => start <= this.#from + half);
+    const [last] = unconfirmed.filter(([, end]) => end >= this.#to - half);
+    this.#followed = [first ? first[1] : this.#from, last ? last[0] : this.#to];
+    const [from, to] = this.#followed;
+    byId("mask-trim").hidden = !(first || last) || from >= to;
+    byId("mask-trim").textContent = `Cover only ${formatTenths(from)} to ${formatTenths(to)}, where it was followed`;
+  }
+
+  trim() {
+    const track = this.store.track(this.#id);
+    const [from, to] = this.#followed;
+    const [plan, detections] = [this.#plans.get(this.#boxes), interpolate(this.#boxes, from, to)];
+    const unconfirmed = (track.unconfirmed ?? []).map(([first, last]) => [Math.max(first, from), Math.min(last, to)]).filter(([first, last]) => first < last);
+    this.#plans.set(detections, { ...plan, from, to });
+    [this.#from, this.#to] = [from, to];
+    this.#store({ detections, unconfirmed });
+    byId("mask-trim").hidden = true;
+    this.#say("The mask covers only this range now. Play it to check it.");
   }
 
   remove() {
@@ -172,7 +215,7 @@ class MaskEditor {
     }
   }
 
-  #startNew() {
+  #startNew(text = "Draw a box around a face or a region, in the source or in the result.") {
     const { cuts, duration } = this.store.video;
     const now = this.#now;
     this.#id = null;
@@ -181,15 +224,17 @@ class MaskEditor {
     this.#unconfirmed = [];
     this.#isLoading = false;
     byId("mask-follow").checked = true;
+    byId("mask-trim").hidden = true;
     const shotStart = cuts.findLast((cut) => cut <= now) ?? 0;
     const shotEnd = (cuts.find((cut) => cut > now) ?? duration + this.player.frameSeconds) - this.player.frameSeconds;
     this.#setRange(Math.max(shotStart, now - DEFAULT_SECONDS), Math.min(shotEnd, now + DEFAULT_SECONDS));
-    this.#say("Draw a box around what has to be covered, in the source or in the result.");
+    this.#say(text);
   }
 
   async #edit(track) {
     this.#id = track.id;
     this.#isLoading = true;
+    byId("mask-trim").hidden = true;
     this.#show();
     const detections = await this.player.boxes.read(track).catch((error) => this.#say(error.message));
     if (this.#id !== track.id || !detections) return; // another mask was chosen since
@@ -251,6 +296,7 @@ class MaskEditor {
   }
 
   #showBox() {
+    if (this.#mode === "search") return null;
     if (this.#isLoading) return this.drawn.show(null);
     if (this.#canSave) return this.drawn.show(this.#boxNow());
     const { width, height } = this.store.video;
@@ -263,7 +309,7 @@ class MaskEditor {
     const isWorking = Boolean(this.#work);
     const track = this.store.track(this.#id);
     this.#showBox();
-    byId("mask-title").textContent = track ? `Correct ${this.store.group(track.group).name}` : "Cover what was missed";
+    byId("mask-title").textContent = this.#mode === "search" ? "Look again for missed faces" : track ? `Correct ${this.store.group(track.group).name}` : "Cover a missed face";
     byId("mask-range").textContent = `${formatTenths(this.#from)} to ${formatTenths(this.#to)}`;
     byId("mask-save").textContent = track ? "Change the mask" : "Add the mask";
     byId("mask-save").disabled = isWorking || !this.#canSave;
@@ -283,7 +329,7 @@ class MaskEditor {
   // Undo can remove the mask that is corrected, or bring back its earlier boxes.
   #onChange() {
     this.#onSelect();
-    if (!this.isOpen || this.#id === null) return;
+    if (!this.isOpen || this.#id === null || this.#mode === "search") return;
     const track = this.store.track(this.#id);
     if (!track) this.#startNew();
     else if (track.detections && track.detections !== this.#boxes) this.#edit(track);
@@ -292,6 +338,6 @@ class MaskEditor {
   #onSelect() {
     const mask = this.#chosenMask;
     byId("draw-mask").textContent = mask ? "Correct the mask" : "Draw a mask";
-    if (this.isOpen && mask && mask.id !== this.#id && !this.#work) this.#edit(mask);
+    if (this.isOpen && this.#mode === "mask" && mask && mask.id !== this.#id && !this.#work) this.#edit(mask);
   }
 }

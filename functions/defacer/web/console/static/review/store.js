@@ -4,7 +4,8 @@
 // `detail.seconds`) when the player has to go somewhere; "time" when the player is at another time.
 //
 // A change is a patch: other values for some tracks. The state is the server's with all patches in their order, so each
-// change can be undone on its own. Added tracks have negative ids until the server numbers them.
+// change can be undone on its own. Added tracks have negative ids until the server numbers them. An added track with
+// `split_from` is the later part of that track.
 
 const STATES = ["unsure", "kept", "hidden"]; // in the order of the cards
 
@@ -53,6 +54,8 @@ function stateOfAll(tracks) {
   return STATES.find((state) => states.has(state));
 }
 
+const clipSpans = (spans, from, to) => spans.filter(([first, last]) => last >= from && first <= to).map(([first, last]) => [Math.max(first, from), Math.min(last, to)]);
+
 export function formatClock(seconds) {
   const whole = Math.floor(seconds);
   const rest = String(whole % 60).padStart(2, "0");
@@ -60,6 +63,45 @@ export function formatClock(seconds) {
 }
 
 export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
+// Which cards are probably the same person. The report has pairs of tracks, the likeliest first. Pairs that a person
+// refused are remembered in this object only.
+class MergeSuggestions {
+  #refused = new Set();
+
+  constructor(store, pairs) {
+    this.store = store;
+    this.pairs = pairs;
+  }
+
+  // Return stacks of groups to merge, the likeliest first. No stack has two groups that are seen at the same time.
+  list() {
+    const stacks = new Map(); // from a group's id to its stack
+    const result = [];
+    for (const [one, other] of this.pairs) {
+      const [a, b] = [one, other].map((id) => this.store.group(this.store.track(id)?.group));
+      if (!a || !b || a === b || this.#refused.has(`${one} ${other}`)) continue;
+      const [first, second] = [stacks.get(a.id) ?? [a], stacks.get(b.id) ?? [b]];
+      if (first === second || !canMerge([...first, ...second])) continue;
+      first.push(...second);
+      for (const group of first) stacks.set(group.id, first);
+      if (!result.includes(first)) result.push(first);
+      if (result.includes(second)) result.splice(result.indexOf(second), 1);
+    }
+    return result;
+  }
+
+  // Suggest these groups no more to be one person with each other.
+  refuse(groups, others = groups) {
+    const has = (some, id) => some.some((group) => group.tracks.some((track) => track.id === id));
+    for (const [one, other] of this.pairs) if ((has(groups, one) && has(others, other)) || (has(groups, other) && has(others, one))) this.#refused.add(`${one} ${other}`);
+  }
+}
+
+function canMerge(groups) {
+  const people = new Set(groups.map((group) => group.person).filter(Boolean));
+  return people.size < 2 && !groups.some((group) => group.withdrawn) && !findTogether(groups.flatMap((group) => group.tracks));
+}
 
 export class ReviewStore extends EventTarget {
   #base = new Map(); // the server's tracks by id, with the decisions of a pending request
@@ -75,6 +117,7 @@ export class ReviewStore extends EventTarget {
     this.editable = review.editable;
     this.waiting = review.waiting_until !== null; // nothing is rendered before a person confirms
     this.people = [...review.people]; // the channel's targets
+    this.suggestions = new MergeSuggestions(this, review.suggestions ?? []);
     this.selected = null; // the id of the chosen track
     for (const track of review.tracks) this.#base.set(track.id, this.#prepare({ ...track, published: track.decision, decision: track.requested }));
     this.#rebuild();
@@ -135,6 +178,25 @@ export class ReviewStore extends EventTarget {
     const patches = trackIds.map((id) => [id, { group, person: null, ...(this.track(id).person && { decision: "hide", unsure: false, decided: true }) }]);
     this.#change(text, { patches: new Map(patches) });
     return group;
+  }
+
+  // Make the part of a track from this time on a track of its own, and return its id. `detections` are the track's. The
+  // part is hidden, because it can show another person. Throws an Error with a sentence if that is impossible.
+  splitAt(id, detections, seconds) {
+    const track = this.track(id);
+    const at = detections.findIndex(([time]) => time >= seconds);
+    if (isDrawn(track)) throw new Error("A mask can't be split. Change its range instead.");
+    if (at <= 0) throw new Error(`The chosen track has no box ${at ? "after" : "before"} this moment. Go to the moment at which another person appears.`);
+    const [own, rest] = [detections.slice(0, at), detections.slice(at)];
+    const name = this.group(track.group).name;
+    const added = this.#makeAdded({
+      origin: track.origin, decision: "hide", reason: `Split off ${name} by you`, withdrawn: track.withdrawn,
+      split_from: track.split_from ?? id, detections: rest, spans: clipSpans(track.spans, rest[0][0], track.end),
+    });
+    added.published = track.published;
+    const patches = new Map([[id, { detections: own, spans: clipSpans(track.spans, track.start, own.at(-1)[0]) }]]);
+    this.#change(`Split ${name} at ${formatClock(rest[0][0])}`, { added: [added], patches });
+    return added.id;
   }
 
   // Throw an Error with a sentence if the group can't be this person.
@@ -234,9 +296,9 @@ export class ReviewStore extends EventTarget {
     return this.video.start_pts + Math.round((seconds * denominator) / numerator);
   }
 
-  #toAdded({ origin, decision, detections, unconfirmed }, group) {
+  #toAdded({ origin, decision, detections, unconfirmed, split_from = null }, group) {
     return {
-      origin, decision, group,
+      origin, decision, group, split_from,
       detections: detections.map(([seconds, ...box]) => ({ pts: this.#toPts(seconds), box })),
       unconfirmed: unconfirmed.map((span) => span.map((seconds) => this.#toPts(seconds))),
     };
@@ -244,7 +306,7 @@ export class ReviewStore extends EventTarget {
 
   #prepare(track) {
     track.unsure = Boolean(track.unsure) && (track.added || track.decision === track.published);
-    if (track.detections) track.spans = [[track.detections[0][0], track.detections.at(-1)[0]]];
+    if (track.detections) track.spans ??= [[track.detections[0][0], track.detections.at(-1)[0]]];
     track.start = track.spans[0][0];
     track.end = track.spans.at(-1)[1];
     track.initial = stateOf(track);
@@ -294,7 +356,7 @@ export class ReviewStore extends EventTarget {
       for (const id of change.removed) tracks.delete(id);
       for (const [id, values] of change.patches) {
         const track = tracks.get(id);
-        if (track) Object.assign(track, values, values.detections && { start: values.detections[0][0], end: values.detections.at(-1)[0], spans: [[values.detections[0][0], values.detections.at(-1)[0]]] });
+        if (track) Object.assign(track, values.detections && { start: values.detections[0][0], end: values.detections.at(-1)[0], spans: [[values.detections[0][0], values.detections.at(-1)[0]]] }, values);
       }
     }
     this.#byId = tracks;
