@@ -45,7 +45,7 @@ def astronaut_view(engine: Engine) -> Array:
 
 
 def faces_at(scene: str, time: str, engine: Engine) -> FrameFaces:
-    return find_faces_at(scene, parse_moment(time).seconds, engine.detector("centerface"))
+    return find_faces_at(scene, parse_moment(time).seconds, engine.detector("centerface"), engine.checker())
 
 
 def distance_to(view: Array, target: TargetFace, engine: Engine) -> float:
@@ -199,3 +199,15 @@ def test_frame_is_displayed_upright(tmp_path: Path, engine: Engine, astronaut_vi
     assert found.image.shape == (340, 540, 3)
     assert found.lines()[0].startswith("1 middle (3")
     assert distance_to(astronaut_view, choose_face(Moment(Fraction(0)), found), engine) < SAME_PERSON
+
+
+def test_person_in_a_turned_picture_becomes_the_target(
+    tmp_path: Path, engine: Engine, astronaut_view: Array
+) -> None:
+    """A camera below a ceiling writes no rotation. The place is that in the shown picture."""
+    upside_down = np.ascontiguousarray(np.rot90(astronaut(), 2))
+    path = write_scene(tmp_path / "turned.mp4", [Shown(upside_down, (340, 40), 280)], 0.4)
+    found = faces_at(str(path), "0", engine)
+    assert found.lines()[0].startswith("1 right (4")
+    target = choose_face(parse_moment("0#1"), found)
+    assert distance_to(astronaut_view, target, engine) < SAME_PERSON

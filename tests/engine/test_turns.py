@@ -1,6 +1,7 @@
 """Test faces that are sideways or upside down in the displayed picture."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -15,9 +16,12 @@ from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.engine.tracking.turns.turned_views import merge_turned_faces, turn_back, turn_image
+from defacer.engine.tracking.turns.turn_finder import find_face_turns
+from defacer.engine.tracking.turns.turned_views import TurnedFace, merge_views, turn_back, turn_image
 from defacer.report.faces import Faces
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
+from tests.clips import Picture as Portrait
+from tests.engine.scene_files import Shown, write_scene
 
 POINTS = np.array([[30, 20], [40, 20], [35, 27], [31, 34], [39, 34]], np.float32)
 
@@ -84,6 +88,72 @@ def test_stranger_is_hidden_in_a_turned_picture(engine: Engine, tmp_path: Path) 
     assert all(any(face.score >= confident for face in sample.faces) for sample in parts[0].samples)
 
 
+@pytest.mark.parametrize("side", [300, 120])
+@pytest.mark.parametrize("portrait", [astronaut, admiral])
+def test_turn_that_makes_a_face_upright_is_found(
+    portrait: Callable[[], Portrait], side: int, engine: Engine
+) -> None:
+    picture = np.full((360, 640, 3), 90, np.uint8)
+    picture[30 : 30 + side, 200 : 200 + side] = cv2.resize(
+        portrait()[:400, 60:460], (side, side), interpolation=cv2.INTER_AREA
+    )
+    turned = [find_face_turns(turn_image(picture, turn), engine.checker()) for turn in range(4)]
+    assert turned == [(), (3,), (2,), (1,)]
+
+
+def test_picture_without_a_face_leaves_the_turns_undecided(engine: Engine) -> None:
+    assert find_face_turns(np.full((360, 640, 3), 90, np.uint8), engine.checker()) is None
+
+
+@pytest.mark.parametrize(
+    "turn", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
+)
+@pytest.mark.parametrize("is_target_lying", [True, False])
+def test_target_is_kept_beside_a_lying_or_an_upright_person(
+    turn: int, is_target_lying: bool, engine: Engine, tmp_path: Path
+) -> None:
+    upright, lying = (admiral(), astronaut()) if is_target_lying else (astronaut(), admiral())
+    left = Shown(upright[:400, 60:460], (20, 40), 280)
+    right = Shown(turn_image(lying[:400, 60:460], turn), (340, 40), 280)
+    clip = write_scene(tmp_path / "in.mp4", [left, right], 1.0)
+    faces, _ = detect(engine, clip, astronaut())
+    kept = [track.detections[0].box[0] > 320 for track in faces.tracks if track.decision == "keep"]
+    assert kept == [is_target_lying]
+    assert len(faces.tracks) == 2
+
+
+def test_target_is_kept_in_a_turned_shot_between_upright_ones(engine: Engine, tmp_path: Path) -> None:
+    portrait = admiral()[:400, 60:460]
+    shots = [
+        Shown(turn_image(portrait, turn), (140, 0), 360, first, first + 24)
+        for turn, first in ((0, 0), (2, 25), (0, 50))
+    ]
+    faces, _ = detect(engine, write_scene(tmp_path / "in.mp4", shots, 3.0), admiral())
+    assert [(track.decision, track.start, track.end) for track in faces.tracks] == [
+        ("keep", first * 512, (first + 24) * 512) for first in (0, 25, 50)
+    ]
+
+
+@pytest.mark.parametrize("direction", [1, pytest.param(-1, marks=pytest.mark.slow)])
+def test_stranger_is_detected_while_the_camera_rolls(direction: int, engine: Engine, tmp_path: Path) -> None:
+    frames = [
+        Shown(
+            rolled(admiral()[:400, 60:460], direction * min(90, 1.5 * number)), (140, 0), 360, number, number
+        )
+        for number in range(75)
+    ]
+    faces, parts = detect(engine, write_scene(tmp_path / "in.mp4", frames, 3.0), astronaut())
+    assert {track.decision for track in faces.tracks} == {"hide"}
+    confident = parts[0].confident_score
+    assert all(any(face.score >= confident for face in sample.faces) for sample in parts[0].samples)
+
+
+def rolled(picture: Portrait, degrees: float) -> Portrait:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    return cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+
+
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_detection_in_a_turned_copy_returns_to_its_place(turn: int) -> None:
     image = np.zeros((60, 90, 3), np.uint8)
@@ -99,21 +169,34 @@ def test_detection_in_a_turned_copy_returns_to_its_place(turn: int) -> None:
     assert back.landmarks == pytest.approx(POINTS + 0.5)
 
 
-def face(box: tuple[float, ...], score: float) -> Detection:
-    return Detection(np.array(box, np.float32), score, POINTS)
+SIDEWAYS = np.stack([60 - POINTS[:, 1], POINTS[:, 0]], axis=1)  # eyes at the right
+
+
+def face(box: tuple[float, ...], score: float, turn: int = 0) -> TurnedFace:
+    """Return a face that is upright in the view with this turn, 0 or 1."""
+    return TurnedFace(Detection(np.array(box, np.float32), score, SIDEWAYS if turn else POINTS), turn)
+
+
+def scores(*views: TurnedFace) -> list[float]:
+    return [one.score for one in merge_views(views)]
 
 
 def test_part_of_a_turned_face_is_not_a_second_face() -> None:
-    upright, turned = [face((10, 10, 60, 60), 0.5)], [face((0, 0, 100, 80), 0.9)]
-    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9]
+    assert scores(face((10, 10, 60, 60), 0.5), face((0, 0, 100, 80), 0.9, 1)) == [0.9]
 
 
-@pytest.mark.parametrize("box", [(25, 15, 45, 40), (45, 10, 95, 60)], ids=["small", "beside the landmarks"])
+@pytest.mark.parametrize("box", [(25, 15, 45, 40), (55, 10, 95, 60)], ids=["small", "beside the landmarks"])
 def test_other_person_in_front_of_a_turned_face_stays(box: tuple[float, ...]) -> None:
-    upright, turned = [face(box, 0.5)], [face((0, 0, 100, 80), 0.9)]
-    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9, 0.5]
+    assert scores(face(box, 0.5), face((0, 0, 100, 80), 0.9, 1)) == [0.9, 0.5]
 
 
 def test_clear_face_in_front_of_a_turned_face_is_a_second_face() -> None:
-    upright, turned = [face((10, 10, 40, 60), 0.85)], [face((0, 0, 100, 80), 0.9)]
-    assert [one.score for one in merge_turned_faces(upright, turned)] == [0.9, 0.85]
+    assert scores(face((10, 10, 40, 60), 0.85), face((0, 0, 100, 80), 0.9, 1)) == [0.9, 0.85]
+
+
+def test_landmarks_of_the_view_that_shows_a_face_upright_are_returned() -> None:
+    """The better score of the other view belongs to the same face."""
+    in_wrong_view = TurnedFace(Detection(np.array((0, 0, 60, 60), np.float32), 0.9, POINTS), 1)
+    [found] = merge_views([in_wrong_view, face((2, 0, 60, 62), 0.8)])
+    assert found.box.tolist() == [2, 0, 60, 62]
+    assert found.score == 0.9

@@ -179,10 +179,10 @@ def choose_faces(
     if not times:
         return []
     weights.fetch_all(progress=say)
-    model, targets = Engine().detector(detector), []
+    engine, targets = Engine(), []
     with _named_in_errors(video):
         for time in times:
-            found = find_faces_at(_path_of(video), time.seconds, model)
+            found = find_faces_at(_path_of(video), time.seconds, engine.detector(detector), engine.checker())
             targets.append(choose_face(time, found, ask))
             say(f"{targets[-1].label} is kept: {found.describe(targets[-1].face)}")
     return targets

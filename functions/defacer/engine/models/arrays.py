@@ -14,6 +14,7 @@ Array = npt.NDArray[np.float32]
 
 
 OVERLAP_OF_ONE_FACE = 0.45
+MAX_LEAN = 45.0  # degrees: a face that leans by less is upright
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Detection:
     box: Array
     score: float
     landmarks: Array
+
+    @property
+    def lean(self) -> float:
+        """The angle in degrees between the line from the eyes to the mouth and straight down."""
+        across, down = self.landmarks[3:].mean(axis=0) - self.landmarks[:2].mean(axis=0)
+        return float(np.degrees(np.arctan2(across, down)))
 
     def scaled(self, scale: float) -> "Detection":
         """Return the detection in pixels of a copy of the image at that scale."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from defacer.engine.errors import PictureError
-from defacer.engine.models.arrays import box_areas, shared_areas
+from defacer.engine.models.arrays import MAX_LEAN, box_areas, shared_areas
 from defacer.engine.runtime import torch_package
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ MIN_FACE_SIDE = 40  # pixels: below, an embedding says little
 MAX_ASPECT = 16  # of a picture's longer side to its shorter one: in a longer strip no copy shows a face
 BYSTANDER = 0.5  # a face smaller than this share of the largest one belongs to a bystander
 # CenterFace also detects most faces that are sideways or upside down, and its landmarks show their rotation. In 73
-# faces of clips, each turned four ways, the view with the best score among those whose face leans by at most 45 degrees
+# faces of clips, each turned four ways, the view with the best score among those whose face leans by at most MAX_LEAN
 # was the upright one in all 70 that had a face. No other such view reached 0.85.
-MAX_LEAN = 45.0  # degrees
 SURE_UPRIGHT = 0.85
 # A face of this share of the picture's area fills it. Its landmarks are imprecise, because CenterFace detects faces of
 # up to 250 pixels. In a copy with a border, 39 faces that were cut out at 70 to 100 percent of their box and enlarged
@@ -85,18 +84,12 @@ def _turn_upright(image: "Image", detector_of: DetectorOf) -> "tuple[Image, list
     for turns in range(4):
         turned = np.ascontiguousarray(np.rot90(image, turns))
         faces = _search(turned, detector_of("centerface"))
-        score = max((face.score for face in _prominent(faces) if abs(_lean(face)) <= MAX_LEAN), default=0.0)
+        score = max((face.score for face in _prominent(faces) if abs(face.lean) <= MAX_LEAN), default=0.0)
         if score >= SURE_UPRIGHT:
             return turned, faces
         views.append((score, turned, faces))
     score, turned, faces = max(views, key=lambda view: view[0])
     return (turned, faces) if score else (image, find_faces(image, detector_of))
-
-
-def _lean(face: "Detection") -> float:
-    """Return by how many degrees the line from the eyes to the mouth differs from straight down."""
-    across, down = face.landmarks[3:].mean(axis=0) - face.landmarks[:2].mean(axis=0)
-    return float(np.degrees(np.arctan2(across, down)))
 
 
 def _prominent(faces: "list[Detection]") -> "list[Detection]":

@@ -94,7 +94,7 @@ def detect_subsegments(
     begin = first
     sampler, set_turns = Sampler(detector), ignore_turns
     if checker:
-        set_turns = TurnFinder(detector, checker).set_turns
+        set_turns = TurnFinder(checker).set_turns
         begin = (
             None if first is None else first - first % TURN_WINDOWS
         )  # they can be found before the segment

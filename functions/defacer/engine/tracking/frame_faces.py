@@ -19,6 +19,8 @@ from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import TargetFace
 from defacer.engine.recognition.target_face import MIN_FACE_SIDE
 from defacer.engine.tracking.reduced_frame import ReducedFrame
+from defacer.engine.tracking.turns.turn_finder import find_face_turns
+from defacer.engine.tracking.turns.turned_views import detect_in_turns
 from defacer.plurals import pluralize
 from defacer.report.texts import describe_place
 
@@ -88,17 +90,17 @@ def format_time(seconds: Fraction) -> str:
     return f"{start}:{hundredths / 100:05.2f}".removesuffix("0").removesuffix(".0")
 
 
-def find_faces_at(video: str, seconds: Fraction, detector: Detector) -> FrameFaces:
-    """Return the faces, at least one, of the frame that a player shows at that time.
+def find_faces_at(video: str, seconds: Fraction, detector: Detector, checker: Detector) -> FrameFaces:
+    """Return the faces, at least one, of the frame that a player shows at that time. `checker` is YuNet.
 
     Raise ArgumentError for a time after the end of the video, and without a face that is large enough. Then its
     message names the nearest time that has one.
     """
     clip = _Clip.open(video)
-    found = _detect(clip, clip.frame_at(seconds), detector)
+    found = _detect(clip, clip.frame_at(seconds), detector, checker)
     if not found.faces:
         raise ArgumentError(
-            f"There is no clear face at {format_time(seconds)}. {_nearest(clip, seconds, detector)}"
+            f"There is no clear face at {format_time(seconds)}. {_nearest(clip, seconds, detector, checker)}"
         )
     return found
 
@@ -176,11 +178,11 @@ def _after_the_end(seconds: Fraction, end: Fraction) -> ArgumentError:
     )
 
 
-def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector) -> FrameFaces:
-    """Detect the faces of a frame in the detector's size, in pixels of a copy of at most CROP_SIDE."""
+def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector, checker: Detector) -> FrameFaces:
+    """Detect the faces of a frame as the detection pass does, in pixels of a copy of at most CROP_SIDE."""
     held = ReducedFrame(frame, orientation=clip.orientation)
     small, large = held.detector_image(), held.crop_image()
-    [found] = detector.detect([small])
+    [found] = detect_in_turns(detector, [small], [find_face_turns(small, checker) or ()])
     scale = large.shape[1] / small.shape[1]
     faces = sorted((face.scaled(scale) for face in found), key=lambda face: float(face.box[0] + face.box[2]))
     clear = [
@@ -195,7 +197,7 @@ def _detect(clip: _Clip, frame: av.VideoFrame, detector: Detector) -> FrameFaces
     )
 
 
-def _nearest(clip: _Clip, seconds: Fraction, detector: Detector) -> str:
+def _nearest(clip: _Clip, seconds: Fraction, detector: Detector, checker: Detector) -> str:
     """Return a sentence about the nearest time that has a face."""
     first, last = max(Fraction(0), seconds - SEARCH_SECONDS), seconds + SEARCH_SECONDS
     due, times = first, []
@@ -203,7 +205,7 @@ def _nearest(clip: _Clip, seconds: Fraction, detector: Detector) -> str:
         time = clip.seconds_at(frame.pts or 0)
         if time >= due:
             due = time + SEARCH_STEP_SECONDS
-            times += [time] if _detect(clip, frame, detector).faces else []
+            times += [time] if _detect(clip, frame, detector, checker).faces else []
     if not times:
         return f"There is none from {format_time(first)} to {format_time(last)} either. Name another time."
     return f"The nearest one is at {format_time(min(times, key=lambda time: abs(time - seconds)))}."
