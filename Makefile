@@ -153,7 +153,7 @@ protocol: $(DEV)  ## 20,000 interleavings of the functions, with crashes and fau
 	@$(RUN) -m tests.protocol $(if $(N),--interleavings "$(N)") $(if $(SEED),--seed "$(SEED)")
 
 .PHONY: benchmark
-benchmark: $(DEV)  ## speed and memory against other programs, ~32 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
+benchmark: $(DEV)  ## speed and memory against other programs, ~40 min: [PAIRS=5] [ONLY=transcode] [WORK=FOLDER]
 	@$(RUN) -m tests.benchmarks $(if $(PAIRS),--pairs "$(PAIRS)") $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(WORK),--work "$(WORK)")
 

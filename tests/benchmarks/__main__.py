@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,11 @@ from tests.benchmarks.machine import machine_facts, use_cores
 from tests.benchmarks.parts import (
     PARTS,
     PLAIN,
+    TABLES,
     Bench,
     Row,
     Works,
     have_encoders_different_options,
-    profile_table,
 )
 from tests.benchmarks.running import ROOT, BenchmarkError, Runner, say
 from tests.benchmarks.work import Videos, Work
@@ -135,12 +135,14 @@ def _measure(
     )
     videos = Videos(clips, folder)
     runner = Runner(folder, videos.create(Work("one frame", frames=1)), arguments.pairs)
-    bench = Bench(runner, videos, works, target, folder if arguments.work else DEFAULT_FOLDER, folder)
+    live_clip = clips[0].with_name(f"{arguments.target_clip}.mp4")
+    environments = folder if arguments.work else DEFAULT_FOLDER
+    bench = Bench(runner, videos, works, target, live_clip, environments, folder)
     rows: list[Row] = []
     for name in names:
         say(f"{name}:")
         rows += PARTS[name](bench)
-    _print_all(rows, bench, facts, "profile" in names)
+    _print_all(rows, bench, facts, [TABLES[name] for name in names if name in TABLES])
     problems = [
         f"{row.name}: {row.median:.2f}{row.bound.unit}" for row in rows if not row.bound.is_met_by(row.median)
     ]
@@ -153,7 +155,9 @@ def _measure(
     return 1 if problems else 0
 
 
-def _print_all(rows: Sequence[Row], bench: Bench, facts: Sequence[str], with_profile: bool) -> None:
+def _print_all(
+    rows: Sequence[Row], bench: Bench, facts: Sequence[str], written: Sequence[Callable[[Path], Path]]
+) -> None:
     sections = ["\n".join(f"- {fact}" for fact in facts)]
     if PLAIN in bench.runner.encoder_options:
         sections[0] += f"\n- x264 in the plain transcode: {bench.runner.encoder_options[PLAIN]}"
@@ -161,8 +165,7 @@ def _print_all(rows: Sequence[Row], bench: Bench, facts: Sequence[str], with_pro
         sections.append(tables.render_results(rows))
     if bench.runner.measurements:
         sections.append(tables.render_programs(bench.runner.measurements))
-    if with_profile:
-        sections.append(profile_table(bench.folder).read_text().rstrip())
+    sections += [table(bench.folder).read_text().rstrip() for table in written]
     print("\n\n".join(sections))
 
 

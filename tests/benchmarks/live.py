@@ -30,6 +30,8 @@ from tests.live.service import live_service
 SIZE = (640, 360)
 WARM_UP_SECONDS = 3.0
 ONE_IN = 3
+RATES, RATE_SECONDS = (15, 20, 25, 30), 20.0
+ROUNDING_FRAMES, ROUNDING_SECONDS = 0.5, 0.05  # "25 fps at 0.5 s"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,20 @@ def measure_2019_loop(frames: list[bytes], target: Path, rate: int, seconds: flo
             cv2.imencode(".jpg", picture)
             ages.append(time.monotonic() - came)
     return Measurement("2019 loop, one frame in three", rate, time.monotonic() - started, ages)
+
+
+def highest_rate(clip: Path, target: Path, age_seconds: float) -> float:
+    """Return the highest of RATES that the live page shows, at a median age of `age_seconds`; 0 for none."""
+    reached = 0.0
+    for rate in RATES:
+        found = measure_live_page(encode_frames(clip, rate), target.read_bytes(), rate, RATE_SECONDS)
+        print(found.row(), file=sys.stderr, flush=True)
+        if len(found.ages) < (rate - ROUNDING_FRAMES) * found.seconds:
+            break
+        if np.median(found.ages) > age_seconds + ROUNDING_SECONDS:
+            break
+        reached = float(rate)
+    return reached
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 import os
 import re
 import resource
-import statistics
 import subprocess
 import sys
 import threading
@@ -42,30 +41,39 @@ class Program:
 
 @dataclass(frozen=True)
 class Run:
-    """The wall time and the peak resident memory of a run's process tree."""
+    """The wall time, the processor time (user and system) and the peak resident memory of a run's process tree."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
+
+
+NO_LOAD = Run(0, 0, 0)
 
 
 @dataclass
 class Measurement:
-    """All runs of a program on a video. `load_seconds` is its wall time on a video of one frame."""
+    """All runs of a program on a video, and its run on a video of one frame (`load`)."""
 
     program: Program
     video: Video
-    load_seconds: float
+    load: Run
     runs: list[Run] = field(default_factory=list)
 
     @property
     def seconds(self) -> list[float]:
         """Return the time of each run without loading. Raise BenchmarkError if loading took as long as a run."""
-        if min(run.seconds for run in self.runs) <= self.load_seconds:
+        if min(run.seconds for run in self.runs) <= self.load.seconds:
             raise BenchmarkError(
                 f"{self.program.name} took no longer for {self.video.work.name} than for one frame "
-                f"({self.load_seconds:.1f} s): measure longer videos on an idle machine."
+                f"({self.load.seconds:.1f} s): measure longer videos on an idle machine."
             )
-        return [run.seconds - self.load_seconds for run in self.runs]
+        return [run.seconds - self.load.seconds for run in self.runs]
+
+    @property
+    def cpu_seconds(self) -> list[float]:
+        """Return the processor time of each run without loading."""
+        return [run.cpu_seconds - self.load.cpu_seconds for run in self.runs]
 
     @property
     def peak_bytes(self) -> int:
@@ -80,15 +88,22 @@ class Runner:
 
     def __init__(self, folder: Path, one_frame: Video, pairs: int):
         self._folder = folder
+        self._log = folder / "log.txt"
         self._one_frame = one_frame
         self._pairs = pairs
-        self._load_seconds: dict[Program, float] = {}
+        self._loads: dict[Program, Run] = {}
         self.measurements: list[Measurement] = []
         self.encoder_options: dict[str, str] = {}
 
-    def run_interleaved(self, *jobs: tuple[Program, Video]) -> list[Measurement]:
-        """Run all jobs in turn several times, so that a slow phase of the machine affects each of them."""
-        found = [Measurement(program, video, self._load(program)) for program, video in jobs]
+    def run_interleaved(self, *jobs: tuple[Program, Video], with_loading: bool = False) -> list[Measurement]:
+        """Run all jobs in turn several times, so that a slow phase of the machine affects each of them.
+
+        The times are without those of loading, except `with_loading`.
+        """
+        loads = [self._load(program) for program, _ in jobs]
+        if with_loading:
+            loads = [NO_LOAD for _ in jobs]
+        found = [Measurement(*job, load) for job, load in zip(jobs, loads, strict=True)]
         self.measurements += found
         for number in range(1, self._pairs + 1):
             for job in found:
@@ -106,24 +121,29 @@ class Runner:
         say(f"{program.name}, {video.work.name}: {_format_run(job.runs[0])}")
         return job
 
-    def _load(self, program: Program) -> float:
-        if program not in self._load_seconds:
+    def run_on(self, program: Program, video: Path) -> Path:
+        """Run a program once on any video, and return its result, which the next run replaces."""
+        out = self._result()
+        run = run_timed(program.arguments(video, out), self._log)
+        say(f"{program.name}, {video.name}: {_format_run(run)}")
+        return out
+
+    def _load(self, program: Program) -> Run:
+        """Return the run with the median wall time on a video of one frame."""
+        if program not in self._loads:
             self._run(
                 program, self._one_frame
             )  # not counted, because it downloads weights and fills the disk cache
             runs = [self._run(program, self._one_frame) for _ in range(min(LOAD_RUNS, self._pairs))]
-            self._load_seconds[program] = statistics.median(run.seconds for run in runs)
-            say(f"{program.name}, one frame: {self._load_seconds[program]:.2f} s")
-        return self._load_seconds[program]
+            self._loads[program] = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+            say(f"{program.name}, one frame: {_format_run(self._loads[program])}")
+        return self._loads[program]
 
     def _run(self, program: Program, video: Video) -> Run:
-        out = self._folder / "result.mp4"
-        out.unlink(missing_ok=True)
-        run = run_timed(program.arguments(video.path, out), self._folder / "log.txt")
+        out = self._result()
+        run = run_timed(program.arguments(video.path, out), self._log)
         if not out.exists():
-            raise BenchmarkError(
-                f"{program.name} succeeded but wrote no video: see {self._folder / 'log.txt'}."
-            )
+            raise BenchmarkError(f"{program.name} succeeded but wrote no video: see {self._log}.")
         frames, options = _frames_and_encoder(out)
         if frames != video.frames:
             raise BenchmarkError(
@@ -132,6 +152,12 @@ class Runner:
         # Those of the first run, on the single frame, because x264's number of threads depends on the size.
         self.encoder_options.setdefault(program.name, options)
         return run
+
+    def _result(self) -> Path:
+        """Return the path of the next result, and delete the last one."""
+        out = self._folder / "result.mp4"
+        out.unlink(missing_ok=True)
+        return out
 
 
 def run_timed(command: Sequence[str], log: Path) -> Run:
@@ -150,7 +176,7 @@ def run_timed(command: Sequence[str], log: Path) -> Run:
         raise BenchmarkError(
             f"{' '.join(command)} ended with status {process.returncode}: {output_lines[-1]}"
         )
-    return Run(seconds, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
+    return Run(seconds, usage.ru_utime + usage.ru_stime, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
 
 
 def say(line: str) -> None:
@@ -159,7 +185,7 @@ def say(line: str) -> None:
 
 
 def _format_run(run: Run) -> str:
-    return f"{run.seconds:.1f} s, {run.peak_bytes / 1e6:.0f} MB"
+    return f"{run.seconds:.1f} s, processor {run.cpu_seconds:.1f} s, {run.peak_bytes / 1e6:.0f} MB"
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Videos:
     """Create each file once in `folder`."""
 
     def __init__(self, clips: Sequence[Path], folder: Path):
-        self._clips = clips
+        self.clips = clips
         self._folder = folder
         self._digest = hashlib.sha256(b"".join(clip.read_bytes() for clip in clips)).hexdigest()[:8]
 
@@ -67,7 +67,7 @@ class Videos:
             unfinished = path.with_suffix(".part")
             # In another process, because Linux counts a parent's peak memory as that of its children.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                process.submit(_write, self._clips, work, unfinished).result()
+                process.submit(_write, self.clips, work, unfinished).result()
             unfinished.replace(path)
         return Video(work, path, *_frames_and_seconds(path))
 
