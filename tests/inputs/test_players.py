@@ -21,6 +21,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.media.orientation import orientation_of
 from defacer.engine.options import Options
+from tests.engine.copied_videos import encoder, equal_frames, redact
 from tests.inputs import clock_files
 from tests.inputs.rows import PHONE
 from tests.inputs.run_engine import deface
@@ -142,16 +143,33 @@ def test_browser_plays_a_result_with_corrected_times(
     require_played(make(tmp_path), seconds, tmp_path)
 
 
+def test_browser_shows_each_frame_of_a_result_with_copied_groups(tmp_path: Path) -> None:
+    options = encoder(**{"x264-params": "scenecut=0:b-pyramid=none"})
+    source = write(tmp_path / "in.mp4", Video(size=(640, 360), seconds=4, options=options))
+    out = redact(source, (25, 28), (62, 62), cuts=(50,))
+    assert equal_frames(source, out) == [*range(20), *range(30, 60), *range(70, 100)]
+    require_result_played(out, 4.0, tmp_path, *range(100))
+
+
 def require_played(source: Path, seconds: float, tmp_path: Path) -> None:
-    """Raise AssertionError unless Chromium plays the result for that time and shows its frames."""
+    """Raise AssertionError unless Chromium plays the result of the source as `require_result_played` expects."""
+    out = tmp_path / "out.mp4"
+    deface(Engine(), source, out, Options(), 1.0)
+    require_result_played(out, seconds, tmp_path)
+
+
+def require_result_played(result: Path, seconds: float, tmp_path: Path, *more: int) -> None:
+    """Raise AssertionError unless Chromium plays the result for that time, and shows its frames.
+
+    The first, a middle and the last frame are compared, and those with the numbers `more`.
+    """
     if BROWSER is None:
         pytest.skip("chromium is not on the PATH. Run `apt-get install chromium`.")
     site = tmp_path / "site"
     site.mkdir()
-    out = site / "out.mp4"
-    deface(Engine(), source, out, Options(), 1.0)
-    expected = pictures(out)
-    chosen = [0, len(expected) // 2, len(expected) - 1]
+    shutil.copy(result, site / "out.mp4")
+    expected = pictures(result)
+    chosen = sorted({0, len(expected) // 2, len(expected) - 1, *more})
     ends = [*(time for time, _ in expected[1:]), expected[-1][0] + 0.03]
     times = [(expected[n][0] + min(ends[n], expected[n][0] + 0.03)) / 2 for n in chosen]
     page = PAGE % GRID

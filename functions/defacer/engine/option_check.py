@@ -18,6 +18,7 @@ EXAMPLES = {
     "match_threshold": "0.9",
     "quality": "18",
     "strict_timing": "True",
+    "copy_untouched": "True",
 }
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 

@@ -22,7 +22,7 @@ class Options:
     rate factor, from 0 (lossless) to 40. `verify` is how a second detector checks the result: not at all, in five
     frames a second, or in every frame. `strict_timing` refuses a video whose times have to be corrected. `sound` is
     what happens to sound that can't be copied: convert it, or refuse the video. `size` limits
-    the bit rate by the source's, or does not.
+    the bit rate by the source's, or does not. `copy_untouched` copies groups of pictures where nothing is hidden.
     """
 
     mode: Mode = "blur"
@@ -38,3 +38,4 @@ class Options:
     verify: VerifyLevel = "standard"
     sound: SoundMode = "convert"
     size: SizeLimit = "like-source"
+    copy_untouched: bool = False

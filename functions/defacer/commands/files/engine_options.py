@@ -86,6 +86,14 @@ OnDecodeErrorOption = Annotated[
         help="Frames that can't be decoded: refuse the video, or make them black. [default of run: refuse]",
     ),
 ]
+CopyUntouchedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--copy-untouched",
+        help="Copy groups of pictures where nothing is hidden, instead of encoding them. H.264 only. It is "
+        "faster, and these frames keep every pixel.",
+    ),
+]
 StrictTimingOption = Annotated[
     bool | None,
     typer.Option("--strict-timing", help="Refuse a video if the times of its frames have to be corrected."),

@@ -57,7 +57,8 @@ class RateLimit:
 class Encoding:
     """How frames are encoded. `fields` is "tff", "bff" or None (progressive). `hdr` are parameters for x265.
 
-    `form` is that of the frames (see `read_frames`). Without `limit`, the rate factor alone decides.
+    `form` is that of the frames (see `read_frames`). Without `limit`, the rate factor alone decides. `sets_number` is
+    the number of x264's parameter sets (see `h264/copied_stream.py`).
     """
 
     codec: str
@@ -76,6 +77,7 @@ class Encoding:
     fields: str | None = None
     hdr: tuple[str, ...] = ()
     limit: RateLimit | None = None
+    sets_number: int | None = None
 
     def options(self, quality: int) -> dict[str, str]:
         """Return the encoder's options. `quality` is the constant rate factor: 0 is lossless, 18 looks the same.
@@ -89,8 +91,9 @@ class Encoding:
         elif self.limit:
             rate |= {"maxrate": str(self.limit.bits_per_second), "bufsize": str(self.limit.buffer_bits)}
         if self.codec == "libx264":
-            fields = {"x264-params": f"{self.fields}=1"} if self.fields else {}
-            return {"preset": X264_PRESET, **rate, **IDR, **fields}
+            x264 = [f"{self.fields}=1"] if self.fields else []
+            x264 += [] if self.sets_number is None else [f"sps-id={self.sets_number}"]
+            return {"preset": X264_PRESET, **rate, **IDR} | ({"x264-params": ":".join(x264)} if x264 else {})
         # Closed groups of pictures, because segments are joined and players seek.
         parameters = [*x265, "open-gop=0", *self.hdr]
         return {"preset": X265_PRESET, **rate, **IDR, "x265-params": ":".join(parameters)}

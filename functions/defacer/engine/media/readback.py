@@ -4,9 +4,11 @@ A thread of its own decodes the packets, so no second pass over the file is nece
 """
 
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Self, cast
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast
 
 import av
 import cv2
@@ -29,19 +31,34 @@ MAX_PENDING = 4  # batches that wait for the decoder, so that a long video does 
 Cells = npt.NDArray[np.integer[Any]]
 
 
+@dataclass(frozen=True)
+class MeasuredFrame:
+    """The time of a frame, and the mean gray levels of its cells."""
+
+    pts: int
+    cells: Cells
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> Self:
+        """Measure a frame."""
+        return cls(frame.pts or 0, _cell_means(frame))
+
+
 class Readback(AbstractContextManager["Readback"]):
     """Compares decoded frames with the frames that were encoded.
 
-    With `every_frame` all frames are compared, else the I and P frames. `differing` are the times of frames that
+    With `every_frame` all frames are compared, else the I and P frames. With `has_copies` the P frames can depend on B
+    frames, because another encoder wrote a part of them. `differing` are the times of frames that
     changed, or that the decoder dropped. `is_readable` is False if the decoder refused a packet.
     """
 
-    def __init__(self, every_frame: bool):
+    def __init__(self, every_frame: bool, has_copies: bool = False):
         self.differing: set[int] = set()
         self.is_readable = True
         self._every_frame = every_frame
+        self._skipped: Literal["NONREF", "BIDIR"] = "NONREF" if has_copies else "BIDIR"
         self._decoder: VideoCodecContext | None = None
-        self._expected: deque[tuple[int, Cells]] = deque()
+        self._expected: deque[MeasuredFrame] = deque()
         self._not_compared: set[int] = set()  # times of frames that have to be compared
         self._packets: list[av.Packet[Any] | None] = []  # the next batch
         self._pending: deque[Future[None]] = deque()
@@ -55,7 +72,11 @@ class Readback(AbstractContextManager["Readback"]):
 
     def expect(self, frame: av.VideoFrame) -> None:
         """Store the cells of a frame that is encoded next. Call it in the order of time."""
-        self._expected.append((frame.pts or 0, _cell_means(frame)))
+        self._expected.append(MeasuredFrame.of(frame))
+
+    def expect_measured(self, frames: Iterable[MeasuredFrame]) -> None:
+        """Store the cells of frames that are written next. Call it in the order of time."""
+        self._expected.extend(frames)
 
     def decode_packets(self, packets: "list[av.Packet[Any]]", encoder: VideoCodecContext) -> None:
         """Decode packets, in encoding order, and compare their frames."""
@@ -91,7 +112,7 @@ class Readback(AbstractContextManager["Readback"]):
             decoder.extradata = encoder.extradata
             decoder.thread_type = "NONE"
             dense = encoder.framerate is not None and encoder.framerate >= MIN_DENSE_RATE
-            decoder.skip_frame = "DEFAULT" if self._every_frame or not dense else "BIDIR"
+            decoder.skip_frame = "DEFAULT" if self._every_frame or not dense else self._skipped
             self._decoder = decoder
         return self._decoder
 
@@ -106,14 +127,14 @@ class Readback(AbstractContextManager["Readback"]):
     def _compare(self, frame: av.VideoFrame) -> None:
         pts = frame.pts or 0
         self._not_compared.discard(pts)
-        while self._expected and self._expected[0][0] < pts:
+        while self._expected and self._expected[0].pts < pts:
             self._expected.popleft()
         expected = self._expected[0] if self._expected else None
         if (
             expected is None
-            or expected[0] != pts
+            or expected.pts != pts
             or frame.is_corrupt
-            or _has_difference(expected[1], _cell_means(frame), frame.format.components[0].bits)
+            or _has_difference(expected.cells, _cell_means(frame), frame.format.components[0].bits)
         ):
             self.differing.add(pts)
 

@@ -33,6 +33,7 @@ from defacer.picture_formats import content_type_of
 from defacer.report.clock import Clock
 
 Packets = Iterator["av.Packet[VideoStream]"]
+PacketCallback = Callable[["av.Packet[VideoStream]"], None]
 ShapedFrame = tuple[av.VideoFrame, Fraction | None]  # with the shape of its pixels, if that can change
 # Decoding starts at a key frame this long before the wanted time, or in the end at the start of the file.
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
@@ -308,6 +309,7 @@ def read_frames(
     black: list[int] | None = None,
     on_skip: Callable[[], None] = lambda: None,
     converter: FormConverter | None = None,
+    on_packet: PacketCallback = lambda _: None,
 ) -> Iterator[av.VideoFrame]:
     """Yield the displayed frames with `start <= pts < end`, in order. None means no limit.
 
@@ -316,12 +318,14 @@ def read_frames(
     Raises VideoError for a frame that can't be decoded, or has no time of its own. No frame is skipped
     silently. With a list as `black`, a frame that can't be decoded is black instead, and its time is added to the list.
     `on_skip` is called for each frame between a key frame and the first wanted frame, which can be minutes. It can
-    raise an error to stop.
+    raise an error to stop. `on_packet` gets each packet before it is decoded, unless damaged frames become black. It
+    can get packets again, from an earlier key frame on.
     """
     last: int | None = None
     clock = clock_of(source)
     converter = converter or FormConverter(read_picture_form(source))
-    frames = _read(source, start) if black is None else _read_past_damage(source, start, end, black, on_skip)
+    damaged = None if black is None else _read_past_damage(source, start, end, black, on_skip)
+    frames = damaged or _read(source, start, on_packet)
     for frame, shape in frames:
         if clock.first is not None and frame.pts is not None and frame.pts < clock.first:
             continue
@@ -334,9 +338,9 @@ def read_frames(
             on_skip()
 
 
-def _read(source: Source, start: int | None) -> Iterator[ShapedFrame]:
+def _read(source: Source, start: int | None, on_packet: PacketCallback) -> Iterator[ShapedFrame]:
     with open_video(source) as (container, stream):
-        frames = _decode_from(container, stream, clock_of(source), start)
+        frames = _decode_from(container, stream, clock_of(source), start, on_packet)
         yield from _with_shapes(_in_order(frames, clock_of(source)), container, stream)
 
 
@@ -402,12 +406,12 @@ def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
 
 
 def _decode_from(
-    container: InputContainer, stream: VideoStream, clock: Clock, start: int | None
+    container: InputContainer, stream: VideoStream, clock: Clock, start: int | None, on_packet: PacketCallback
 ) -> Iterator[av.VideoFrame]:
     """Yield the decoded frames, from a key frame at or before `start`."""
     begin = begin_seconds(container, clock, time_base(stream))
     for packets in _packets_from_keyframes(container, stream, clock, start):
-        frames = _decode_packets(packets, clock, begin)
+        frames = _decode_packets(_report_packets(packets, on_packet), clock, begin)
         first = next(frames, None)
         if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
             break
@@ -416,6 +420,12 @@ def _decode_from(
             if frame.is_corrupt and (clock.first is None or (frame.pts or 0) >= clock.first):
                 raise damage.damage_at((frame.time or 0.0) - float(begin))
             yield frame
+
+
+def _report_packets(packets: Packets, on_packet: PacketCallback) -> Packets:
+    for packet in packets:
+        on_packet(packet)
+        yield packet
 
 
 def _packets_from_keyframes(

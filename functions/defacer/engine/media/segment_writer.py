@@ -5,7 +5,7 @@ NUT keeps any time base and absolute times, so the joiner does not have to conve
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import cast
 
 import av
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import OutputError, VideoError
+from defacer.engine.errors import CheckError, OutputError, VideoError
 from defacer.engine.media.encoding import Encoding
-from defacer.engine.media.readback import Readback
+from defacer.engine.media.h264.access_units import AccessUnit
+from defacer.engine.media.h264.copied_stream import CopiedStream
+from defacer.engine.media.h264.source_groups import SourceGroup
+from defacer.engine.media.readback import MeasuredFrame, Readback
+from defacer.engine.media.reader import MAX_REORDER_FRAMES
 
 KEYFRAME_SECONDS = 2  # players seek quickly, and the check of the result encodes short parts again
 
@@ -47,12 +53,16 @@ class SegmentWriter:
         encoding: Encoding,
         quality: int,
         readback: Readback | None = None,
+        copied: CopiedStream | None = None,
     ):
         self._container = container
         self._readback = readback
         self._encoding = encoding
         self._quality = quality
+        self._copied = copied
         self._stream: VideoStream | None = None
+        self._encoder: VideoCodecContext | None = None
+        self._encoder_header: bytes | None = None
         self._keyframe_interval = KEYFRAME_SECONDS / encoding.time_base
         self._next_keyframe: Fraction | None = None
         self._shown: list[int] = []
@@ -60,27 +70,39 @@ class SegmentWriter:
 
     def write(self, frame: av.VideoFrame) -> None:
         """Encode one frame. Its `pts` and `time_base` are kept."""
-        if self._stream is None:
-            self._stream = self._add_stream()
+        encoder = self._open_encoder()
         frame = self._encoding.convert(frame)
         frame.pict_type = self._choose_picture_type(frame.pts or 0)
         if self._readback:
             self._readback.expect(frame)
-        with translate_write_errors():
-            self._mux(self._stream.encode(frame))
         self._shown.append(frame.pts or 0)
+        with translate_write_errors():
+            self._mux(encoder.encode(frame))
+
+    def copy(self, group: SourceGroup, measured: Sequence[MeasuredFrame]) -> None:
+        """Write the frames of a group without encoding them. `measured` are its decoded frames (see readback.py)."""
+        if self._stream is None:
+            self._open_encoder()
+        self._finish_encoder()
+        if self._readback:
+            self._readback.expect_measured(measured)
+        self._shown.extend(sorted(group.frames))
+        with translate_write_errors():
+            self._mux([_packet_of(pts, unit, self._encoding.time_base) for pts, unit in group.frames.items()])
 
     def flush(self) -> None:
         """Write the frames that the encoder still buffers."""
-        if self._stream is not None:
-            with translate_write_errors():
-                self._mux(self._stream.encode(None))
-            if self._readback:
-                self._readback.finish()
+        self._finish_encoder()
+        if self._stream is not None and self._readback:
+            self._readback.finish()
+
+    @property
+    def time_base(self) -> Fraction:
+        return self._encoding.time_base
 
     @property
     def frames(self) -> int:
-        """Return how many frames were encoded."""
+        """Return how many frames were written."""
         return len(self._shown)
 
     def result(self, black_frames: int = 0, first_fitted: int | None = None) -> WrittenSegment:
@@ -100,30 +122,75 @@ class SegmentWriter:
         return PictureType.I
 
     def _mux(self, packets: list["av.Packet[VideoStream]"]) -> None:
-        self._decode_order += [packet.pts or 0 for packet in packets]
-        if self._readback and self._stream is not None:
-            self._readback.decode_packets(packets, self._stream.codec_context)
+        stream = cast(VideoStream, self._stream)
+        for packet in packets:
+            packet.stream = stream
+            self._decode_order.append(packet.pts or 0)
+            if self._copied:  # decode times of several encoders and of the source would overlap
+                before = len(self._decode_order) - 1 - MAX_REORDER_FRAMES
+                packet.dts = self._shown[before] if before >= 0 else self._shown[0] + before
+        if self._readback:
+            self._readback.decode_packets(packets, stream.codec_context)
         self._container.mux(packets)
 
-    def _add_stream(self) -> VideoStream:
+    def _open_encoder(self) -> VideoCodecContext:
+        """Return the encoder, and begin the file with the first one. After a copied group, a new encoder begins."""
+        if self._encoder is None:
+            options = self._encoding.options(self._quality)
+            if self._stream is None:
+                stream = self._container.add_stream(
+                    self._encoding.codec, rate=self._encoding.rate, options=options
+                )
+                self._stream = cast(VideoStream, stream)
+                self._encoder = self._stream.codec_context
+                self._stream.time_base = self._encoding.time_base
+            else:
+                self._encoder = cast(VideoCodecContext, av.CodecContext.create(self._encoding.codec, "w"))
+                self._encoder.options, self._encoder.framerate = options, self._encoding.rate
+                self._encoder.flags |= Flags.global_header
+            self._set_properties(self._encoder)
+            if self._copied:
+                self._share_header(self._encoder, self._copied)
+        return self._encoder
+
+    def _share_header(self, encoder: VideoCodecContext, copied: CopiedStream) -> None:
+        """Add the source's parameter sets to the file's header. All encoders must have the same sets."""
+        with translate_write_errors():
+            encoder.open()
+        header = encoder.extradata
+        if self._encoder_header not in (None, header):
+            raise CheckError(
+                "the encoder changed its parameter sets. Turn copy_untouched off, and try again."
+            )
+        self._encoder_header = header
+        if self._stream and encoder is self._stream.codec_context:
+            encoder.extradata = copied.shared_header(header or b"")
+
+    def _finish_encoder(self) -> None:
+        if self._encoder is not None and self._encoder.is_open:
+            with translate_write_errors():
+                self._mux(self._encoder.encode(None))
+        self._encoder = self._next_keyframe = None
+
+    def _set_properties(self, context: VideoCodecContext) -> None:
         encoding = self._encoding
-        options = encoding.options(self._quality)
-        stream = cast(
-            VideoStream, self._container.add_stream(encoding.codec, rate=encoding.rate, options=options)
-        )
-        context = stream.codec_context
         # Threads encode whole frames. That is a fifth faster than slices, PyAV's default, and the file is smaller.
         context.thread_type = "FRAME"
         context.width, context.height = encoding.width, encoding.height
         context.pix_fmt = encoding.pixel_format
-        context.time_base = stream.time_base = encoding.time_base
+        context.time_base = encoding.time_base
         if encoding.pixel_shape:
             context.sample_aspect_ratio = encoding.pixel_shape
         context.color_range = encoding.color_range
         context.color_primaries = encoding.color_primaries
         context.color_trc = encoding.color_transfer
         context.colorspace = encoding.color_matrix
-        return stream
+
+
+def _packet_of(pts: int, unit: AccessUnit, base: Fraction) -> "av.Packet[VideoStream]":
+    packet = cast("av.Packet[VideoStream]", av.Packet(unit.data))
+    packet.pts, packet.time_base, packet.is_keyframe = pts, base, unit.is_key
+    return packet
 
 
 @contextmanager
@@ -146,18 +213,22 @@ def translate_write_errors() -> Iterator[None]:
 
 @contextmanager
 def write_segment(
-    path: str, encoding: Encoding, quality: int, readback: Readback | None = None
+    path: str,
+    encoding: Encoding,
+    quality: int,
+    readback: Readback | None = None,
+    copied: CopiedStream | None = None,
 ) -> Iterator[SegmentWriter]:
     """Open `path` for a segment. `quality` is the constant rate factor: 0 is lossless, 18 looks the same.
 
-    `readback` compares the encoded frames. A segment without frames is an empty file: a still picture can last longer
-    than a segment.
+    `readback` compares the encoded frames. With `copied`, groups of the source can be copied. A segment without
+    frames is an empty file: a still picture can last longer than a segment.
     """
     # By default NUT shifts each file by its reorder delay, but the times must stay absolute.
     with av.open(
         os.path.abspath(path), "w", format="nut", options={"avoid_negative_ts": "disabled"}
     ) as container:
-        writer = SegmentWriter(container, encoding, quality, readback)
+        writer = SegmentWriter(container, encoding, quality, readback, copied)
         yield writer
         writer.flush()
     Path(path).touch()

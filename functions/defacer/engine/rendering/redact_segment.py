@@ -4,6 +4,7 @@ It needs no model, because the face report contains all boxes and decisions. A c
 are encoded.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,10 @@ import av
 from defacer.engine.errors import CheckError
 from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import Encoding, encoding_of
+from defacer.engine.media.h264.access_units import NotCopyableError
+from defacer.engine.media.h264.copied_stream import CopiedStream, find_copied_stream
+from defacer.engine.media.h264.group_copier import GroupCopier
+from defacer.engine.media.h264.source_groups import SourceGroups
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.readback import Readback
@@ -30,6 +35,7 @@ from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
 
+_log = logging.getLogger(__name__)
 FRAMES_AHEAD = 2  # frames that are redacted while the encoder works
 
 
@@ -76,13 +82,20 @@ def redact_segment(
         raise _wrong_video_error(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
+    copied = _find_copied_stream(segment, encoding, options) if options.copy_untouched else None
+    if copied:
+        encoding = replace(encoding, sets_number=copied.encoder_number)
+    groups = SourceGroups(copied, segment) if copied else None
     schedule, extension = MaskSchedule(faces), MaskExtension(faces, encoding.orientation)
     manual = ManualMasks(faces)
     drawn = drawn or DrawnMasks()
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = extension.required_frames(segment)
     converter = FormConverter(encoding.form)
-    decoded = read_frames(segment.source, needed.start, needed.end, black, lambda: progress(0), converter)
+    on_packet = groups.add_packet if groups else _ignore_packet
+    decoded = read_frames(
+        segment.source, needed.start, needed.end, black, lambda: progress(0), converter, on_packet
+    )
 
     def redact_decoded() -> Generator[av.VideoFrame]:
         masks = check.masks if check else drawn
@@ -96,21 +109,53 @@ def redact_segment(
                 yield frame
 
     with (
-        write_segment(out, encoding, options.quality, readback) as writer,
+        write_segment(out, encoding, options.quality, readback, copied) as writer,
         closing(prefetch(redact_decoded(), FRAMES_AHEAD)) as frames,
     ):
-        if check is None:
-            for frame in frames:
-                writer.write(frame)
-                progress(writer.frames)
-        else:
-            for frame, boxes, openings in check.check_frames(frames, encoding.orientation):
-                pts = frame.pts or 0
+        copier = (
+            GroupCopier(writer, groups, lambda: progress(0), measures=readback is not None)
+            if groups
+            else None
+        )
+        for frame, boxes, openings in _search_frames(frames, check, encoding.orientation):
+            pts = frame.pts or 0
+            if check:
                 drawn.add(pts, [*check.masks.at(pts), *boxes])
-                redact_boxes(frame, boxes, style, encoding.orientation, openings)
+            redact_boxes(frame, boxes, style, encoding.orientation, openings)
+            if copier:
+                is_original = not (drawn.at(pts) or manual.at(pts) or converter.first_fitted is not None)
+                copier.write(frame, is_original=is_original)
+            else:
                 writer.write(frame)
-                progress(writer.frames)
+            progress(writer.frames)
+        if copier:
+            copier.finish_group()
+            _log.info("copied %d of %d frames without encoding them", copier.copied_frames, writer.frames)
     return writer.result(sum(segment.contains(pts) for pts in black or ()), converter.first_fitted)
+
+
+def _find_copied_stream(segment: Segment, encoding: Encoding, options: Options) -> CopiedStream | None:
+    """Return how groups of the source are copied. Log why if all of them have to be encoded."""
+    try:
+        if options.on_decode_error == "hide":
+            raise NotCopyableError("damaged frames become black")
+        return find_copied_stream(segment.source, encoding)
+    except NotCopyableError as error:
+        _log.warning("copy_untouched has no effect on this video: %s", error)
+        return None
+
+
+def _ignore_packet(_: object) -> None:
+    pass
+
+
+def _search_frames(
+    frames: Iterable[av.VideoFrame], check: FrameCheck | None, orientation: Orientation
+) -> Iterator[tuple[av.VideoFrame, list[Box], Openings]]:
+    """Yield each frame with the boxes that the check adds."""
+    if check is None:
+        return ((frame, [], Openings()) for frame in frames)
+    return check.check_frames(frames, orientation)
 
 
 def _prepare(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:

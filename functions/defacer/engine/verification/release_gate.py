@@ -106,7 +106,8 @@ def redact_and_verify(
     base = Fraction(faces.time_base)
     inspector = Inspector(detector(), base, lambda: progress(0))
     check = CheckAhead(inspector, faces, every_frame=options.verify == "strict")
-    with Readback(every_frame=options.verify == "strict") as readback:
+    is_strict = options.verify == "strict"
+    with Readback(every_frame=is_strict, has_copies=options.copy_untouched) as readback:
         written = redact_segment(
             segment, faces, str(out), options, replacement, progress, drawn, check, readback
         )

@@ -67,6 +67,8 @@ class Policy(Document):
     """The rate factor of x264. 0 is lossless, 18 is visually lossless, 40 is poor."""
     size: Literal["like-source", "any"] = "like-source"
     """How large the result can be: about [the size of the source](#size), or any size that `quality` needs."""
+    copy_untouched: bool = False
+    """Whether groups of pictures where nothing is hidden are [copied](#copied-groups) instead of encoded."""
     on_decode_error: Literal["refuse", "hide"] = "refuse"
     """For frames that cannot be decoded: refuse the video, or black out these frames and every frame that depends on
     them. With `hide`, a video that is cut off is processed up to its end."""
