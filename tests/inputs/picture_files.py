@@ -74,6 +74,48 @@ def _encode(part: Part, codec: str, first: int, options: dict[str, str]) -> list
     return packets
 
 
+def with_messages(codec: str, *messages: tuple[int, bool, bool]) -> Callable[[Path], Path]:
+    """Return a function that writes parts of an upright picture whose stream states rotations (degrees) and mirrorings.
+
+    Each part begins with a message "display orientation" (H.264 D.2.27, HEVC D.2.17), which also holds for the frames
+    after it.
+    """
+
+    def make(folder: Path) -> Path:
+        path, part = folder / "in.ts", Part((320, 180))
+        options = {"preset": "ultrafast", "bf": "0", "x265-params": "log-level=none:pools=none"}
+        with av.open(str(path), "w") as out:
+            stream = _add_picture(out, part, codec, options)
+            for index, message in enumerate(messages):
+                packets = _encode(part, codec, index * FRAMES, options)
+                first = av.Packet(_insert_unit(bytes(packets[0]), codec, _orientation_unit(codec, *message)))
+                first.pts, first.dts, first.time_base = packets[0].pts, packets[0].dts, packets[0].time_base
+                first.is_keyframe = True
+                for packet in [first, *packets[1:]]:
+                    packet.stream = stream
+                    out.mux(packet)
+        return path
+
+    return make
+
+
+def _orientation_unit(codec: str, degrees: int, across: bool, down: bool) -> bytes:
+    bits = f"0{across:b}{down:b}{degrees * 65536 // 360:016b}" + ("01001" if codec == "libx264" else "11000")
+    head = b"\x06" if codec == "libx264" else b"\x4e\x01"
+    return b"\0\0\0\1" + head + bytes([47, 3]) + int(bits, 2).to_bytes(3, "big") + b"\x80"
+
+
+def _insert_unit(data: bytes, codec: str, unit: bytes) -> bytes:
+    """Return the packet, which has start codes, with a unit before its first slice."""
+    start = 0
+    while True:
+        start = data.index(b"\0\0\1", start) + 3
+        if (data[start] & 31) in (1, 5) if codec == "libx264" else data[start] >> 1 < 32:
+            break
+    start -= 4 if data[start - 4] == 0 else 3
+    return data[:start] + unit + data[start:]
+
+
 def photos(folder: Path, *orientations: int) -> Path:
     """Write an AVI of photos with EXIF: a camera model, and 12 photos of each orientation, displayed as 270x480."""
     path = folder / "in.avi"
@@ -89,12 +131,21 @@ def photos(folder: Path, *orientations: int) -> Path:
 
 
 def _photo(number: int, orientation: int) -> bytes:
-    """Return a JPEG whose EXIF orientation turns it upright (1: it is, 3: by 180 degrees, 6 and 8: by 90)."""
+    """Return a JPEG that its EXIF orientation turns upright (6 and 8: by 90 degrees; 2 and 4: mirrored)."""
     entries = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack(
         "<HHII", 0x0110, 2, 4, 0x00314D
     )
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
-    stored = np.rot90(scene(270, 480, number), {1: 0, 3: 2, 6: 1, 8: 3}[orientation])
+    turns, is_mirrored = {
+        1: (0, False),
+        2: (0, True),
+        3: (2, False),
+        4: (2, True),
+        6: (1, False),
+        8: (3, False),
+    }[orientation]
+    stored = np.rot90(scene(270, 480, number), turns)
+    stored = stored[:, ::-1] if is_mirrored else stored
     photo = cv2.imencode(".jpg", cv2.cvtColor(stored, cv2.COLOR_RGB2BGR))[1].tobytes()
     return photo[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + photo[2:]
 

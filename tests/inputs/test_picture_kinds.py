@@ -35,6 +35,7 @@ from tests.inputs.picture_files import (
     scene,
     stereo_box,
     with_color_matrix,
+    with_messages,
     with_other_track,
     write_parts,
 )
@@ -76,8 +77,9 @@ CHANGING = {
     "other chroma samples": parts("in.ts", WIDE, Part((320, 180), pixel_format="yuv444p"), WIDE),
     "photos that EXIF turns in two ways": Changing(
         lambda folder: photos(folder, 6, 1, 8, 3), ((270, 480),) * 4, frames=12),
+    "photos that EXIF mirrors": Changing(lambda folder: photos(folder, 1, 4, 2), ((270, 480),) * 3, frames=12),
 }  # fmt: skip
-FIRST = {"television that changes its size", "photos that EXIF turns in two ways"}
+FIRST = {"television that changes its size", "photos that EXIF mirrors"}
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,20 @@ def test_track_that_a_player_shows_is_chosen(name: str, tmp_path: Path) -> None:
     assert {picture.shape[1::-1] for picture in displayed(out)} == {(480, 270)}
     assert joined.frames == 65
     assert name == "an empty track" or "another picture track" in joined.dropped
+
+
+@pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("first", "second"), [((90, False, False), (90, False, False)), ((0, False, False), (0, False, True))]
+)
+def test_rotation_in_the_stream_itself_is_not_applied(
+    first: tuple[int, bool, bool], second: tuple[int, bool, bool], codec: str, tmp_path: Path
+) -> None:
+    """As in Chromium and in FFmpeg 5.1. Newer versions of FFmpeg apply it to H.264 in key frames only."""
+    source, out = with_messages(codec, first, second)(tmp_path), tmp_path / "out.mp4"
+    require_same_at_key_frames(source)
+    _, joined = deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    lost = ("rotation that most players do not apply",) if first[0] else ()
+    assert joined.dropped == lost == list_dropped(probe(str(source), Options()).changes)
+    for number, picture in enumerate(displayed(out)):
+        assert cv2.PSNR(picture, scene(320, 180, number)) >= MIN_PSNR, number

@@ -20,7 +20,7 @@ class ChangeCode(StrEnum):
     DROPPED_COVER = "dropped-cover"
     """A cover picture or thumbnails."""
     DROPPED_PICTURE = "dropped-picture"
-    """Another picture track."""
+    """Another picture track, the second view of a spatial video, or a rotation that most players do not apply."""
     DROPPED_PROJECTION = "dropped-projection"
     """The layout of a 3D picture or the projection of a 360-degree picture, if an MP4 can't state it."""
     DROPPED_SOUND = "dropped-sound"

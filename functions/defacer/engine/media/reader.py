@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import chain
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -29,6 +30,7 @@ from defacer.engine.media.display.picture_form import FormConverter, PictureForm
 from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
+from defacer.engine.media.orientation import UPRIGHT, matrix_of
 from defacer.picture_formats import content_type_of
 from defacer.report.clock import Clock
 
@@ -52,6 +54,7 @@ MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; 
 MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
 MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
+MESSAGE_UNITS = {"h264": "6", "hevc": "39-40"}  # types of the units that contain supplemental messages (SEI)
 # Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
@@ -262,8 +265,13 @@ def _require_plausible_duration(stream: VideoStream, duration: float | None) -> 
         )
 
 
-def first_frame(container: InputContainer, stream: VideoStream, clock: Clock | None = None) -> av.VideoFrame:
-    """Decode the first frame that a player shows.
+def first_frame(
+    container: InputContainer,
+    stream: VideoStream,
+    clock: Clock | None = None,
+    without: BitStreamFilterContext | None = None,
+) -> av.VideoFrame:
+    """Decode the first frame that a player shows, after the filter `without` removed parts of the packets.
 
     It has properties that no header states. Do not use the container afterwards. Raises VideoError for an encrypted
     picture, and if no frame can be decoded.
@@ -272,7 +280,8 @@ def first_frame(container: InputContainer, stream: VideoStream, clock: Clock | N
         if packet.has_sidedata("encryption_info"):
             raise VideoError("it is encrypted. Export it without copy protection.")
         try:
-            frames = packet.decode()
+            parts = without.filter(packet) if without and packet.size else [packet]
+            frames = [frame for part in parts for frame in stream.decode(part)]
         except av.error.InvalidDataError:
             continue
         if frames:
@@ -289,7 +298,13 @@ def read_picture_form(source: Source) -> PictureForm:
         number = container.streams.video.index(stream)
         frame = first_frame(container, stream)
         shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
-    return PictureForm.of_first(frame, shape, read_crop(file_of(source), number))
+        codec = stream.codec_context.name
+    form = PictureForm.of_first(frame, shape, read_crop(file_of(source), number), codec in PHOTO_CODECS)
+    if form.matrix == UPRIGHT or codec not in MESSAGE_UNITS:
+        return form
+    with open_video(source) as (container, stream):
+        messages = BitStreamFilterContext(f"filter_units=remove_types={MESSAGE_UNITS[codec]}", stream)
+        return form.with_matrix(matrix_of(first_frame(container, stream, without=messages)))
 
 
 def _changing_shape(container: InputContainer, stream: VideoStream) -> Fraction | None:

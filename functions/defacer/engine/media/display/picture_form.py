@@ -6,15 +6,16 @@ to fit, and
 has black bars. Pixels outside of the container's crop are removed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
+from av.video.reformatter import VideoReformatter
 
 from defacer.engine.media.display.matroska_crop import Crop
 from defacer.engine.media.display.projection import Projection
 from defacer.engine.media.display.side_data import VIEW_ID, side_data_of
-from defacer.engine.media.orientation import Matrix, Orientation, matrix_from, orientation_from
+from defacer.engine.media.orientation import Matrix, Orientation, matrix_from, matrix_of, orientation_from
 from defacer.report.changes import ChangeCode, SourceChange
 
 UNSPECIFIED = 2  # of color matrices (ITU-T H.273)
@@ -30,11 +31,16 @@ CONVERTIBLE_MATRICES = (
     9,
 )  # FFmpeg's scaler raises an error for others, such as YCgCo (8)
 RANGE_NAMES = {1: "limited", 2: "full"}
+SMALL = (16, 16)  # pixels
 
 
 @dataclass(frozen=True)
 class PictureForm:
-    """The form of a video's frames: their stored size without `crop`, format, colors, pixel aspect ratio and matrix."""
+    """The form of a video's frames: their stored size without `crop`, format, colors, pixel aspect ratio and matrix.
+
+    With `is_turned_by_frames` each frame states its own matrix, as photos do. Otherwise the container's is that of all
+    frames: common players do not apply a rotation that messages of H.264 or HEVC state (`has_other_matrix`).
+    """
 
     width: int
     height: int
@@ -43,27 +49,36 @@ class PictureForm:
     color_matrix: int
     color_range: int
     matrix: Matrix
-    rotation: int
+    is_turned_by_frames: bool
+    has_other_matrix: bool
     crop: Crop
     projection: Projection
     has_second_view: bool
 
     @classmethod
-    def of_first(cls, frame: av.VideoFrame, pixel_shape: Fraction | None, crop: Crop) -> "PictureForm":
+    def of_first(
+        cls, frame: av.VideoFrame, pixel_shape: Fraction | None, crop: Crop, is_turned_by_frames: bool
+    ) -> "PictureForm":
         """Return the form of a video that begins with this frame. Do not use the frame's side data afterwards."""
         crop = _aligned(crop, frame)
         width, height = frame.width - crop.left - crop.right, frame.height - crop.top - crop.bottom
         side_data = side_data_of(frame)
         return cls(
             width, height, frame.format.name, pixel_shape or None, int(frame.colorspace), int(frame.color_range),
-            matrix_from(side_data), int(frame.rotation), crop, Projection.of(side_data), VIEW_ID in side_data,
+            matrix_from(side_data), is_turned_by_frames, False, crop, Projection.of(side_data), VIEW_ID in side_data,
         )  # fmt: skip
+
+    def with_matrix(self, matrix: Matrix) -> "PictureForm":
+        """Return this form with the container's matrix."""
+        return replace(self, matrix=matrix, has_other_matrix=matrix != self.matrix)
 
     @property
     def changes(self) -> tuple[SourceChange, ...]:
         """Return what the result does not have of this form."""
-        view = [SourceChange(ChangeCode.DROPPED_PICTURE, "second view of a spatial video")]
-        return (*(view if self.has_second_view else []), *self.projection.losses())
+        lost = ["second view of a spatial video"] if self.has_second_view else []
+        lost += ["rotation that most players do not apply"] if self.has_other_matrix else []
+        views = [SourceChange(ChangeCode.DROPPED_PICTURE, text) for text in lost]
+        return (*views, *self.projection.losses())
 
     @property
     def orientation(self) -> Orientation:
@@ -90,7 +105,7 @@ class _Given:
     width: int
     height: int
     pixel_format: str
-    rotation: int
+    matrix: Matrix
     pixel_shape: Fraction | None
 
 
@@ -106,8 +121,9 @@ class FormConverter:
         crop = form.crop
         self._usual = _Given(
             form.width + crop.left + crop.right, form.height + crop.top + crop.bottom,
-            form.pixel_format, form.rotation, form.pixel_shape,
+            form.pixel_format, form.matrix, form.pixel_shape,
         )  # fmt: skip
+        self._reducer = VideoReformatter()
         self._given: _Given | None = None
         self._graph: av.filter.Graph | None = None
 
@@ -116,7 +132,7 @@ class FormConverter:
         if int(frame.colorspace) not in CONVERTIBLE_MATRICES:
             frame.colorspace = UNSPECIFIED  # the encoder states the matrix of the first frame
         given = _Given(
-            frame.width, frame.height, frame.format.name, int(frame.rotation), pixel_shape or self._form.pixel_shape
+            frame.width, frame.height, frame.format.name, self._matrix_of(frame), pixel_shape or self._form.pixel_shape
         )  # fmt: skip
         if given == self._usual and self._form.crop == Crop():
             return frame
@@ -128,6 +144,13 @@ class FormConverter:
         converted = self._graph.vpull()
         converted.pts, converted.time_base = frame.pts, frame.time_base
         return converted
+
+    def _matrix_of(self, frame: av.VideoFrame) -> Matrix:
+        """Return the matrix of a frame, read from a small copy: side data keeps its frame in memory."""
+        if not self._form.is_turned_by_frames:
+            return self._form.matrix
+        small = self._reducer.reformat(frame, *SMALL, "gray", interpolation="POINT", threads=1)
+        return matrix_of(small)
 
     def _make_graph(self, frame: av.VideoFrame, given: _Given) -> av.filter.Graph:
         graph = av.filter.Graph()
@@ -147,8 +170,8 @@ class FormConverter:
             width, height = form.width, form.height
             filters.append(("crop", f"{width}:{height}:{crop.left}:{crop.top}"))
         shape = given.pixel_shape or Fraction(1)
-        if given.rotation != form.rotation:
-            turn = orientation_from(matrix_from(side_data_of(frame))).relative_to(form.orientation)
+        if given.matrix != form.matrix:
+            turn = orientation_from(given.matrix).relative_to(form.orientation)
             filters += _turn_filters(turn)
             if turn.is_transposed:
                 width, height, shape = height, width, 1 / shape
