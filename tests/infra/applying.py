@@ -1,4 +1,4 @@
-"""Apply infra/ with the real Terraform to an empty project of the stub provider."""
+"""Apply infra/ with the real Terraform to an empty project of the stub provider, or read the record of an apply."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.infra.recorded_apply import Record
 from tests.infra.stub_provider import PROJECT, StubProvider
 from tests.infra.test_terraform import TOOLS
 from tests.terraform import INFRA
@@ -32,22 +33,41 @@ ALL_VARIABLES = (
     "audit_data_access=true",
     f"kms_key_name={KEY}",
 )
+RECEIVER = "https://receiver.example"
+# The variables of each recorded apply.
+VARIABLES = {
+    "defaults": (),
+    "all-variables": ALL_VARIABLES,
+    "rehearsal": (
+        f'webhook={{url="{RECEIVER}/jobs",secret_name="some-name"}}',
+        'console={administrators=["user:ada@example.com"]}',
+        'channels={street={owners=["user:olga@example.com"]}}',
+        'live={members=["user:ada@example.com"]}',
+    ),
+}
 
 
 @dataclass
 class Project:
-    """An empty project in `folder`."""
+    """An empty project in `folder`. `record` is the name of its recorded apply."""
 
+    record: str
     folder: Path
-    provider: StubProvider
+    provider: StubProvider | Record
     environment: dict[str, str]
-    variables: tuple[str, ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return VARIABLES[self.record]
 
     def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["terraform", *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
+
+    def require_terraform(self) -> None:
+        """Skip the test without Terraform."""
 
     def apply(self, *options: str) -> None:
         done = self.terraform(
@@ -72,17 +92,32 @@ class Project:
         return self.provider.resources.get(f"google_{kind}", [])
 
 
-@contextmanager
-def apply_project(folder: Path, variables: tuple[str, ...]) -> Iterator[Project]:
-    """Initialize Terraform in a copy of infra/ for an empty project. Skip the test without Terraform."""
-    if not shutil.which("terraform") or not SCHEMA.exists():
+class RecordedProject(Project):
+    """A project without Terraform, after its recorded apply."""
+
+    def require_terraform(self) -> None:
         pytest.skip("requires terraform, and google_schema.json in the folder that DEFACER_TOOLS names")
+
+    def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        self.require_terraform()
+        return super().terraform(*arguments)
+
+    def apply(self, *options: str) -> None:
+        """Do nothing: the record has the resources of an apply without options."""
+
+
+@contextmanager
+def apply_project(folder: Path, record: str) -> Iterator[Project]:
+    """Initialize Terraform in a copy of infra/ for an empty project. Without Terraform, read the record of an apply."""
+    if not shutil.which("terraform") or not SCHEMA.exists():
+        yield RecordedProject(record, folder, Record.read(record), {})
+        return
     provider = StubProvider(SCHEMA)
     for path in (*INFRA.glob("*.tf"), *INFRA.glob("*.tftpl")):
         shutil.copy(path, folder)
     (folder / "state_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
     with provider.serve() as served:
-        project = Project(folder, provider, {**os.environ, **served, "CHECKPOINT_DISABLE": "1"}, variables)
+        project = Project(record, folder, provider, {**os.environ, **served, "CHECKPOINT_DISABLE": "1"})
         done = project.terraform("init", "-input=false", "-no-color")
         assert done.returncode == 0, done.stdout + done.stderr
         yield project

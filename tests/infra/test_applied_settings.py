@@ -164,6 +164,7 @@ def test_customer_managed_key_encrypts_all_stored_data(
         if key
         else set()
     )
+    project.require_terraform()
     order = project.provider.order
     first = min(
         order.index(f"google_{kind}")

@@ -18,7 +18,7 @@ from tests.infra.guards import Access, guard_storage
 from tests.infra.stub_provider import PROJECT
 from tests.permissions import read_grants
 
-pytestmark = pytest.mark.parametrize("project", [()], indirect=True, ids=["defaults"])
+pytestmark = pytest.mark.parametrize("project", ["defaults"], indirect=True)
 PICTURE = "channels/street/targets/Ada/1.png"
 
 

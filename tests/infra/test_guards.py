@@ -205,7 +205,8 @@ def test_role_that_terraform_no_longer_grants_is_refused(
     for name, pattern in (("before", "(?!)()"), ("after", removed)):
         folder = tmp_path / name
         folder.mkdir()
-        with apply_project(folder, ()) as project:
+        with apply_project(folder, "defaults") as project:
+            project.require_terraform()
             iam = folder / "iam.tf"
             iam.write_text(re.sub(pattern, r"\1", iam.read_text()))
             project.apply()

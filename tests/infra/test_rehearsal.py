@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,15 @@ from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.services.messaging import create_publisher
 from tests.cloud import Buckets
 from tests.console.visitor import Visitor
-from tests.infra.applying import apply_project
+from tests.infra.applying import RECEIVER, apply_project
+from tests.infra.containers import PYTHON
+from tests.infra.recorded_apply import require_record
 from tests.infra.rehearsal import SECRET, Rehearsal, rehearse
 from tests.infra.stub_provider import PROJECT
 from tests.live.service import Service
 from tests.permissions import Grant
 from tests.receiver import Call, Receiver, open_receiver
-from tests.servers import wait_until
+from tests.servers import UV, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -93,19 +96,25 @@ def receiver() -> Iterator[Receiver]:
         yield opened
 
 
+def can_run(*command: str) -> bool:
+    try:
+        return not subprocess.run(command, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def rehearsal(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    if os.geteuid() or not shutil.which("setpriv") or not shutil.which("unshare"):
+    if os.geteuid() or not shutil.which("setpriv") or not can_run("unshare", "--mount", "true"):
         pytest.skip("requires root, setpriv and unshare, to run each service as the user of its image")
+    if not can_run(UV, "python", "find", PYTHON):
+        pytest.skip(f"requires Python {PYTHON}, which is that of the images")
     weights.fetch_all()  # the image has them
-    variables = (
-        f'webhook={{url="{receiver.address}/jobs",secret_name="some-name"}}',
-        'console={administrators=["user:ada@example.com"]}',
-        'channels={street={owners=["user:olga@example.com"]}}',
-        'live={members=["user:ada@example.com"]}',
-    )
-    with apply_project(tmp_path_factory.mktemp("infra"), variables) as project:
+    with apply_project(tmp_path_factory.mktemp("infra"), "rehearsal") as project:
         project.apply()
+        require_record(project.record, project.provider.resources)
+        applied = json.dumps(project.provider.resources).replace(RECEIVER, receiver.address)
+        project.provider.resources = json.loads(applied)
         folder = tmp_path_factory.mktemp("services")
         folder.chmod(0o755)
         with rehearse(project, folder) as running:
