@@ -1,4 +1,4 @@
-"""The emulator's clock, which ends the waits for a person."""
+"""The emulator's clock, which ends the waits for a person and repairs the turns."""
 
 import os
 from dataclasses import dataclass
@@ -38,4 +38,18 @@ def test_clock_sends_messages_only_while_a_job_waits(
         assert topics.all(topics.uploads) == []
         buckets.put(buckets.work, object_names.waiting_entry(JOB), b"{}")
         message = topics.wait_for(topics.uploads, 2)[-1]["message"]
+    assert message["attributes"]["type"] == REVIEW_CHECK
+
+
+def test_clock_repairs_turns_at_longer_intervals(
+    buckets: Buckets, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed emulator can have ended a job before it called the next upload."""
+    monkeypatch.setattr(review_clock, "CLOCK_SECONDS", 0.02)
+    monkeypatch.setattr(review_clock, "REPAIR_SECONDS", 0.1)
+    monkeypatch.setattr(review_clock, "UPLOADS", topics.uploads)
+    resources = TestResources(PROJECT, bucket=buckets.work)
+    buckets.put(buckets.work, object_names.turn("street", JOB), b"{}")
+    with review_clock.run_review_clock(buckets.client, os.environ["PUBSUB_EMULATOR_HOST"], resources):
+        message = topics.wait_for(topics.uploads, 1)[-1]["message"]
     assert message["attributes"]["type"] == REVIEW_CHECK
