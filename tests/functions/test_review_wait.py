@@ -127,9 +127,21 @@ def test_tick_without_time_for_all_waiting_jobs_repairs_the_turns(
     assert (waiting.state, repaired) == (JobState.WAITING_FOR_REVIEW, [True])
 
 
-def test_waiting_job_without_a_manifest_fails(waiting: Waiting, ingest: Post) -> None:
-    """The lifecycle rule of the work bucket deleted it."""
-    objects.delete_any(waiting.buckets.work, object_names.manifest(waiting.job))
+@pytest.mark.parametrize("is_confirmed", [False, True])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_waiting_job_without_a_readable_manifest_fails(
+    is_confirmed: bool, is_deleted: bool, waiting: Waiting, ingest: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lifecycle rule of the work bucket can delete a manifest."""
+    if is_confirmed:
+        with monkeypatch.context() as patch:
+            patch.setattr(admission, "take_turn", lambda *_, **__: False)
+            assert ingest(waiting.confirm()) == 200
+    name = object_names.manifest(waiting.job)
+    if is_deleted:
+        objects.delete_any(waiting.buckets.work, name)
+    else:
+        waiting.buckets.put(waiting.buckets.work, name, b"{}")
     assert ingest(CHECK) == 200
     failed = failure_of(waiting.buckets, waiting.job)
     assert (failed.code, failed.source) == ("object-gone", waiting.planned.manifest.source)

@@ -109,8 +109,8 @@ def _end_wait(job: str, engine: MediaEngine) -> None:
     ):
         if _finish_if_over(job):
             return
-        found, faces = job_state.find_manifest(job), job_state.find_stored_faces(job)
-        if found is None or faces is None:  # the bucket's lifecycle rule deleted them
+        found, faces = job_state.try_read_manifest(job), job_state.find_stored_faces(job)
+        if found is None or faces is None:  # the bucket's lifecycle rule deleted them, or they can't be read
             fail_job_without_record(job)
             awaiting_review.delete_entry(job)
             return

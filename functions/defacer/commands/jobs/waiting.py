@@ -93,7 +93,8 @@ def wait_for_job(started: StartedJob, deployment: Deployment, terminal: Terminal
                 terminal.print_line(describe_wait(status, deployment))
             if progress.update(describe_stage(status), *describe_progress(status)):
                 changed, hinted = time.monotonic(), False
-            if not hinted and not status.is_waiting_for_review and time.monotonic() - changed > QUIET_SECONDS:
+            is_explained = status.is_waiting_for_review or status.waits_for_turn
+            if not hinted and not is_explained and time.monotonic() - changed > QUIET_SECONDS:
                 hinted = True
                 terminal.print_line(_quiet_hint(status, deployment))
             time.sleep(POLL_SECONDS)
