@@ -20,8 +20,8 @@ from tests.demo_boxes import compute_demo_boxes
 CHANNEL = "vlog & <b>co</b>".replace("/", "")
 PERSON = "Eileen <img src=x onerror=alert(1)>"
 CLIP = "street <img src=x onerror=alert(2)>.mp4"
-SECONDS, SIZE, RATE = 4.0, (640, 360), 15
-VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
+SECONDS, SIZE, RATE = 2.0, (640, 360), 15
+VARIABLES = (("DEFACER_SEGMENT_SECONDS", "1"), ("DEFACER_LEASE_SECONDS", "20"))
 CHUNK = 16 * 1024 * 1024
 LARGE = 2 * CHUNK + 5_000_000
 

@@ -12,6 +12,7 @@ export class SuggestionPanel {
     this.store = store;
     this.crops = crops;
     byId("merge-shown").onclick = () => { for (const item of [...byId("suggestion-list").children]) this.#merge(item); };
+    byId("suggestions").open = matchMedia("(min-width: 64rem)").matches; // elsewhere the cards would be far below
     store.addEventListener("change", () => this.#update());
     this.#update();
   }
