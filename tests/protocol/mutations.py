@@ -249,12 +249,12 @@ def finished_segment_of_a_dead_worker_has_no_next_task(patch: Patch) -> None:
 
 def turn_of_an_ended_job_stays(patch: Patch) -> None:
     patch.setattr(cleanup, "_channel_of", lambda job: None)
-    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns"))
+    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns", list))
 
 
 def clock_calls_no_upload(patch: Patch) -> None:
     """A process can die after it deleted its turn, before it called the next upload."""
-    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns"))
+    patch.setattr(confirm_job, "admission", _PatchedModule(admission, "repair_turns", list))
 
 
 def confirmed_job_that_waits_for_its_turn_leaves_the_list(patch: Patch) -> None:
