@@ -18,7 +18,7 @@ Maker = Callable[[Path], Path]
 CORRECTED: dict[str, tuple[Maker, str]] = {
     "no presentation times": (clock_files.avi_with_b_frames, "without a presentation time"),
     "same times": (clock_files.mkv_with_same_times, "3 frames with the time of another frame"),
-    "restart": (clock_files.flv_with_restart, "a clock that restarts 1 time, at 1.22 s"),
+    "restart": (clock_files.flv_with_restart, "a clock that restarts 1 time, at 1.21 s"),
     "time of day": (clock_files.mkv_at_time_of_day, "a clock that begins at 1699999.98 s"),
 }
 PLAIN: dict[str, Maker] = {

@@ -398,11 +398,14 @@ def _lengths(found: dict[str, Any], picture: dict[str, Any], packets: list[dict[
         if stream["codec_type"] == "audio" and stream.get("codec_name", "unknown") != "unknown"
     ]
     from_times = times[-1] - times[0] + usual
-    is_asf = found["format"]["format_name"] == "asf"  # its streams have the duration of the file
+    is_inexact = found["format"]["format_name"] in (
+        "asf",
+        "mpeg",
+    )  # the duration is that of the file, or a guess
     return _Lengths(
         frame=usual,
         rate=rate,
-        picture=from_times if is_asf else float(picture.get("duration", from_times)),
+        picture=from_times if is_inexact else float(picture.get("duration", from_times)),
         sound=[float(stream["duration"]) if "duration" in stream else None for stream in sound],
         file=float(found["format"]["duration"]) if "duration" in found["format"] else None,
     )

@@ -234,7 +234,8 @@ class _Scan:
             if 0 < epoch < len(clock.offsets)
         ]
         if restarts:
-            times = ", ".join(f"{seconds - max(begin, 0):.2f} s" for seconds in restarts[:MAX_LISTED])
+            zero = 0 if clock.offsets[0] else float(self._begin)  # of the player
+            times = ", ".join(f"{seconds - zero:.2f} s" for seconds in restarts[:MAX_LISTED])
             text = f"a clock that restarts {pluralize(len(restarts), 'time')}, at {times}"
             yield SourceChange(ChangeCode.CORRECTED_CLOCK, text + (", ..." if restarts[MAX_LISTED:] else ""))
         count = self._times

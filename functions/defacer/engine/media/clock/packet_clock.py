@@ -7,7 +7,7 @@ The rules, in this order:
 2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
    restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings, and where all times go
    forward by more than `GAP_SECONDS`. Each restart has an offset.
-3. A frame with the time of another frame moves to the next free time. So does sound that goes back.
+3. A frame with the time of another frame moves to the next free time.
 
 Which frame is displayed first is the decoder's decision (see `display_order.py`).
 """
@@ -65,7 +65,6 @@ class PacketClock:
         self._newest: dict[int, float] = {}  # by the number of restarts
         self._last: dict[int, float] = {}
         self._overlaps = False  # the last restart was at a seam, which a track without a jump follows
-        self._last_sound: dict[int, int] = {}
         self._next = 0
         self._recent: deque[int] = deque(maxlen=RECENT_FRAMES)
 
@@ -83,8 +82,6 @@ class PacketClock:
             packet.dts = None if packet.dts is None else packet.dts + shift
         if is_picture and is_shown(packet, self._clock):
             self._make_unique(packet)
-        elif packet.stream.type == "audio":
-            self._keep_order(packet)
 
     def _set_missing(self, packet: "Packet[Any]") -> None:
         if self._has_decode_times and packet.dts is not None:
@@ -146,15 +143,6 @@ class PacketClock:
         self.moved += found != packet.pts
         packet.pts = found
         self._recent.append(found)
-
-    def _keep_order(self, packet: "Packet[Any]") -> None:
-        if packet.dts is None or packet.is_discard:
-            return
-        last = self._last_sound.get(packet.stream_index)
-        if last is not None and packet.dts <= last:
-            packet.pts = None if packet.pts is None else packet.pts + last + 1 - packet.dts
-            packet.dts = last + 1
-        self._last_sound[packet.stream_index] = packet.dts
 
 
 def read_packets(

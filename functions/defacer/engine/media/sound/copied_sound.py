@@ -17,6 +17,22 @@ DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1
 SoundPackets = Iterator["Packet[Any]"]
 
 
+class RisingTimes:
+    """Moves a packet that does not follow the one before to the next free time, because times in an MP4 rise."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def apply(self, packet: "Packet[Any]") -> None:
+        """Set the times of the next packet of the track."""
+        if packet.dts is None:
+            return
+        if self._last is not None and packet.dts <= self._last:
+            packet.pts = None if packet.pts is None else packet.pts + self._last + 1 - packet.dts
+            packet.dts = self._last + 1
+        self._last = packet.dts
+
+
 class CopiedSound:
     """A track whose packets are copied, without those that an edit list hides.
 
@@ -29,6 +45,7 @@ class CopiedSound:
         self.added = add_copied_stream(result, stream)
         self._hidden: deque[Packet[Any]] = deque()
         self._has_begun = False
+        self._times = RisingTimes()
 
     def write(self, packet: "Packet[Any]") -> SoundPackets:
         """Yield the packets to write after this packet was read."""
@@ -44,6 +61,7 @@ class CopiedSound:
         while self._hidden:
             audible = self._hidden.popleft()
             audible.stream = self.added
+            self._times.apply(audible)
             yield audible
 
     def flush(self) -> SoundPackets:

@@ -17,7 +17,7 @@ from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.side_streams import copy_language
-from defacer.engine.media.sound.copied_sound import SoundPackets
+from defacer.engine.media.sound.copied_sound import RisingTimes, SoundPackets
 
 SYNC, SYNC_BITS, LENGTH_BITS = 0x2B7, 11, 13
 ADTS_BYTES = 7
@@ -112,6 +112,7 @@ class RepackagedSound:
         self.added.time_base = stream.time_base
         copy_language(self.added, stream)
         self._reader = LatmReader()
+        self._times = RisingTimes()
         self.damaged = 0
 
     def write(self, packet: "Packet[Any]") -> SoundPackets:
@@ -129,6 +130,7 @@ class RepackagedSound:
             repackaged.pts = repackaged.dts = packet.pts + later
             repackaged.time_base, repackaged.stream = packet.time_base, self.added
             repackaged.duration = round(FRAME_SAMPLES / config.rate / packet.time_base)
+            self._times.apply(repackaged)
             yield repackaged
 
     def flush(self) -> SoundPackets:
