@@ -35,6 +35,13 @@ class NotCopyableError(Exception):
     """A source, or a packet of it, that can't be copied. The message says why, and names no file."""
 
 
+class OtherParametersError(NotCopyableError):
+    """A packet with parameter sets that are not those of the header. Later packets can depend on them."""
+
+    def __init__(self) -> None:
+        super().__init__("its parameter sets change")
+
+
 @dataclass(frozen=True)
 class AccessUnit:
     """The slices of one frame, with start codes. `is_key`: no later frame depends on an earlier one (IDR)."""
@@ -60,7 +67,8 @@ class SourceParameters:
             if kind in (SLICE, KEY_SLICE):
                 slices.append(unit)
             elif kind in (SEQUENCE_SET, PICTURE_SET):
-                _require(unit in self.units, "its parameter sets change")
+                if unit not in self.units:
+                    raise OtherParametersError
             elif kind == MESSAGES:
                 self._require_dropped(unit)
             else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from defacer.engine.errors import CheckError
-from defacer.engine.media.clock.clocked_source import Source, clock_of
+from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.display.matroska_crop import Crop
 from defacer.engine.media.display.projection import Projection
 from defacer.engine.media.encoding import Encoding
@@ -25,6 +25,7 @@ from defacer.engine.media.h264.parameter_sets import (
     read_sequence,
     split_units,
 )
+from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.reader import open_video
 from defacer.report.clock import Clock
 
@@ -79,6 +80,9 @@ def find_copied_stream(source: Source, encoding: Encoding) -> CopiedStream:
     if codec != "h264" or encoding.codec != "libx264":
         raise NotCopyableError(f"its picture is {codec}, only 8-bit H.264 can be copied")
     read = read_avc_header(header)
+    mp4 = read_header(file_of(source))
+    if mp4 and any(track.kind == b"vide" and track.sample_entries != 1 for track in mp4.tracks):
+        raise NotCopyableError("its parameter sets change")
     if read is None:
         raise NotCopyableError("its parameter sets are not in the header of the file")
     if clock_of(source) != Clock():
@@ -97,10 +101,12 @@ def _read_sets(length_bytes: int, units: list[bytes]) -> SourceParameters:
     others = [unit for unit in units if unit[0] & 31 == PICTURE_SET]
     if len(sequences) != 1 or not others or len(sequences) + len(others) != len(units):
         raise NotCopyableError("its header has several sequences")
-    pictures = tuple(read_picture_set(unit) for unit in others)
+    sequence, pictures = read_sequence(sequences[0]), tuple(read_picture_set(unit) for unit in others)
+    if any(picture.sequence != sequence.number for picture in pictures):
+        raise NotCopyableError("its header has several sequences")
     if any(picture.has_hidden_parts for picture in pictures):
         raise NotCopyableError("it can have repeated slices")
-    return SourceParameters(length_bytes, (*sequences, *others), read_sequence(sequences[0]), pictures)
+    return SourceParameters(length_bytes, (*sequences, *others), sequence, pictures)
 
 
 def _require_same_picture(parameters: SourceParameters, encoding: Encoding) -> None:

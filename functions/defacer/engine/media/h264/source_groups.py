@@ -12,7 +12,7 @@ from typing import Any
 from av import Packet
 
 from defacer.engine.media.clock.packet_clock import is_shown
-from defacer.engine.media.h264.access_units import AccessUnit, NotCopyableError
+from defacer.engine.media.h264.access_units import AccessUnit, NotCopyableError, OtherParametersError
 from defacer.engine.media.h264.copied_stream import CopiedStream
 from defacer.engine.media.reader import Segment
 from defacer.report.clock import Clock
@@ -63,6 +63,7 @@ class SourceGroups:
         self._segment = segment
         self._groups: deque[SourceGroup] = deque()
         self._newest_key: int | None = None  # the time of the first frame of the newest group
+        self._has_other_parameters = False
         self._lock = Lock()
 
     def add_packet(self, packet: "Packet[Any]") -> None:
@@ -71,10 +72,9 @@ class SourceGroups:
         reason = "it begins without a key frame"
         if packet.size:
             try:
-                unit = self.copied.source.read(bytes(packet))
-                self._require_usable(packet)
+                unit = self._read(packet)
             except NotCopyableError as error:
-                unit, reason = None, str(error)
+                reason = str(error)
         with self._lock:
             newest = self._groups[-1] if self._groups else None
             if not packet.size:
@@ -109,11 +109,22 @@ class SourceGroups:
                 self._groups.popleft()
             return self._groups[0]
 
-    def _require_usable(self, packet: "Packet[Any]") -> None:
-        """Raise NotCopyableError unless a player shows the packet as a frame of this segment, as it is."""
+    def _read(self, packet: "Packet[Any]") -> AccessUnit:
+        """Return the slices of a packet.
+
+        Raises NotCopyableError unless a player shows the packet as a frame of this segment, as it is.
+        """
+        if self._has_other_parameters:
+            raise OtherParametersError
+        try:
+            unit = self.copied.source.read(bytes(packet))
+        except OtherParametersError:
+            self._has_other_parameters = True
+            raise
         if packet.pts is None or not is_shown(packet, Clock()) or packet.is_corrupt:
             raise NotCopyableError("a frame is hidden or damaged")
         if any(True for _ in packet.iter_sidedata()):
             raise NotCopyableError("a packet has data of the container")
         if not self._segment.contains(packet.pts):
             raise NotCopyableError("it is not inside of the segment")
+        return unit

@@ -36,7 +36,7 @@ class Mp4Track:
     `media_duration` ("mdhd") and `samples_duration` ("stts") are in units of `timescale`. `track_duration` ("tkhd") and
     `edits` are in units of the movie. `edits` are the lengths of all edits, of those that show something, and of the
     longest one of these. `is_unusual`: its length can differ from the sum of its samples.
-    `sample_entry` names the codec.
+    `sample_entry` names the codec, and `sample_entries` is their number: parts of a track can have other headers.
     """
 
     kind: bytes = b""
@@ -48,6 +48,7 @@ class Mp4Track:
     is_unusual: bool = False
     size: tuple[int, int] | None = None
     sample_entry: str = ""
+    sample_entries: int = 0
 
 
 @dataclass
@@ -147,6 +148,7 @@ def _read_track_box(track: Mp4Track, box: Mp4Box, file: BinaryIO) -> None:
     elif box.kind == b"stsd":
         entry = box.read_body(file, 8 + 36)[8:]
         track.sample_entry = entry[4:8].decode("latin1")
+        track.sample_entries = _read_number(box.head, 4, False)
         size = struct.unpack_from(">HH", entry, 32) if len(entry) >= 36 else (0, 0)
         track.size = size if entry[4:8] in SIZED_CODECS and all(size) else None
 
