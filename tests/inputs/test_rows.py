@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
 from defacer.report.changes import ChangeCode
 from defacer.report.faces import Faces
-from defacer_emulator.emulator import Emulator, EmulatorOptions
+from defacer_emulator.emulator import Emulator
 from tests.inputs.all_rows import ROWS
 from tests.inputs.judge import judge
 from tests.inputs.rows import Row
@@ -166,15 +166,6 @@ def test_table_has_every_row_and_twenty_use_the_emulator(table: str) -> None:
     assert len(EMULATED) >= 20
     assert {row.name for row in EMULATED} >= FIRST
     assert set(names) >= SIMILAR
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    variables = (("DEFACER_SEGMENT_SECONDS", "1"),)
-    with Emulator(
-        EmulatorOptions(tmp_path_factory.mktemp("emulator"), "builtin", variables=variables)
-    ) as running:
-        yield running
 
 
 @pytest.mark.parametrize(
