@@ -418,8 +418,16 @@ def test_suggested_cards_are_merged_with_one_click_or_refused(
     expect(stacks).to_have_count(1)  # 3 was refused
     stacks.get_by_role("button", name="Different people").click()
     expect(page.locator("#suggestions")).to_be_hidden()
-    page.get_by_role("button", name="Undo").click()
-    expect(stacks.locator(".name")).to_have_text(["Person 1", "Person 2"])
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    expect(card(page, "Person 1").locator(".expand")).to_have_text("2 tracks")
+    expect(page.locator("#suggestions")).to_be_hidden()
+    page.get_by_role("button", name="Apply…").click()
+    page.get_by_role("button", name="Apply and re-render").click()
+    page.wait_for_url("**/street/jobs")
+    edits = requested(buckets)["edits"]
+    assert edits["groups"] == {"1": 0}
+    assert sorted(edits["different"]) == [[1, 2], [4, 5], [5, 6], [6, 3]]
 
 
 def test_all_shown_suggestions_are_merged_at_once(
@@ -445,10 +453,10 @@ def test_track_is_split_at_the_players_time_and_lasts(
     clip = write_clip(tmp_path / "walk.mp4")
     times = frame_times(clip)
     (track,) = make_people(clip, (0, 40))
+    buckets.put(buckets.intake, "channels/street/targets/Ada <i>/1.jpg", b"a picture")
     planned = publish(
         buckets, clip, [replace(track, decision="keep", person="Ada <i>", reason=Reason.MATCHED)]
     )
-    buckets.put(buckets.intake, "channels/street/targets/Ada <i>/1.jpg", b"a picture")
     page = open_review(window, visitor, planned)
     split = page.get_by_role("button", name="Split here")
     expect(split).to_be_disabled()
@@ -464,7 +472,10 @@ def test_track_is_split_at_the_players_time_and_lasts(
     page.keyboard.press("Control+z")
     expect(part).to_have_count(0)
     page.keyboard.press("Control+Shift+z")
-    part.get_by_role("button", name="Keep").click()
+    part.get_by_role("button", name="This is…").click()
+    expect(page.get_by_role("radio", name="A new person")).to_have_count(0)  # without a picture
+    page.locator("#name-confirm").click()
+    expect(card(page, "Ada <i>").locator(".expand")).to_have_text("2 tracks")
     page.get_by_role("button", name="Apply…").click()
     expect(page.get_by_role("heading", name="No face becomes visible")).to_be_visible()
     page.get_by_role("button", name="Apply and re-render").click()
@@ -472,9 +483,10 @@ def test_track_is_split_at_the_players_time_and_lasts(
     (added,) = requested(buckets)["edits"]["added"]
     first = added["detections"][0]["pts"]
     assert (added["split_from"], added["decision"], times.index(first)) == (0, "keep", 25)
+    assert (added["person"], added["group"]) == ("Ada <i>", 0)
     # The requested split is shown before its render, and can be split again.
     open_review(window, visitor, planned)
-    expect(page.locator(".person")).to_have_count(2)
+    expect(page.locator(".person .expand")).to_have_text("2 tracks")
     tracks = page.evaluate(
         "async () => (await (await fetch(`${location.pathname}/review.json`)).json()).tracks"
     )

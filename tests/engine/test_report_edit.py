@@ -255,6 +255,15 @@ def test_boxes_between_two_samples_are_compared_too(faces: Faces) -> None:
         edited(replace(faces, tracks=(track,)), Edits(moved={3: away}))
 
 
+def test_refused_suggestions_to_merge_are_in_no_later_report(faces: Faces) -> None:
+    suggested = replace(faces, suggested_merges=((0, 1), (2, 3)))
+    refused = Edits(different=frozenset({(2, 3)}))
+    assert not refused
+    merged = refused.merge(Edits({4: "keep"}))
+    assert edited(suggested, merged).suggested_merges == ((0, 1),)
+    assert edited(suggested, Edits({4: "keep"})).suggested_merges == ((0, 1), (2, 3))
+
+
 def test_groups_merge_and_split_tracks(faces: Faces) -> None:
     apart = replace(faces, tracks=tuple(replace(each, group=each.id) for each in faces.tracks))
     made = edited(apart, Edits(groups={1: 0, 3: 7}))
@@ -285,6 +294,7 @@ def test_edits_are_read_as_they_were_written() -> None:
         uncovered=frozenset({2}),
         groups={1: 0},
         people={1: "Ada", 2: None},
+        different=frozenset({(3, 4)}),
     )
     assert Edits.from_bytes(edits.to_bytes()) == edits
     for broken in (b"{}x", b'{"decisions":{"1":"blur"}}', b'{"added":[{"detections":[]}]}', b'{"unknown":1}'):

@@ -81,6 +81,15 @@ def test_frames_between_a_kept_track_and_its_hidden_part_are_masked() -> None:
     assert masked[:56] == list(range(45, 101))  # also the gaps before and after the part
 
 
+def test_kept_part_has_the_name_that_a_person_gave_it() -> None:
+    part = replace(split_track(KEPT.tracks[0], 50), decision="keep", person="Ada")
+    made = edit(KEPT, Edits(added=(part,)))
+    kept = Faces.from_bytes(made.document).tracks[2]
+    assert (kept.decision, kept.person, made.people) == ("keep", "Ada", ("Ada",))
+    unknown = edit(KEPT, Edits(added=(replace(part, person="Bo"),)))
+    assert unknown.unconsented_tracks == (2,)
+
+
 def test_track_is_split_at_several_moments_in_any_order() -> None:
     tracks = split(KEPT, (0, 80), (0, 30)).tracks
     assert [(item.id, item.start, item.end, item.continues) for item in tracks] == [

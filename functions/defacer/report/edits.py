@@ -36,6 +36,7 @@ class AddedTrack:
     decision: Decision = "hide"
     unconfirmed: tuple[tuple[int, int], ...] = ()
     group: TrackId | None = None
+    person: str | None = None
     split_from: TrackId | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +60,8 @@ class Edits:
     refer to these ids. `moved` has other boxes for existing tracks. The boxes of a hidden track are allowed to shrink,
     and those of a kept track to reach outside its old ones, only if `uncovered` has its id. `groups` has person groups:
     merging and splitting people are both other groups. `people` has names, and None removes a name.
+
+    `different` has pairs of `suggested_merges` that show two people. They alone request no re-render.
     """
 
     __pydantic_config__ = _CHECKED
@@ -70,6 +73,7 @@ class Edits:
     uncovered: frozenset[TrackId] = frozenset()
     groups: dict[TrackId, TrackId] = field(default_factory=dict)
     people: dict[TrackId, str | None] = field(default_factory=dict)
+    different: frozenset[tuple[TrackId, TrackId]] = frozenset()
 
     def __bool__(self) -> bool:
         """Return whether anything changes."""
@@ -104,6 +108,7 @@ class Edits:
             first_id=first_id,
             added=self.added + later.added,
             uncovered=(self.uncovered - later.moved.keys()) | later.uncovered,
+            different=self.different | later.different,
             **{name: getattr(self, name) | getattr(later, name) for name in _BY_TRACK},
         )
 

@@ -46,6 +46,8 @@ def with_edits(document: bytes, edits: Edits, known: Collection[str] | None) -> 
         require_known_recognizer(head.recognizer)
         if edits.decisions:  # a manual decision ends the warnings
             head = replace(head, warnings=())
+        rest = tuple(pair for pair in head.suggested_merges if pair not in edits.different)
+        head = replace(head, suggested_merges=rest)
         numbering = _Numbering(lines, edits) if edits.added else _Numbering((), edits)
         editor = _Editor(head, edits, known, numbering)
         made = join_report(dump_head(head), editor.edit_lines(split_report(document)[1]))
@@ -226,7 +228,7 @@ def _record_of(added: AddedTrack, number: int, group: int) -> TrackRecord:
         start=added.detections[0].pts,
         end=added.detections[-1].pts,
         decision=added.decision,
-        person=None,
+        person=added.person,
         reason=Reason.FOUND_BY_SEARCH if is_undecided else Reason.MANUAL,
         distance=None,
         margin=None,
@@ -240,7 +242,7 @@ def _record_of(added: AddedTrack, number: int, group: int) -> TrackRecord:
 
 def _decide_part(part: TrackRecord, added: AddedTrack, group: int) -> TrackRecord:
     """Return the part of a split track. It is hidden unless a person keeps it, because it can show another person."""
-    part = replace(part, group=group if added.group is None else added.group, person=None)
+    part = replace(part, group=group if added.group is None else added.group, person=added.person)
     if part.reason == Reason.CONSENT_WITHDRAWN or (part.decision == added.decision == "hide"):
         return part
     return replace(part, decision=added.decision, reason=Reason.MANUAL, rival=None, strangers_per_10000=None)

@@ -109,7 +109,7 @@ def describe_review(review: Review, people: tuple[str, ...]) -> dict[str, Any]:
         },
         "editable": review.has_source,
         "people": people,
-        "suggestions": faces.suggested_merges,
+        "suggestions": [pair for pair in faces.suggested_merges if pair not in review.pending.different],
         "tracks": [
             *(_describe_track(review, track) for track in review.report.tracks),
             *_describe_added(review),
@@ -170,7 +170,7 @@ def _describe_added(review: Review) -> Iterator[dict[str, Any]]:
         yield {
             "id": track,
             "group": review.groups[track],
-            "person": pending.people.get(number),
+            "person": pending.people.get(number, added.person),
             "decision": added.decision,
             "requested": pending.decisions.get(number, added.decision),
             "reason": "Added, and not rendered yet",

@@ -228,7 +228,7 @@ export class CardList extends EventTarget { // fires "choose" when other cards a
     part(".expand .noun").textContent = group.tracks.length === 1 ? " track" : " tracks";
     part(".expand").setAttribute("aria-expanded", this.#expanded.has(group.id));
     part(".expand").setAttribute("aria-label", `${count(group.tracks.length, "track")} of ${group.name}`);
-    part(".who").hidden = !this.store.editable || group.withdrawn || group.isMask || group.tracks.every((track) => track.added);
+    part(".who").hidden = !this.store.editable || group.withdrawn || group.isMask || (group.isAdded && !this.store.people.length);
     part(".who").setAttribute("aria-label", `This is… (${group.name})`);
     const spansOf = (accepts) => group.tracks.filter(accepts).flatMap((track) => track.spans);
     drawSpans(part(".hidden-spans"), spansOf((track) => track.state === "hidden"), duration);

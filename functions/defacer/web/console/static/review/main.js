@@ -129,10 +129,10 @@ function connectSplit(store, player) {
 // Keep the pending changes in this tab, so that "Back" and a reload do not lose them.
 function keepChanges(store) {
   const saved = JSON.parse(sessionStorage.getItem(jobUrl) ?? "null");
-  if (saved?.version === store.version) store.restore(saved.changes);
+  if (saved?.version === store.version) store.restore(saved);
   store.addEventListener("change", () => {
     try {
-      sessionStorage.setItem(jobUrl, JSON.stringify({ version: store.version, changes: store.save() }));
+      sessionStorage.setItem(jobUrl, JSON.stringify({ version: store.version, ...store.save() }));
     } catch { // it is full
       sessionStorage.removeItem(jobUrl);
       showProblem("The changes are too large to survive a reload of this page. Apply them before you leave it.");

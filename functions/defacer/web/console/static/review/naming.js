@@ -25,7 +25,7 @@ export class NameDialog {
     byId("new-name").value = "";
     byId("save-picture").checked = false;
     byId("name-problem").hidden = true;
-    const names = [...this.store.people.map((person) => [person, person]), [NEW, "A new person"]];
+    const names = [...this.store.people.map((person) => [person, person]), ...(group.isAdded ? [] : [[NEW, "A new person"]])];
     byId("known-people").replaceChildren(...names.map(([value, text], index) => this.#makeChoice("person", `person-${index}`, value, text, index === 0)));
     byId("picture-choice").replaceChildren();
     this.crops.get(chooseFaces(group.tracks), (crops) => this.#showPictures(group, crops));
@@ -62,9 +62,9 @@ export class NameDialog {
     const isNew = this.#isNew;
     byId("new-name-field").hidden = !isNew;
     byId("new-name").required = isNew;
-    byId("save-picture").disabled = isNew;
+    byId("save-picture").disabled = isNew || this.#group.isAdded;
     if (isNew) byId("save-picture").checked = true;
-    byId("save-hint").textContent = isNew ? "A new person needs a picture. You can remove it on the page People." : "The next videos of this channel then keep this person more reliably.";
+    byId("save-hint").textContent = isNew ? "A new person needs a picture. You can remove it on the page People." : this.#group.isAdded ? "You can save one after the video is rendered again." : "The next videos of this channel then keep this person more reliably.";
     byId("picture-choice").hidden = !byId("save-picture").checked;
   }
 

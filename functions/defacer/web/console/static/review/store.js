@@ -65,9 +65,10 @@ export function formatClock(seconds) {
 export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 // Which cards are probably the same person. The report has pairs of tracks, the likeliest first. Pairs that a person
-// refused are remembered in this object only.
+// refused (`different`) are in the next request, so that later reports do not have them.
+const MAX_STACK = 12; // cards
 class MergeSuggestions {
-  #refused = new Set();
+  different = []; // pairs of the report
 
   constructor(store, pairs) {
     this.store = store;
@@ -80,9 +81,9 @@ class MergeSuggestions {
     const result = [];
     for (const [one, other] of this.pairs) {
       const [a, b] = [one, other].map((id) => this.store.group(this.store.track(id)?.group));
-      if (!a || !b || a === b || this.#refused.has(`${one} ${other}`)) continue;
+      if (!a || !b || a === b || this.different.some(([first, second]) => first === one && second === other)) continue;
       const [first, second] = [stacks.get(a.id) ?? [a], stacks.get(b.id) ?? [b]];
-      if (first === second || !canMerge([...first, ...second])) continue;
+      if (first === second || first.length + second.length > MAX_STACK || !canMerge([...first, ...second])) continue;
       first.push(...second);
       for (const group of first) stacks.set(group.id, first);
       if (!result.includes(first)) result.push(first);
@@ -94,7 +95,8 @@ class MergeSuggestions {
   // Suggest these groups no more to be one person with each other.
   refuse(groups, others = groups) {
     const has = (some, id) => some.some((group) => group.tracks.some((track) => track.id === id));
-    for (const [one, other] of this.pairs) if ((has(groups, one) && has(others, other)) || (has(groups, other) && has(others, one))) this.#refused.add(`${one} ${other}`);
+    const refused = this.pairs.filter(([one, other]) => (has(groups, one) && has(others, other)) || (has(groups, other) && has(others, one)));
+    this.different = [...this.different, ...refused];
   }
 }
 
@@ -258,8 +260,9 @@ export class ReviewStore extends EventTarget {
   redo() { if (this.canRedo) this.#move(this.#undone, this.#done); }
 
   // Return the changes as a value for JSON, and apply them after a reload.
-  save() { return this.#done.map((change) => ({ ...change, patches: [...change.patches] })); }
-  restore(saved) {
+  save() { return { changes: this.#done.map((change) => ({ ...change, patches: [...change.patches] })), different: this.suggestions.different }; }
+  restore({ changes: saved, different }) {
+    this.suggestions.different = different;
     this.#done = saved.map((change) => ({ ...change, patches: new Map(change.patches) }));
     this.#lastAdded = Math.min(0, ...saved.flatMap((change) => change.added.map((track) => track.id)));
     this.#update();
@@ -267,7 +270,7 @@ export class ReviewStore extends EventTarget {
 
   // The body of POST edits.
   toEdits() {
-    const edits = { decisions: {}, groups: {}, people: {}, added: [] };
+    const edits = { decisions: {}, groups: {}, people: {}, added: [], different: this.suggestions.different };
     const numbers = new Map(); // groups of added tracks to numbers that no other group has
     let next = 1 + Math.max(-1, ...this.tracks.map((track) => track.group), ...[...this.#base.values()].map((track) => track.group));
     const numberOf = (group) => {
@@ -296,9 +299,9 @@ export class ReviewStore extends EventTarget {
     return this.video.start_pts + Math.round((seconds * denominator) / numerator);
   }
 
-  #toAdded({ origin, decision, detections, unconfirmed, split_from = null }, group) {
+  #toAdded({ origin, decision, detections, unconfirmed, person = null, split_from = null }, group) {
     return {
-      origin, decision, group, split_from,
+      origin, decision, group, person, split_from,
       detections: detections.map(([seconds, ...box]) => ({ pts: this.#toPts(seconds), box })),
       unconfirmed: unconfirmed.map((span) => span.map((seconds) => this.#toPts(seconds))),
     };
@@ -383,6 +386,7 @@ export class ReviewStore extends EventTarget {
     return {
       id, tracks, spans, person, kept, isMask,
       name: person ?? (isMask ? `Mask ${this.#numberMask(id)}` : id < 0 ? `Face ${-id}` : `Person ${id + 1}`),
+      isAdded: tracks.every((track) => track.added), // the server can't save a picture of it yet
       withdrawn: tracks.some((track) => track.withdrawn),
       decision: kept === tracks.length ? "keep" : kept ? "mixed" : "hide",
       state: stateOfAll(tracks),

@@ -61,7 +61,7 @@ export class SuggestionPanel {
   #refuse(ids, others = ids) {
     const find = (some) => some.map((id) => this.store.group(id)).filter(Boolean);
     this.store.suggestions.refuse(find(ids), find(others));
-    this.#update();
+    this.store.dispatchEvent(new Event("change"));
   }
 
   #focusNext() { (byId("suggestion-list").querySelector(".same") ?? byId("people-title")).focus(); }
