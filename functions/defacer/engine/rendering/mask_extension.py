@@ -154,7 +154,7 @@ class _FollowedFrame:
         if step > 1:
             size = max(1, plane.width // step), max(1, plane.height // step)
             rows = cv2.resize(rows, size, interpolation=cv2.INTER_AREA)
-        gray = np.right_shift(rows, bits - 8).astype(np.uint8)
+        gray = rows.copy() if bits == 8 else np.right_shift(rows, bits - 8).astype(np.uint8)
         return self._orientation.to_displayed(gray)
 
 
