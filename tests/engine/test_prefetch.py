@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from defacer.engine.runtime.prefetch import map_ordered, prefetch
+from defacer.engine.runtime.prefetch import MAX_AHEAD, map_ordered, prefetch
 from tests.servers import wait_until
 
 
@@ -74,11 +74,24 @@ def test_results_keep_the_order_of_the_items() -> None:
     assert not running_threads()
 
 
+def test_slow_item_does_not_stop_the_other_thread() -> None:
+    later_done = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert later_done.wait(10)
+        elif number == 6:
+            later_done.set()
+        return number
+
+    assert list(map_ordered(work, range(9), 2)) == list(range(9))
+
+
 def test_few_items_are_read_ahead() -> None:
     items = iter(range(1, 100))
     results = map_ordered(lambda number: number, items, 2)
     assert next(results) == 1
-    assert next(items) <= 4
+    assert next(items) <= MAX_AHEAD + 2
     results.close()
     assert not running_threads()
 

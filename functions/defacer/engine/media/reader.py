@@ -51,8 +51,8 @@ MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it i
 MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
 # FFmpeg's decoders of these codecs hide errors unless `err_detect` is set.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
-# Several threads take 15 % more processor time to decode a video than one. On few cores, detection and encoding take
-# longer than one thread needs for a video of at most so many pixels a second.
+# Several threads take 15 % more processor time to decode a video than one. Up to this number of cores, and of pixels a
+# second, detection and encoding take longer than decoding in one thread.
 MAX_ONE_THREAD_RATE, MAX_ONE_THREAD_CORES = 1280 * 720 * 35, 2
 FALLBACK_RATE = 30  # frames a second, of a video without a rate
 MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; no job is longer

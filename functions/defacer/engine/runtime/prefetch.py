@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from queue import Full, Queue
 from threading import Event, Thread
@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 POLL_SECONDS = 0.1  # how often the prefetch thread checks whether the caller has stopped
 MAX_THREADS = 4  # each thread keeps one item in memory
+MAX_AHEAD = 16  # results that wait for the result of an earlier item
 
 
 def prefetch(items: Generator[Item], max_items: int) -> Generator[Item]:
@@ -64,8 +65,8 @@ def prefetch(items: Generator[Item], max_items: int) -> Generator[Item]:
 def map_ordered(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
     """Yield `work(item)` for each item, in the order of `items`; at most `threads` + 1 items are in work.
 
-    An item is released as soon as its work is done. An error of `work` is raised here. No work continues after the
-    generator ends.
+    An item is released as soon as its work is done. While one item takes long, the threads work on up to MAX_AHEAD
+    further items. An error of `work` is raised here. No work continues after the generator ends.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "engine") as pool:
@@ -73,7 +74,9 @@ def map_ordered(work: Callable[[Item], Result], items: Iterable[Item], threads: 
             for item in items:
                 pending.append(pool.submit(copy_context().run, work, item))
                 del item
-                if len(pending) > threads:
+                while len(unfinished := [future for future in pending if not future.done()]) > threads:
+                    wait(unfinished, return_when=FIRST_COMPLETED)
+                while pending and (pending[0].done() or len(pending) > MAX_AHEAD):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
