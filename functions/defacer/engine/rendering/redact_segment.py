@@ -36,7 +36,9 @@ from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
 
 _log = logging.getLogger(__name__)
-FRAMES_AHEAD = 2  # frames that are redacted while the encoder works
+# Frames that are redacted while the encoder works. Following faces takes as long as encoding ten frames of a new shot.
+# Small frames can wait for that: as many as have AHEAD_PIXELS.
+MIN_FRAMES_AHEAD, MAX_FRAMES_AHEAD, AHEAD_PIXELS = 2, 16, 8 * 1280 * 720
 
 
 class FrameCheck(Protocol):
@@ -110,7 +112,7 @@ def redact_segment(
 
     with (
         write_segment(out, encoding, options.quality, readback, copied) as writer,
-        closing(prefetch(redact_decoded(), FRAMES_AHEAD)) as frames,
+        closing(prefetch(redact_decoded(), _frames_ahead(encoding))) as frames,
     ):
         copier = (
             GroupCopier(writer, groups, lambda: progress(0), measures=readback is not None)
@@ -132,6 +134,11 @@ def redact_segment(
             copier.finish_group()
             _log.info("copied %d of %d frames without encoding them", copier.copied_frames, writer.frames)
     return writer.result(sum(segment.contains(pts) for pts in black or ()), converter.first_fitted)
+
+
+def _frames_ahead(encoding: Encoding) -> int:
+    fitting = AHEAD_PIXELS // (encoding.width * encoding.height)
+    return min(max(MIN_FRAMES_AHEAD, fitting), MAX_FRAMES_AHEAD)
 
 
 def _find_copied_stream(segment: Segment, encoding: Encoding, options: Options) -> CopiedStream | None:
