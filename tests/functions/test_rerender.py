@@ -18,6 +18,7 @@ from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.storage import object_names
 from defacer.report.compact_boxes import CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
+from defacer.report.track_splits import split_track
 from defacer.report.tracks import Origin, Reason
 from tests.clips import frame_seconds, frame_times
 from tests.cloud import Buckets, Post, Topics
@@ -340,6 +341,26 @@ def test_forget_removes_a_name_that_a_person_gave(cloud: Cloud, first: Planned) 
     assert [track.person for track in cloud.report().tracks] == [None, "Eileen", None]
     assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
     assert cloud.hidden() == [False, True, True]
+    for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
+        for name in cloud.buckets.names(bucket):
+            assert b"Eileen" not in cloud.buckets.get(bucket, name)
+
+
+def test_split_lasts_through_re_renders_and_forgets_the_part_s_name(cloud: Cloud, first: Planned) -> None:
+    times = frame_times(first.clip)
+    part = split_track(cloud.report().tracks[0], times[10])
+    cloud.run(cloud.write_request(first.job, Edits(added=(replace(part, decision="keep", person="Eileen"),))))
+    cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    tracks = cloud.report().tracks
+    assert [(track.decision, track.person, track.continues) for track in tracks] == [
+        ("hide", "Eileen", None),
+        ("hide", None, None),
+        ("hide", None, None),
+        ("keep", "Eileen", 0),
+    ]
+    assert (tracks[0].end, tracks[3].start) == (times[5], times[10])
+    assert defacer(["person", "forget", "Eileen", "--channel", "street", "--yes", "--rerender"]) == 0
+    assert cloud.hidden() == [True, True, True]
     for bucket in (cloud.buckets.intake, cloud.buckets.work, cloud.buckets.output):
         for name in cloud.buckets.names(bucket):
             assert b"Eileen" not in cloud.buckets.get(bucket, name)

@@ -89,6 +89,21 @@ class Edits:
         """The ids of the tracks that are split."""
         return {track.split_from for track in self.added if track.split_from is not None}
 
+    @property
+    def names(self) -> set[str]:
+        """The names of people in these edits."""
+        given = {*self.people.values(), *(track.person for track in self.added)}
+        return {name for name in given if name is not None}
+
+    def without_names(self, is_removed: Callable[[str], bool]) -> Self:
+        """Return the edits without these names of people."""
+        people = {track: name for track, name in self.people.items() if name is None or not is_removed(name)}
+        added = tuple(
+            replace(track, person=None) if track.person is not None and is_removed(track.person) else track
+            for track in self.added
+        )
+        return replace(self, people=people, added=added)
+
     def merge(self, later: Self) -> Self:
         """Return these edits with later ones to the same report. For one track, the later edit counts.
 

@@ -89,7 +89,7 @@ def _requests_naming(channel: str, person: str) -> Iterator[ObjectRef]:
         ref = objects.reference(blob)
         with suppress(PermanentError):
             edits = rerender_request.parse_request(objects.read(ref), ref).edits
-            if _any_is(filter(None, edits.people.values()), person):
+            if _any_is(edits.names, person):
                 yield ref
 
 
@@ -98,7 +98,7 @@ def _confirmations_naming(channel: str, person: str) -> Iterator[ObjectRef]:
     for blob in objects.list_versions(settings().intake_bucket, object_names.confirmations_prefix(channel)):
         ref = objects.reference(blob)
         confirmation = awaiting_review.read_confirmation(ref)
-        if confirmation and _any_is(filter(None, confirmation.edits.people.values()), person):
+        if confirmation and _any_is(confirmation.edits.names, person):
             yield ref
 
 
@@ -193,9 +193,8 @@ def _manifest_without(manifest: Manifest, person: str) -> Manifest:
     policy = manifest.policy.model_copy(update={"keep_intermediates": False})
     rerender = manifest.rerender
     if rerender is not None:
-        edits = rerender.edits
-        names = {track: name for track, name in edits.people.items() if not is_same_name(name or "", person)}
-        rerender = rerender.model_copy(update={"edits": replace(edits, people=names)})
+        edits = rerender.edits.without_names(lambda name: is_same_name(name, person))
+        rerender = rerender.model_copy(update={"edits": edits})
     return manifest.model_copy(update={"targets": targets, "policy": policy, "rerender": rerender})
 
 
