@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Dialog, Route, expect
 
+from defacer.pipeline.errors import PermanentError
+from defacer.pipeline.lifecycle import failure
+from tests.clips import write_clip
+from tests.cloud import Buckets
 from tests.console.browser import Window, launch_browser
 from tests.console.visitor import Visitor
+from tests.planned import plan_job
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +194,26 @@ def test_file_that_is_stopped_before_its_session_starts_is_not_sent(
     requests[0].continue_()
     expect(page.locator("#uploads .message")).to_have_text("Upload stopped. You can resume it.")
     assert visitor.buckets.names(visitor.buckets.intake) == []
+
+
+@pytest.mark.usefixtures("topics")
+def test_job_that_ends_while_the_page_is_hidden_is_announced(
+    window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
+) -> None:
+    planned = plan_job(buckets, write_clip(tmp_path / "walk.mp4"))
+    page = window.page
+    page.add_init_script(
+        """
+        Object.defineProperty(document, "hidden", { get: () => true });
+        window.shown = [];
+        window.Notification = class {
+            static permission = "granted";
+            constructor(_, { body }) { window.shown.push(body); }
+        };
+        """
+    )
+    page.goto(visitor.url("street", "jobs"))
+    expect(page.locator("[data-running]")).to_have_count(1)
+    failure.fail_job(planned.job, "ingest", PermanentError("bad-picture", "It shows no face. Use another."))
+    page.wait_for_function("() => document.title.startsWith('(1) Jobs')")
+    assert page.evaluate("() => window.shown") == ["walk.mp4 is done."]

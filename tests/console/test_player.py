@@ -243,3 +243,15 @@ def test_swipe_on_a_phone_changes_the_view(open_review: Open) -> None:
     assert second["y"] >= first["y"] + first["height"]
     send_swipe(page, [(first["x"] + 250 - 30 * step, first["y"] + 60) for step in range(6)])
     expect(page.locator(".screens")).to_have_attribute("data-view", "wipe")
+
+
+def test_help_lists_the_shortcuts_and_f_fills_the_screen(open_review: Open) -> None:
+    page = open_review()
+    page.keyboard.press("?")
+    expect(page.locator("#shortcuts dt").filter(has_text="Space")).to_be_visible()
+    expect(page.locator("#shortcuts dd").filter(has_text="Split the chosen track here")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    page.wait_for_function("() => document.fullscreenElement?.id === 'player'")
+    page.keyboard.press("f")
+    page.wait_for_function("() => document.fullscreenElement === null")
