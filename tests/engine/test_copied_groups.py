@@ -23,6 +23,7 @@ from defacer.engine.media.readback import MeasuredFrame, Readback
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.media.segment_writer import write_segment
 from defacer.engine.options import Options, VerifyLevel
+from defacer.engine.render_file import render_video
 from defacer.engine.verification import check_ahead
 from defacer.engine.verification.release_gate import redact_and_verify
 from defacer.report.clock import Clock
@@ -34,6 +35,7 @@ from tests.engine.copied_videos import (
     GROUP,
     encoder,
     equal_frames,
+    faces_with,
     message,
     redact,
     unit,
@@ -296,6 +298,24 @@ def test_source_in_doubt_is_encoded_and_the_log_says_why(
     assert source.name not in warning
 
 
+def test_command_says_why_nothing_is_copied(tmp_path: Path) -> None:
+    stages: list[str] = []
+    for video in (PLAIN, replace(PLAIN, codec="libx265", options=())):
+        source = write(tmp_path / "in.mp4", replace(video, seconds=0.4))
+        out = tmp_path / "out.mp4"
+        render_video(
+            str(source),
+            faces_with(source),
+            COPY,
+            None,
+            out,
+            lambda stage, *_: stages.append(stage),
+            force=True,
+        )
+    (why,) = [stage for stage in stages if "because" in stage]
+    assert why == "encoding all frames, because its picture is hevc, only 8-bit H.264 can be copied"
+
+
 def test_corrected_times_and_hidden_damage_are_not_copied(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -322,7 +342,7 @@ def test_ffmpeg_shows_all_frames_of_a_result_without_a_warning(tmp_path: Path) -
     assert equal == numbers(0, 1, 3, 5)
 
 
-@pytest.mark.parametrize("verify", ["standard", "strict"])
+@pytest.mark.parametrize("verify", ["standard", pytest.param("strict", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("look_ahead", [True, False], ids=["in time", "encoded again"])
 def test_face_that_the_check_finds_is_masked_in_its_groups(
     verify: VerifyLevel, look_ahead: bool, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ from defacer.engine.media.reader import Segment
 from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.output_paths import move_result
+from defacer.engine.rendering.redact_segment import find_copy_obstacle
 from defacer.engine.verification.release_gate import Checked, redact_and_verify
 from defacer.plurals import pluralize
 from defacer.report.faces import Faces
@@ -58,6 +59,9 @@ def render_video(
         if done:  # 0: a frame was decoded or checked
             progress(REDACTING, done, faces.frames)
 
+    obstacle = find_copy_obstacle(source, options) if options.copy_untouched else None
+    if obstacle:
+        progress(f"encoding all frames, because {obstacle}", 0, None)
     with tempfile.TemporaryDirectory(prefix="defacer-", dir=out.parent) as folder:
         segment, result = Path(folder) / "segment.nut", Path(folder) / "joined.mp4"
         redacted = redact_and_verify(

@@ -14,6 +14,7 @@ from typing import Protocol
 import av
 
 from defacer.engine.errors import CheckError
+from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.display.picture_form import FormConverter
 from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.h264.access_units import NotCopyableError
@@ -84,10 +85,16 @@ def redact_segment(
         raise _wrong_video_error(
             f"times in units of {encoding.time_base} s", f"times in units of {faces.time_base} s"
         )
-    copied = _find_copied_stream(segment, encoding, options) if options.copy_untouched else None
-    if copied:
-        encoding = replace(encoding, sets_number=copied.encoder_number)
-    groups = SourceGroups(copied, segment) if copied else None
+    copied, groups = None, None
+    if options.copy_untouched:
+        try:
+            copied = _find_copied_stream(segment.source, encoding, options)
+            groups, encoding = (
+                SourceGroups(copied, segment),
+                replace(encoding, sets_number=copied.encoder_number),
+            )
+        except NotCopyableError as error:
+            _log.warning("copy_untouched has no effect on this video: %s", error)
     schedule, extension = MaskSchedule(faces), MaskExtension(faces, encoding.orientation)
     manual = ManualMasks(faces)
     drawn = drawn or DrawnMasks()
@@ -141,15 +148,20 @@ def _frames_ahead(encoding: Encoding) -> int:
     return min(max(MIN_FRAMES_AHEAD, fitting), MAX_FRAMES_AHEAD)
 
 
-def _find_copied_stream(segment: Segment, encoding: Encoding, options: Options) -> CopiedStream | None:
-    """Return how groups of the source are copied. Log why if all of them have to be encoded."""
+def _find_copied_stream(source: Source, encoding: Encoding, options: Options) -> CopiedStream:
+    """Return how groups of the source are copied. Raises NotCopyableError if all of them have to be encoded."""
+    if options.on_decode_error == "hide":
+        raise NotCopyableError("damaged frames become black")
+    return find_copied_stream(source, encoding)
+
+
+def find_copy_obstacle(source: Source, options: Options) -> str | None:
+    """Return why all groups of the source are encoded although `copy_untouched` is set, or None."""
     try:
-        if options.on_decode_error == "hide":
-            raise NotCopyableError("damaged frames become black")
-        return find_copied_stream(segment.source, encoding)
+        _find_copied_stream(source, encoding_of(source), options)
     except NotCopyableError as error:
-        _log.warning("copy_untouched has no effect on this video: %s", error)
-        return None
+        return str(error)
+    return None
 
 
 def _ignore_packet(_: object) -> None:
