@@ -1,6 +1,6 @@
 """Create planned and linked jobs, and finished segments, without running the functions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -72,7 +72,8 @@ class Planned:
 
 def read_header(clip: Path, options: Options | None = None) -> VideoHeader:
     """Return the header as ingest reads it."""
-    return VideoHeader(**vars(probe(str(clip), options or Options()).info))
+    info = probe(str(clip), options or Options()).info
+    return VideoHeader(**{item.name: getattr(info, item.name) for item in fields(VideoHeader)})
 
 
 def plan_job(

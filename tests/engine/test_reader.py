@@ -2,9 +2,12 @@
 
 import io
 import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -12,7 +15,8 @@ from defacer.engine.errors import TooFewKeyFramesError, VideoError
 from defacer.engine.media import reader
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
-from defacer.engine.media.reader import open_video, read_frames, read_video_info
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.media.reader import open_video, read_frames, read_picture_form, read_video_info
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
 CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)
@@ -69,6 +73,21 @@ def test_one_thread_decodes_a_small_picture_on_few_cores(
             assert picture.thread_type.name == threads
     finally:
         os.sched_setaffinity(0, usable)
+
+
+@pytest.mark.parametrize("read", [read_video_info, read_picture_form, encoding_of])
+def test_header_and_first_frame_are_read_together(
+    read: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, opened, av_open = write_clip(tmp_path / "clip.mp4", CLIP), [], av.open
+
+    def count_and_open(*arguments: Any, **named: Any) -> Any:
+        opened.append(arguments)
+        return av_open(*arguments, **named)
+
+    monkeypatch.setattr(av, "open", count_and_open)
+    read(str(clip))
+    assert len(opened) == 1
 
 
 def test_file_object_is_read_like_a_path(video: Path) -> None:

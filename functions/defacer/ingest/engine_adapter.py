@@ -1,6 +1,7 @@
 """The engine of ingest: headers, pictures and edits. It imports the models' back end when it embeds a target."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 
 from defacer.engine.errors import EngineError, PictureError, VideoError
 from defacer.engine.media.pictures.still_image import decode_picture
@@ -42,7 +43,7 @@ class IngestEngine(MediaEngine):
             codec=found.info.codec,
             changes=sorted({change.code for change in found.changes}),
         )
-        return VideoHeader(**vars(found.info))
+        return VideoHeader(**{item.name: getattr(found.info, item.name) for item in fields(VideoHeader)})
 
     def embed_targets(self, pictures: Sequence[TargetPicture], recognizer: str) -> TargetGallery:
         """Embed all pictures with the engine of this process."""

@@ -22,7 +22,7 @@ from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import first_frame, open_video, read_picture_form, time_base
+from defacer.engine.media.reader import first_frame, form_of_first, open_video, time_base
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
 X265_PRESET = "superfast"  # 1.4 times x264's time; "veryfast" takes 2.4 times
@@ -114,10 +114,10 @@ class Encoding:
 
 def encoding_of(source: Source) -> Encoding:
     """Return the encoding for a source. Raises VideoError if no frame can be decoded."""
-    form = read_picture_form(source)
     with open_video(source) as (container, stream):
         frame = first_frame(container, stream)
-        fields = _fields(stream, frame)
+        fields, hdr = _fields(stream, frame), tuple(x265_parameters(frame))
+        form = form_of_first(frame, source, container, stream)
         deep = max(component.bits for component in frame.format.components) > 8
         pixel_format = _chroma(frame, form) + ("10le" if deep else "")
         if frame.format.name.startswith("yuvj") and not deep:
@@ -140,7 +140,7 @@ def encoding_of(source: Source) -> Encoding:
             orientation=form.orientation,
             form=form,
             fields=fields,
-            hdr=tuple(x265_parameters(frame)) if codec == "libx265" else (),
+            hdr=hdr if codec == "libx265" else (),
             limit=_rate_limit(container, stream, form.width * form.height * rate),
         )
 

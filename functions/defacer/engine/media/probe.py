@@ -10,7 +10,7 @@ from defacer.engine.media import side_streams
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import Source, file_of
 from defacer.engine.media.mp4.user_data import list_user_data
-from defacer.engine.media.reader import VideoInfo, open_video, read_picture_form
+from defacer.engine.media.reader import VideoInfo, open_video
 from defacer.engine.media.sound.sound_plan import SoundPlans, plan_sound
 from defacer.engine.media.subtitles import subtitles_of
 from defacer.engine.media.telemetry import TELEMETRY_TRACK, has_telemetry_name
@@ -39,13 +39,13 @@ def probe(source: Source, options: Options) -> SourceProbe:
         past_damage=options.on_decode_error == "hide",
         strict_timing=options.strict_timing,
     )
-    form, sound = read_picture_form(source), plan_sound(source, options.sound)
+    sound = plan_sound(source, options.sound)
     with open_video(source) as (container, picture):
         name = container.format.name
         kept = (_describe_picture(info, picture), *_describe_tracks(container, sound))
         changes = [
             *info.clock.changes,
-            *form.changes,
+            *info.form.changes,
             *sound.changes,
             *side_streams.find_dropped(container, picture.index),
             *_find_telemetry(container),

@@ -85,7 +85,8 @@ class VideoInfo:
     """The header of a video. Width and height are those of the upright frame, in stored pixels.
 
     `keyframes` are the sorted decode times of the key frames around each second, from the index. A key frame is shown
-    a few frames after its decode time. `frames` is the number of frames that the index states, if it does.
+    a few frames after its decode time. `form` is the form of all frames (see `read_frames`). `frames` is the number of
+    frames that the index states, if it does.
     `clock` has the corrections of the times.
     """
 
@@ -97,6 +98,7 @@ class VideoInfo:
     duration_seconds: float | None
     frame_rate: float | None
     keyframes: tuple[int, ...]
+    form: PictureForm
     frames: int | None = None
     clock: Clock = field(default_factory=Clock)
 
@@ -194,12 +196,14 @@ def read_video_info(source: Source) -> VideoInfo:
         elif container.duration is not None:
             duration = container.duration / 1_000_000  # libavformat counts a container's time in microseconds
         rate = stream.average_rate or stream.guessed_rate
-        width, height = stream.width, stream.height
         if header is not None:
-            header.require_picture_size(width, height)
+            header.require_picture_size(stream.width, stream.height)
         start = stream.start_time or 0
         _require_plausible_duration(stream, duration)
-        info = VideoInfo(
+        form = form_of_first(first_frame(container, stream), source, container, stream)
+        upright = replace(form.orientation, pixel_width=1, pixel_height=1)
+        width, height = upright.displayed_size(form.width, form.height)
+        return VideoInfo(
             width=width,
             height=height,
             codec=stream.codec_context.name,
@@ -208,13 +212,9 @@ def read_video_info(source: Source) -> VideoInfo:
             duration_seconds=duration,
             frame_rate=float(rate) if rate else None,
             keyframes=_find_keyframes(stream, start, duration),
+            form=form,
             frames=stream.frames or None,
         )
-    form = read_picture_form(source)
-    width, height = replace(form.orientation, pixel_width=1, pixel_height=1).displayed_size(
-        form.width, form.height
-    )
-    return replace(info, width=width, height=height)
 
 
 def _refuse_photo(source: Source) -> None:
@@ -306,14 +306,19 @@ def read_picture_form(source: Source) -> PictureForm:
     Raises VideoError if no frame can be decoded.
     """
     with open_video(source) as (container, stream):
-        number = container.streams.video.index(stream)
-        frame = first_frame(container, stream)
-        shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
-        codec = stream.codec_context.name
+        return form_of_first(first_frame(container, stream), source, container, stream)
+
+
+def form_of_first(
+    frame: av.VideoFrame, source: Source, container: InputContainer, stream: VideoStream
+) -> PictureForm:
+    """Return the form of all frames of a video that begins with this frame. Do not use its side data afterwards."""
+    number, codec = container.streams.video.index(stream), stream.codec_context.name
+    shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
     form = PictureForm.of_first(frame, shape, read_crop(file_of(source), number), codec in PHOTO_CODECS)
     if form.matrix == UPRIGHT or codec not in MESSAGE_UNITS:
         return form
-    with open_video(source) as (container, stream):
+    with open_video(source) as (container, stream):  # the caller does not read from its container anymore
         messages = BitStreamFilterContext(f"filter_units=remove_types={MESSAGE_UNITS[codec]}", stream)
         return form.with_matrix(matrix_of(first_frame(container, stream, without=messages)))
 

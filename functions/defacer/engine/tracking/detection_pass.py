@@ -12,7 +12,14 @@ from itertools import groupby
 import numpy as np
 
 from defacer.engine.media.display.picture_form import FormConverter
-from defacer.engine.media.reader import Segment, open_video, read_frames, read_picture_form, time_base
+from defacer.engine.media.reader import (
+    Segment,
+    first_frame,
+    form_of_first,
+    open_video,
+    read_frames,
+    time_base,
+)
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.models.embedding import Recognizer
 from defacer.engine.recognition.gallery import Gallery
@@ -87,9 +94,9 @@ def detect_subsegments(
 
     A caller that links each subsegment before it takes the next one never holds the embeddings of a whole video.
     """
-    with open_video(segment.source) as (_, stream):  # a file object has one reader at a time
+    with open_video(segment.source) as (container, stream):  # a file object has one reader at a time
         base, side = time_base(stream), crop_side(stream)
-    form = read_picture_form(segment.source)
+        form = form_of_first(first_frame(container, stream), segment.source, container, stream)
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
     begin = first
     sampler, set_turns = Sampler(detector, None if targets else checker), ignore_turns

@@ -14,7 +14,7 @@ from defacer.engine.errors import ArgumentError, VideoError
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import read_frames, read_picture_form
+from defacer.engine.media.reader import read_frames
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.engine.recognition.gallery import TargetFace
 from defacer.engine.recognition.target_face import MIN_FACE_SIDE
@@ -137,11 +137,11 @@ class _Clip:
     @classmethod
     def open(cls, path: str) -> Self:
         info = examine_video(path, past_damage=True)
-        source, form = ClockedSource(path, info.clock), read_picture_form(path)
+        source = ClockedSource(path, info.clock)
         frame = next(read_frames(source), None)
         if frame is None:
             raise VideoError("no frame of it can be decoded. Export it again.")
-        return cls(source, frame.pts or 0, info.time_base, form.orientation, info.duration_seconds)
+        return cls(source, frame.pts or 0, info.time_base, info.form.orientation, info.duration_seconds)
 
     def pts_at(self, seconds: Fraction) -> int:
         return self.start + math.floor(seconds / self.base)
