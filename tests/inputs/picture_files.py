@@ -1,6 +1,7 @@
 """Write files whose picture changes in the middle, or is cropped, turned or projected by data of its container."""
 
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def with_messages(codec: str, *messages: tuple[int, bool, bool]) -> Callable[[Pa
 
     def make(folder: Path) -> Path:
         path, part = folder / "in.ts", Part((320, 180))
-        options = {"preset": "ultrafast", "bf": "0", "x265-params": "log-level=none:pools=none"}
+        options = {"preset": "ultrafast", "crf": "12", "bf": "0", "x265-params": "log-level=none:pools=none"}
         with av.open(str(path), "w") as out:
             stream = _add_picture(out, part, codec, options)
             for index, message in enumerate(messages):
@@ -114,6 +115,58 @@ def _insert_unit(data: bytes, codec: str, unit: bytes) -> bytes:
             break
     start -= 4 if data[start - 4] == 0 else 3
     return data[:start] + unit + data[start:]
+
+
+def spatial_video(folder: Path) -> Path:
+    """Write a MOV as iPhones do: HEVC with two views (MV-HEVC). The second view repeats the slices of the first."""
+    options = {
+        "preset": "ultrafast",
+        "crf": "12",
+        "bf": "0",
+        "x265-params": "log-level=none:pools=none:repeat-headers=1",
+    }
+    raw, path = folder / "in.hevc", folder / "in.mov"
+    with raw.open("wb") as file:
+        for packet in _encode(Part((320, 192)), "libx265", 0, options):
+            units = [unit.rstrip(b"\0") for unit in bytes(packet).split(b"\0\0\1")[1:]]
+            units = [_two_layers(unit) if unit[0] >> 1 == VPS else unit for unit in units]
+            second = [bytes([unit[0], unit[1] | 1 << 3]) + unit[2:] for unit in units if unit[0] >> 1 < VPS]
+            file.writelines(b"\0\0\0\1" + unit for unit in [*units, *second])
+    with av.open(str(raw), options={"framerate": str(RATE)}) as given, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        stream.time_base = Fraction(1, RATE)
+        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
+            packet.time_base, packet.stream = Fraction(1, RATE), stream
+            packet.pts, packet.dts, packet.duration = number, number, 1
+            out.mux(packet)
+    return path
+
+
+VPS = 32  # the type of a video parameter set
+
+
+def _two_layers(unit: bytes) -> bytes:
+    """Return the video parameter set for a base layer and a second view (ITU-T H.265, 7.3.2.1 and F.7.3.2.1.1)."""
+    plain = unit.replace(b"\0\0\3", b"\0\0")
+    profile, level = plain[6:18], plain[17]
+    limits = _ue(4) + _ue(2) + _ue(0)  # decoded pictures, reordering, latency
+    head = "0000" + "11" + f"{1:06b}" + "000" + "1" + "1" * 16 + "".join(f"{byte:08b}" for byte in profile)
+    head += "1" + limits + f"{1:06b}" + _ue(1) + "11" + "0" + "1"  # two layer sets, no timing, an extension
+    head += "1" * (-len(head) % 8)
+    views = "0" + f"{1 << 14:016b}" + "000" + "0" + "1" + f"{1:04b}" + "01" + "1"  # view 1 depends on view 0
+    layers = "0" + "0" + "1" + _ue(1) + _ue(0) + "00" + "11"
+    size = _ue(0) + f"{320:016b}{192:016b}" + "1" + "01" + "0000" + "0000" + "0" + "1" + "1"
+    buffers = "0" + _ue(4) + limits + _ue(0) + "0" + "10" + _ue(0) + "0" + "0"
+    bits = head + f"{level:08b}" + views + layers + size + buffers + "1"
+    bits += "0" * (-len(bits) % 8)
+    body = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return plain[:2] + re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", body)
+
+
+def _ue(value: int) -> str:
+    """Return a number as an Exp-Golomb code."""
+    digits = f"{value + 1:b}"
+    return "0" * (len(digits) - 1) + digits
 
 
 def photos(folder: Path, *orientations: int) -> Path:

@@ -33,6 +33,7 @@ from tests.inputs.picture_files import (
     mp4_with,
     photos,
     scene,
+    spatial_video,
     stereo_box,
     with_color_matrix,
     with_messages,
@@ -246,3 +247,18 @@ def test_rotation_in_the_stream_itself_is_not_applied(
     assert joined.dropped == lost == list_dropped(probe(str(source), Options()).changes)
     for number, picture in enumerate(displayed(out)):
         assert cv2.PSNR(picture, scene(320, 180, number)) >= MIN_PSNR, number
+
+
+def test_spatial_video_becomes_a_video_of_its_main_view(tmp_path: Path) -> None:
+    source, out = spatial_video(tmp_path), tmp_path / "out.mp4"
+    require_same_at_key_frames(source)
+    _, joined = deface(EngineWithoutDetector(), source, out, Options(), 1.0)
+    assert (
+        joined.dropped
+        == ("second view of a spatial video",)
+        == list_dropped(probe(str(source), Options()).changes)
+    )
+    shown = displayed(out)
+    assert len(shown) == FRAMES
+    for number, picture in enumerate(shown):
+        assert cv2.PSNR(picture, scene(320, 192, number)) >= MIN_PSNR, number

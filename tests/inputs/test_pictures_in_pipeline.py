@@ -13,6 +13,7 @@ from defacer.pipeline.documents.report import JobReport
 from defacer_emulator.emulator import Emulator
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.heif import HeifFile
+from tests.inputs.picture_files import spatial_video
 from tests.inputs.run_engine import deface
 from tests.inputs.test_picture_kinds import CHANGING, OTHER_TRACKS, STATED, displayed
 from tests.inputs.test_rows import EngineWithoutDetector
@@ -21,6 +22,7 @@ VIDEOS: dict[str, Callable[[Path], Path]] = {
     **{name: changing.make for name, changing in CHANGING.items()},
     **{name: stated.make for name, stated in STATED.items()},
     **OTHER_TRACKS,
+    "two views": spatial_video,
 }
 FIRST = "a crop in an MKV"
 
