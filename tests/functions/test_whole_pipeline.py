@@ -14,6 +14,7 @@ from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from tests.clips import Clip, Picture, admiral, astronaut, encode_picture, frame_seconds, write_clip
 from tests.cloud import Buckets, Topics, upload_push
+from tests.engine.copied_videos import equal_frames
 from tests.planned import VIDEO
 
 App = Callable[[str], FlaskClient]
@@ -64,6 +65,19 @@ def test_upload_is_published_with_only_the_target_visible(
     assert_states_balance(
         [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
     )
+
+
+def test_groups_that_show_only_the_target_are_copied(
+    buckets: Buckets, topics: Topics, app: App, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "walk.mp4", Clip(seconds=2, size=(480, 360), portrait=astronaut()))
+    buckets.put(buckets.intake, "channels/street/targets/Eileen.jpg", encode_picture(astronaut(), ".jpg"))
+    buckets.put(buckets.intake, "channels/street/policy.json", b'{"copy_untouched": true}')
+    run(app, topics, buckets.put(buckets.intake, VIDEO, clip))
+    result = tmp_path / "result.mp4"
+    result.write_bytes(buckets.get(buckets.output, "channels/street/walk.mp4"))
+    # Both segments have frames of the group from frame 20 on.
+    assert equal_frames(clip, result) == [*range(20), *range(30, 50)]
 
 
 def assert_states_balance(lines: list[dict[str, Any]]) -> None:

@@ -89,10 +89,8 @@ def redact_segment(
     if options.copy_untouched:
         try:
             copied = _find_copied_stream(segment.source, encoding, options)
-            groups, encoding = (
-                SourceGroups(copied, segment),
-                replace(encoding, sets_number=copied.encoder_number),
-            )
+            groups = SourceGroups(copied, segment)
+            encoding = replace(encoding, sets_number=copied.encoder_number)
         except NotCopyableError as error:
             _log.warning("copy_untouched has no effect on this video: %s", error)
     schedule, extension = MaskSchedule(faces), MaskExtension(faces, encoding.orientation)
