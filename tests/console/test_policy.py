@@ -45,10 +45,17 @@ def test_saving_the_unchanged_form_keeps_the_policy(visitor: Visitor) -> None:
 
     other = Policy(mode="solid", strength=2.5, color="#aabbcc", detector="mtcnn", recognizer="facenet-casia",
                    recognition="strict", quality=23, on_decode_error="hide", verify="strict", source_retention="delete",
-                   keep_intermediates=True, sound="copy_only", size="any")  # fmt: skip
+                   keep_intermediates=True, sound="copy_only", size="any", copy_untouched=True,
+                   strict_timing=True)  # fmt: skip
     visitor.buckets.put(visitor.buckets.intake, NAME, other.model_dump_json().encode())
     assert save(visitor, read_form(visitor.open(visitor.url("street", "policy")))) == 303
     assert read_saved(visitor) == other
+
+
+def test_form_has_every_field_so_that_saving_resets_none(visitor: Visitor) -> None:
+    form = read_form(visitor.open(visitor.url("street", "policy")))
+    assert Policy.model_fields.keys() - form.keys() == {"match_threshold"}  # the field "own_threshold"
+    assert "own_threshold" in visitor.open(visitor.url("street", "policy"))
 
 
 def test_own_threshold_and_unlisted_quality_are_kept(visitor: Visitor) -> None:
