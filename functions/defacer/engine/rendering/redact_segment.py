@@ -74,10 +74,7 @@ def redact_segment(
     decoded, and CheckError if the faces belong to another video.
     """
     limit_opencv()
-    picture = None
-    if options.mode == "image":
-        picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
-    style = Style(options.mode, options.strength, options.color, picture)
+    style = _make_style(options, replacement)
     encoding = encoding_of(segment.source)
     if options.size == "any":
         encoding = replace(encoding, limit=None)
@@ -139,6 +136,13 @@ def redact_segment(
             copier.finish_group()
             _log.info("copied %d of %d frames without encoding them", copier.copied_frames, writer.frames)
     return writer.result(sum(segment.contains(pts) for pts in black or ()), converter.first_fitted)
+
+
+def _make_style(options: Options, replacement: bytes | None) -> Style:
+    picture = None
+    if options.mode == "image":
+        picture = decode_picture(replacement or b"", "the replacement picture", alpha=True)
+    return Style(options.mode, options.strength, options.color, picture)
 
 
 def _frames_ahead(encoding: Encoding) -> int:
