@@ -156,7 +156,7 @@ def test_open_groups_are_one_group_until_the_next_idr_frame(tmp_path: Path) -> N
 
 
 def test_coordinates_and_times_in_messages_are_dropped(tmp_path: Path) -> None:
-    plain = write(tmp_path / "plain.mp4", replace(PLAIN, data=True))
+    plain = write(tmp_path / "plain.mp4", PLAIN)
     located = message(5, bytes(16) + COORDINATES)
     source = with_packets(
         plain, tmp_path / "in.mp4", lambda _, data: located + message(1, COORDINATES) + data
@@ -166,6 +166,14 @@ def test_coordinates_and_times_in_messages_are_dropped(tmp_path: Path) -> None:
     assert COORDINATES in source.read_bytes()
     assert COORDINATES not in out.read_bytes()
     assert {kind for _, kind in units_in(out)} == {1, 5}
+
+
+def test_timed_metadata_of_a_data_track_is_dropped(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.mp4", replace(PLAIN, data=True))
+    out = redact(source)
+    assert equal_frames(source, out) == ALL
+    assert b"37.7749" in source.read_bytes()
+    assert b"37.7749" not in out.read_bytes()
 
 
 def test_group_with_captions_is_encoded_as_without_copying(tmp_path: Path) -> None:
