@@ -100,6 +100,23 @@ def test_damaged_packets_are_silent_and_reported(tmp_path: Path) -> None:
     )
 
 
+def test_damaged_aac_of_a_broadcast_is_left_out_and_reported(tmp_path: Path) -> None:
+    def change(data: bytearray) -> None:
+        """Discard each tenth packet of the transport stream that has sound."""
+        starts = range(0, len(data), 188)
+        sound = [start for start in starts if (data[start + 1] & 0x1F, data[start + 2]) == (1, 1)]
+        for start in reversed(sound[5::10]):
+            del data[start : start + 188]
+
+    source = patch(write(tmp_path / "in.ts", Video()), change)
+    segment = _encode(source, tmp_path / "0.nut")
+    joined = join_files(str(source), [segment], tmp_path / "out.mp4", past_damage=True)
+    assert [change.code for change in joined.changes] == [ChangeCode.CORRECTED_SOUND]
+    with av.open(str(source)) as given, av.open(str(tmp_path / "out.mp4")) as made:
+        counts = [sum(1 for packet in c.demux(audio=0) if packet.size) for c in (given, made)]
+    assert 0 < counts[0] - counts[1] < 20
+
+
 @pytest.mark.parametrize("name", ["in.mov", "in.mkv"])
 def test_sound_with_an_implausible_gap_is_refused_by_the_probe(name: str, tmp_path: Path) -> None:
     with pytest.raises(SoundError, match=r"gaps of 36\d* s, its picture lasts 1 s"):

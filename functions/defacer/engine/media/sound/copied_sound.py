@@ -36,19 +36,24 @@ class RisingTimes:
 class CopiedSound:
     """A track whose packets are copied, without those that an edit list hides.
 
-    The packets that the decoder needs before the first audible one are kept.
+    The packets that the decoder needs before the first audible one are kept. A damaged packet that no MP4 can hold is
+    left out. `damaged` counts them.
     """
 
-    damaged = 0
-
     def __init__(self, result: OutputContainer, stream: AudioStream) -> None:
+        self.damaged = 0
         self.added = add_copied_stream(result, stream)
+        self._codec = stream.codec_context.name
+        self._has_headers = not stream.codec_context.extradata  # of ADTS, in each packet
         self._hidden: deque[Packet[Any]] = deque()
         self._has_begun = False
         self._times = RisingTimes()
 
     def write(self, packet: "Packet[Any]") -> SoundPackets:
         """Yield the packets to write after this packet was read."""
+        if not self._has_sync(bytes(packet)):
+            self.damaged += 1
+            return
         now = seconds_of(packet)
         while self._hidden and seconds_of(self._hidden[0]) < now - PREROLL_SECONDS:
             self._hidden.popleft()
@@ -67,6 +72,12 @@ class CopiedSound:
     def flush(self) -> SoundPackets:
         """Yield nothing: no packet waits."""
         return iter(())
+
+    def _has_sync(self, data: bytes) -> bool:
+        """Return whether a packet begins with the sync word of its format, which FFmpeg's MP4 writer demands."""
+        if self._codec == "aac" and self._has_headers:
+            return data[0] == 0xFF and len(data) > 1 and data[1] & 0xF6 == 0xF0
+        return self._codec != "eac3" or data[:2] in (b"\x0b\x77", b"\x77\x0b")
 
 
 def add_copied_stream(result: OutputContainer, stream: AudioStream) -> AudioStream:
