@@ -167,5 +167,5 @@ def test_photo_is_refused_as_a_video(kind: str, tmp_path: Any) -> None:
     """FFmpeg would show one tile of it as a video of one frame."""
     photo = tmp_path / "photo.mp4"
     photo.write_bytes(HeifFile(portrait(), kind, 2, 2).to_bytes())
-    with pytest.raises(VideoError, match=r"it is a picture \(HEIC or AVIF\)"):
+    with pytest.raises(VideoError, match="it is a picture, not a video"):
         read_video_info(str(photo))

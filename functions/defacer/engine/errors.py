@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+NO_FRAME = "it shows no frame that can be decoded. Export the video again."
+NO_VIDEO = "it is a picture, not a video. Use a video, such as an MP4."
+
 
 class EngineErrorCode(StrEnum):
     """The code of an `EngineError`: a short constant for programs."""

@@ -12,13 +12,14 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import VideoError
+from defacer.engine.errors import NO_FRAME, VideoError
 from defacer.engine.media.clock.packet_clock import is_shown
 from defacer.report.clock import Clock
 
 DAMAGE_ADVICE = (
     'Export the video again, or accept black frames in place of damaged ones (on_decode_error: "hide").'
 )
+CUT_OFF_ADVICE = 'Copy or export the video again, or accept the part before that (on_decode_error: "hide").'
 Decoded = Iterator[tuple["av.Packet[VideoStream]", list[av.VideoFrame] | None]]
 
 
@@ -81,7 +82,7 @@ def scan_for_corruption(packets: Decoded, end: int | None, clock: Clock) -> Corr
         if end is not None and packet.dts is not None and packet.dts > end:
             break
     if sample is None:
-        raise VideoError("none of its frames can be decoded. Export the video again.")
+        raise VideoError(NO_FRAME)
     last = max(intact)
     bad |= {pts for pts in shown - intact if end is None or pts <= last}
     return CorruptionScan(shown, _add_dependent_frames(order, bad), sample)

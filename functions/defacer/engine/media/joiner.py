@@ -27,7 +27,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from defacer.engine.errors import CheckError, VideoError
+from defacer.engine.errors import NO_FRAME, CheckError, VideoError
 from defacer.engine.media import side_streams
 from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.clock.packet_clock import begin_seconds, demux
@@ -132,7 +132,7 @@ def join(
     """
     segments = [segment for segment in segments if segment.written.frames]
     if not segments:
-        raise VideoError("it shows no frame that can be decoded. Export the video again.")
+        raise VideoError(NO_FRAME)
     shown = np.sort(np.concatenate([np.array(segment.written.frames, np.int64) for segment in segments]))
     _require_equal(shown, np.unique(shown), "the segments' reports list", "the frames at different times are")
     form, telemetry, plans = (
@@ -247,7 +247,7 @@ def _require_end(what: str, found: float, expected: float, tolerance: float) -> 
     if abs(found - expected) > tolerance:
         raise CheckError(
             f"the result's {what} ends at {found:.3f} s instead of {expected:.3f} s. Nothing was published. "
-            "Drop the video again."
+            "Process the video again."
         )
 
 
@@ -317,7 +317,7 @@ def _video_packets(
             if _codec_header(encoded) != header:
                 raise CheckError(
                     f"segment {number} was encoded in another way than the first. Nothing was published. "
-                    "Drop the video again."
+                    "Process the video again."
                 )
             for packet in container.demux(encoded):
                 if not packet.size:
@@ -326,7 +326,7 @@ def _video_packets(
                 decode_time = next(decode_times, None)
                 if decode_time is None or decode_time > time:
                     raise CheckError(
-                        f"segment {number} does not have the frames that its report lists. Drop the video again."
+                        f"segment {number} does not have the frames that its report lists. Process the video again."
                     )
                 times.append(time)
                 packet.pts, packet.dts, packet.time_base = time - begin, decode_time - begin, base
@@ -344,7 +344,7 @@ def _source_time(packet: "Packet[VideoStream]", written: Fraction, base: Fractio
     time = (packet.pts or 0) * written / base
     if packet.pts is None or time.denominator != 1:
         raise CheckError(
-            "a segment has a frame at a time that the source does not have. Drop the video again."
+            "a segment has a frame at a time that the source does not have. Process the video again."
         )
     return int(time)
 
@@ -362,5 +362,5 @@ def _require_equal(found: Times, expected: Times, found_in: str, expected_in: st
     missing, extra = len(np.setdiff1d(expected, found)), len(found) - len(np.intersect1d(found, expected))
     raise CheckError(
         f"{found_in} {pluralize(len(found), 'frame')}, {expected_in} {len(expected)}: {missing} missing, {extra} "
-        "too many or at another time. Nothing was published. Drop the video again."
+        "too many or at another time. Nothing was published. Process the video again."
     )

@@ -169,7 +169,9 @@ class PassthroughResult:
 
 
 def _mismatch(what: str) -> CheckError:
-    return CheckError(f"the result's {what} not the source's. Nothing was published. Drop the video again.")
+    return CheckError(
+        f"the result's {what} not the source's. Nothing was published. Process the video again."
+    )
 
 
 def _chapters(container: InputContainer) -> list[float]:

@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import TooFewKeyFramesError, VideoError
+from defacer.engine.errors import NO_FRAME, NO_VIDEO, TooFewKeyFramesError, VideoError
 from defacer.engine.media import damage
 from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.clock.display_order import order_times
@@ -124,10 +124,10 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise VideoError(_NOT_A_VIDEO) from error
     with container:
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
-            raise VideoError("it is a picture, not a video. Drop a video file such as an MP4.")
+            raise VideoError(NO_VIDEO)
         pictures = [s for s in container.streams.video if not s.disposition & STILL]
         if not pictures:
-            raise VideoError("it has no moving picture. Drop a video file such as an MP4.")
+            raise VideoError("it has no moving picture. Use a video, such as an MP4.")
         stream = _choose_picture(pictures)
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
@@ -224,7 +224,7 @@ def _refuse_photo(source: Source) -> None:
         head = file.read(12)
     kind = content_type_of(head)
     if kind in ("image/heic", "image/avif") and not head.endswith(b"avis"):  # "avis" is an animation
-        raise VideoError("it is a picture (HEIC or AVIF). Use a video, such as an MP4.")
+        raise VideoError(NO_VIDEO)
 
 
 def time_base(stream: VideoStream) -> Fraction:
@@ -272,7 +272,8 @@ def _require_plausible_duration(stream: VideoStream, duration: float | None) -> 
         duration -= float(first * time_base(stream))
     if duration > 2 * indexed + MAX_FRAME_SECONDS:
         raise VideoError(
-            f"its header says {duration:.0f} s, its index ends after {indexed:.0f} s. Export the video again."
+            f"its header says that the video lasts {duration:.1f} s, its index that it lasts {indexed:.1f} s. "
+            "Export the video again."
         )
 
 
@@ -297,7 +298,7 @@ def first_frame(
             continue
         if frames:
             return frames[0]
-    raise VideoError("it shows no frame that can be decoded. Export the video again.")
+    raise VideoError(NO_FRAME)
 
 
 def read_picture_form(source: Source) -> PictureForm:

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.packet_clock import is_shown
+from defacer.engine.media.damage import CUT_OFF_ADVICE
 from defacer.report.clock import Clock
 
 # A header's duration can be rounded, and the last frame can be shown for longer than its packet says.
@@ -120,6 +121,5 @@ class SourceAudit:
         """
         if self.is_cut_off:
             raise VideoError(
-                f"it is cut off: it ends at {self._end:.2f} s, before its header says. Copy or export the video again, "
-                'or accept the part before that (on_decode_error: "hide").'
+                f"it is cut off: it ends at {self._end:.2f} s, before its header says. {CUT_OFF_ADVICE}"
             )

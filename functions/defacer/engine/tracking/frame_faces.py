@@ -10,7 +10,7 @@ from typing import Self
 
 import av
 
-from defacer.engine.errors import ArgumentError, VideoError
+from defacer.engine.errors import NO_FRAME, ArgumentError, VideoError
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.orientation import Orientation
@@ -140,7 +140,7 @@ class _Clip:
         source = ClockedSource(path, info.clock)
         frame = next(read_frames(source), None)
         if frame is None:
-            raise VideoError("no frame of it can be decoded. Export it again.")
+            raise VideoError(NO_FRAME)
         return cls(source, frame.pts or 0, info.time_base, info.form.orientation, info.duration_seconds)
 
     def pts_at(self, seconds: Fraction) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
 
-from defacer.engine.errors import EngineError, VideoError
+from defacer.engine.errors import NO_FRAME, EngineError, VideoError
 from defacer.engine.models.arrays import Array
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Gallery
@@ -66,7 +66,7 @@ def link_faces(
         frames += part.frames
         sampled_frames += len(part.samples)
     if first is None or tracker is None or not frames:
-        raise VideoError("it shows no frame. Export it again.")
+        raise VideoError(NO_FRAME)
     if gallery is not None and gallery.people:
         gallery.require_recognizer(first.recognizer)
     tracks, decisions = split_off_strangers(

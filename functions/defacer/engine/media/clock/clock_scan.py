@@ -13,12 +13,12 @@ from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from defacer.engine.errors import VideoError
+from defacer.engine.errors import NO_FRAME, VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux, read_packets
 from defacer.engine.media.clock.sound_gaps import SoundGaps
-from defacer.engine.media.damage import damage_at
+from defacer.engine.media.damage import CUT_OFF_ADVICE, damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
 from defacer.engine.media.source_audit import SourceAudit
@@ -149,8 +149,8 @@ class _Scan:
             self.audit.require_whole()
         if self._last and self._last[1]:
             raise VideoError(
-                f"it is cut off: it ends within the frame at {float(self._last[0] * self._base):.2f} s. Copy or export "
-                'the video again, or accept the part before that (on_decode_error: "hide").'
+                f"it is cut off: it ends within the frame at {float(self._last[0] * self._base):.2f} s. "
+                f"{CUT_OFF_ADVICE}"
             )
 
     def require_intact(self, clock: Clock) -> None:
@@ -162,7 +162,7 @@ class _Scan:
     def make_clock(self) -> Clock:
         """Return the corrections, except for the first frame. Raises VideoError for a video without frames."""
         if self._last is None or not self._spans:
-            raise VideoError("it shows no frame. Export the video again.")
+            raise VideoError(NO_FRAME)
         offsets = tuple(math.ceil(offset / self._base) for offset in self._find_offsets())
         times = self._times
         can_reorder = self._picture.codec_context.reorder_depth > 0

@@ -59,7 +59,7 @@ class FaststartWriter(io.RawIOBase):
         """
         if self._declared_body_size() != self._body_size or not self._index:
             raise CheckError(
-                "the result could not be put together: its index does not fit. Drop the video again."
+                "the result could not be put together: its index does not fit. Process the video again."
             )
         header = bytes(self._header)
         index = _add_boxes(bytes(self._index), sample_entry_boxes, track_boxes)
@@ -96,7 +96,7 @@ class FaststartWriter(io.RawIOBase):
         if declared is None or offset < declared:
             if offset != self._body_size:
                 raise CheckError(
-                    "the result could not be put together: samples are written twice. Drop the video again."
+                    "the result could not be put together: samples are written twice. Process the video again."
                 )
             count = len(data) if declared is None else min(len(data), declared - offset)
             self._body.write(bytes(data[:count]))
