@@ -9,7 +9,8 @@ from defacer.merge.engine_adapter import MergeEngine
 from defacer.merge.join_step import join_and_publish
 from defacer.pipeline.documents.base import ObjectRef
 from defacer.pipeline.documents.job_records import Published
-from defacer.pipeline.lifecycle import job_state
+from defacer.pipeline.errors import RetryableError
+from defacer.pipeline.lifecycle import job_state, step_marks
 from defacer.pipeline.media_engine import JoinedVideo, JoinInput, RedactedSegment, StepInput
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import job_of
@@ -106,6 +107,23 @@ def test_source_deleted_before_detection_fails_the_job(
     assert worker(planned.task(1)) == 200
     deleted()
     assert worker(planned.task(0)) == 200
+    assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
+
+
+def test_failure_without_its_marks_is_finished_by_the_next_delivery(
+    buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], worker: Post,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The worker that fails the job dies before it marks the steps as over. Its message comes again."""
+
+    def die(*_: object) -> None:
+        raise RetryableError("the process ended")
+
+    deleted()
+    with monkeypatch.context() as patch:
+        patch.setattr(step_marks, "mark_steps_over", die)
+        assert worker(planned.task(0)) == 503
+    assert [worker(planned.task(0)), worker(planned.task(0))] == [503, 200]
     assert_failed_cleanly(buckets, topics, planned.manifest.source, "worker")
 
 

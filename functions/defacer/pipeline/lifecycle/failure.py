@@ -38,6 +38,7 @@ def fail_job_on_permanent_error(
             raise
         except PermanentError as error:
             if stage_already_passed(job_state.read_job(job)):
+                finish_if_over(job)  # the process that ended the job can have died before it marked the steps
                 raise RetryableError("the job has passed this stage, so the error does not count") from error
             if not fail_job(job, stage, error, source):
                 # The process that publishes the job can die, and this message can be the last one.
