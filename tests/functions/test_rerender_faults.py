@@ -466,6 +466,24 @@ def test_erase_finds_rerender_with_replaced_request(cloud: Cloud, first: Planned
     assert cloud.buckets.names(cloud.buckets.intake) == [EILEEN]
 
 
+def test_rerender_that_is_planned_during_an_erasure_is_erased(cloud: Cloud, first: Planned) -> None:
+    """The command can't find it: its request was replaced, and it has no manifest yet."""
+    request = cloud.write_request(first.job, {0: "hide"})
+    header = IngestEngine().probe(first.manifest.source, first.manifest.policy)
+
+    def slow(faces: bytes, edits: Edits, known: Collection[str]) -> EditedFaces:
+        cloud.write_request(first.job, {1: "keep"})
+        assert privacy(["job", "erase", first.job, "--yes"]) == 0
+        return IngestEngine().edit_faces(faces, edits, known)
+
+    engine = with_operations(IngestEngine(), edit_faces=slow, probe=lambda *_: header)
+    planning.plan_rerender_job(request, engine)
+    assert [name for name in cloud.buckets.names(cloud.buckets.work) if job_of(request) in name] == [
+        object_names.failed(job_of(request))
+    ]
+    assert cloud.failed(job_of(request)).source is None
+
+
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
 def test_rerender_with_deleted_request_names_the_video(
     how: str, cloud: Cloud, first: Planned, dead_letter: Post

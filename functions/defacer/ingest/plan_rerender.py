@@ -60,6 +60,9 @@ def plan_rerender_job(request: ObjectRef, engine: MediaEngine) -> None:
             faces_ref = _write_faces(job, edited or _edit_as_planned(manifest, engine))
         else:
             faces_ref = objects.reference(faces)
+        if job_state.is_erased(object_names.job_of(manifest.source)):
+            # `erase` finds a replaced request by its job's manifest, which it can have missed.
+            failure.mark_erased(job)
         if failure.finish_if_over(job):  # its cleanup can have run before the writes
             return
         plan_job.announce_and_dispatch(manifest, ref, faces_ref)

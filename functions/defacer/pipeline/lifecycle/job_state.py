@@ -208,6 +208,12 @@ def has_failed(job: str) -> bool:
     return _has_any(object_names.failed(job))
 
 
+def is_erased(job: str) -> bool:
+    """Return whether a command erased the job."""
+    failed = objects.find_blob(settings().work_bucket, object_names.failed(job))
+    return failed is not None and ERASED in (failed.metadata or {})
+
+
 def has_pending_failure(job: str) -> bool:
     """Return whether the process that recorded the failure has not announced it yet."""
     failed = objects.find_blob(settings().work_bucket, object_names.failed(job))
