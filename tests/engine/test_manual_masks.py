@@ -1,5 +1,6 @@
 """Masks that a person drew: rectangles at exact times, over everything, in any number of segments."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from defacer.engine.engine import Engine
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import Segment, read_frames
+from defacer.engine.media.reader import Segment, read_frames, read_picture_form
 from defacer.engine.options import Options
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.rendering.redaction import Style, redact_rectangles
@@ -20,7 +21,7 @@ from defacer.engine.verification.release_gate import redact_and_verify
 from defacer.report.compact_boxes import Box, CompactBoxes
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
-from defacer.report.tracks import Decision
+from defacer.report.tracks import Decision, Origin
 from tests.clips import astronaut, encode_picture, frame_times
 from tests.engine.scene_files import Shown, faces_in, track_of, write_scene
 
@@ -50,11 +51,11 @@ def with_mask(faces: Faces, unit: int, boxes: dict[int, Box], decision: Decision
     return Faces.from_bytes(with_edits(faces.to_bytes(), Edits(added=(mask,)), None).document)
 
 
-def red_boxes(path: Path) -> list[Box | None]:
-    """Return the box around all red pixels of each frame."""
+def red_boxes(path: Path, orientation: Orientation = Orientation()) -> list[Box | None]:  # noqa: B008
+    """Return the box around all red pixels of each displayed frame."""
     found: list[Box | None] = []
     for frame in read_frames(str(path)):
-        image = frame.to_ndarray(format="rgb24").astype(int)
+        image = orientation.to_displayed(frame.to_ndarray(format="rgb24").astype(np.uint8)).astype(int)
         rows, columns = np.nonzero((image[..., 0] > 200) & (image[..., 1] < 60) & (image[..., 2] < 60))
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
         found.append(box)
@@ -90,6 +91,31 @@ def test_mask_is_a_rectangle_from_its_first_to_its_last_frame(scene: Path, tmp_p
     assert [number for number, red in enumerate(found) if red] == list(range(10, 21))
     require_near(found, 10, box)
     require_near(found, 20, box)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+@pytest.mark.parametrize("origin", [Origin.MANUAL, Origin.IMPORTED])
+def test_box_is_in_pixels_of_the_displayed_picture(
+    origin: Origin, degrees: int, scene: Path, tmp_path: Path
+) -> None:
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(scene)) as given, av.open(str(turned), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        stream.set_display_rotation(degrees)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    form, box = read_picture_form(str(turned)), (30.0, 250.0, 90.0, 330.0)
+    width, height = form.orientation.displayed_size(form.width, form.height)
+    faces = replace(faces_in(turned), width=width, height=height)
+    added = AddedTrack(CompactBoxes([(0, box), (10 * unit_of(turned), box)]), origin)
+    faces = Faces.from_bytes(with_edits(faces.to_bytes(), Edits(added=(added,)), None).document)
+    redact_segment(Segment(str(turned)), faces, str(tmp_path / "out.nut"), RED)
+    found = red_boxes(tmp_path / "out.nut", form.orientation)[5]
+    assert found is not None
+    assert [(found[0] + found[2]) / 2, (found[1] + found[3]) / 2] == pytest.approx([60, 290], abs=3)
+    assert found[0] <= box[0] < box[2] <= found[2]
 
 
 def test_mask_moves_in_a_straight_line_between_corrected_moments(scene: Path, tmp_path: Path) -> None:
