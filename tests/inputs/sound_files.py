@@ -30,7 +30,7 @@ def encoded_by_ffmpeg(name: str, encoder: str, *options: str, **video: object) -
     def make(folder: Path) -> Path:
         if shutil.which("ffmpeg") is None:
             pytest.skip("ffmpeg is not on the PATH. Run `apt-get install ffmpeg`.")
-        plain = with_sound("plain.mkv", "pcm_s16le", **video)(folder)  # type: ignore[arg-type]  # type: ignore[arg-type]
+        plain = with_sound("plain.mkv", "pcm_s16le", **video)(folder)  # type: ignore[arg-type]
         command = [
             "ffmpeg",
             "-v",

@@ -12,6 +12,7 @@ import pytest
 from defacer.commands.app import main as emulator_command
 from defacer.engine.engine import Engine
 from defacer.engine.errors import EngineError
+from defacer.engine.media.probe import probe
 from defacer.engine.models.arrays import Detection, Detector, Image
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.segmentation import plan_segments
@@ -98,6 +99,8 @@ SIMILAR = {
 }
 EMULATED = [row for row in ROWS if row.emulated]
 CLOCK_CODES = (ChangeCode.CORRECTED_CLOCK, ChangeCode.CORRECTED_TIMES)
+# The probe reads no text, and decodes the first frame only.
+LATE_CODES = (ChangeCode.DROPPED_TELEMETRY, ChangeCode.CONVERTED_PICTURE, ChangeCode.CORRECTED_SOUND)
 NAMED: dict[str, Any] = {"ids": lambda row: row.name}
 
 
@@ -144,12 +147,13 @@ def test_input_is_processed_or_refused_as_the_table_says(
         assert line(row, "refused") in table
         return
     # A single frame can't be split. All other results are joined from several segments.
-    header = read_header(source, row.options)
+    probed, header = probe(str(source), row.options), read_header(source, row.options)
     parts = plan_segments(header, row.segment_seconds)
     assert len(parts) > 1 or row.name == "a single frame"
     require_same_at_key_frames(source, row.on_decode_error, header.clock)
     faces, joined = deface(engine, source, out, row.options, row.segment_seconds)
     assert [c.text for c in joined.changes if c.code in CLOCK_CODES] == list(row.corrected)
+    assert set(probed.changes) == {change for change in joined.changes if change.code not in LATE_CODES}
     found = judge(row, source, out, faces, joined.changes)
     assert line(row, found) in table
 
