@@ -114,7 +114,7 @@ def test_failure_without_its_marks_is_finished_by_the_next_delivery(
     buckets: Buckets, topics: Topics, planned: Planned, deleted: Callable[[], None], worker: Post,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The worker that fails the job dies before it marks the steps as over. Its message comes again."""
+    """The worker that fails the job dies before it marks the steps as over. Its message is redelivered."""
 
     def die(*_: object) -> None:
         raise RetryableError("the process ended")
