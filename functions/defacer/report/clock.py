@@ -21,6 +21,8 @@ class Clock:
 
     Frames before `first` can't be decoded, and neither can the incomplete last frame at `cut`. They are not
     displayed, and sound before `first` is dropped. `changes` describes all of this for the report.
+
+    `rate_limit` is the bit rate for a source whose rate changes, 0 if its packets were not read. An MP4 has an index.
     """
 
     __pydantic_config__ = STRICT
@@ -32,3 +34,4 @@ class Clock:
     first: int | None = None
     cut: int | None = None
     changes: tuple[SourceChange, ...] = ()
+    rate_limit: int = 0

@@ -16,9 +16,9 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
-from defacer.engine.media.clock.clocked_source import Source
+from defacer.engine.media.clock.clocked_source import Source, clock_of
+from defacer.engine.media.clock.section_rates import PART_SECONDS, RATE_FACTOR, limit_sections
 from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
@@ -35,10 +35,7 @@ BT601 = 6  # ITU-T H.273
 # The largest rate, by the rate of the source's picture, and the bits that a part of the result can take in advance, in
 # seconds of that rate. A result of 2 s or more is so at most 1.48 times as large. Five clips of 10 s and 260 to 1,975
 # kbit/s become 1.36 to 1.38 times as large, at 43.6 to 48.5 dB. Without a limit: 1.59 to 3.84 times, 45.4 to 52.2 dB.
-RATE_FACTOR, MAX_BUFFER_SECONDS, BUFFER_SHARE = 1.3, 1.5, 0.15
-# A source whose rate changes gets the limit that makes it RATE_FACTOR times as large. For that,
-# each section is expected to become at most SECTION_FACTOR times as large without a limit, as 9 of 11 clips do.
-SECTION_SECONDS, SECTION_FACTOR = 10, 2.5  # a section has a key frame of most sources
+MAX_BUFFER_SECONDS, BUFFER_SHARE = 1.5, 0.15
 # The limit is never below these rates, in bits per second and in bits per pixel: at lower rates, key frames every two
 # seconds would look poor.
 MIN_LIMIT, MIN_PIXEL_LIMIT = 250_000, 0.01
@@ -141,12 +138,18 @@ def encoding_of(source: Source) -> Encoding:
             form=form,
             fields=fields,
             hdr=hdr if codec == "libx265" else (),
-            limit=_rate_limit(container, stream, form.width * form.height * rate),
+            limit=_rate_limit(
+                container, stream, form.width * form.height * rate, clock_of(source).rate_limit
+            ),
         )
 
 
-def _rate_limit(container: InputContainer, stream: VideoStream, pixel_rate: Fraction) -> RateLimit | None:
+def _rate_limit(
+    container: InputContainer, stream: VideoStream, pixel_rate: Fraction, scanned: int
+) -> RateLimit | None:
     """Return the limit of the result's bit rate, or None if the source's is unknown or very high.
+
+    `scanned` is the limit for the rates of all packets, if they were read.
 
     It depends on the file alone, so all segments have the same.
     """
@@ -157,7 +160,9 @@ def _rate_limit(container: InputContainer, stream: VideoStream, pixel_rate: Frac
     sound = sum(track.bit_rate or 0 for track in container.streams.audio if track.codec_context is not None)
     # A header can state a wrong duration, and the index of a fragmented file has its first frames only.
     found = max(container.size * 8 / seconds - sound, _indexed_rate(stream))
-    rate = max(RATE_FACTOR * found, _changing_limit(stream), MIN_LIMIT, MIN_PIXEL_LIMIT * float(pixel_rate))
+    rate = max(
+        RATE_FACTOR * found, _changing_limit(stream), scanned, MIN_LIMIT, MIN_PIXEL_LIMIT * float(pixel_rate)
+    )
     buffer_bits = int(rate * min(MAX_BUFFER_SECONDS, BUFFER_SHARE * seconds))
     return RateLimit(int(rate), buffer_bits) if buffer_bits <= MAX_BUFFER_BITS else None
 
@@ -171,31 +176,14 @@ def _indexed_rate(stream: VideoStream) -> float:
     return sum(entry.size for entry in entries) * 8 / seconds if seconds > 0 else 0.0
 
 
-def _changing_limit(stream: VideoStream) -> float:
-    """Return the limit for the changing rate of the packets in the index, or 0 without an index.
-
-    Sections begin at two grids, so one of them has most of a short hard part.
-    """
+def _changing_limit(stream: VideoStream) -> int:
+    """Return the limit for the changing rate of the packets in the index, or 0 without an index."""
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.float64) * float(time_base(stream))
     bits = np.array([entry.size for entry in entries], np.float64) * 8
-    limits = [0.0]
-    for shift in (0.0, 0.5):
-        _, sections = np.unique(np.floor(times / SECTION_SECONDS + shift), return_inverse=True)
-        limits.append(_fill_sections(np.bincount(sections, bits) / SECTION_SECONDS))
-    return max(limits)
-
-
-def _fill_sections(rates: NDArray[np.float64]) -> float:
-    """Return the limit that makes sections of these rates RATE_FACTOR times as large together."""
-    left = RATE_FACTOR * float(rates.sum())
-    largest = np.sort(SECTION_FACTOR * rates)
-    for number, rate in enumerate(largest):
-        share = left / (len(largest) - number)
-        if rate >= share:
-            return share
-        left -= float(rate)
-    return 0.0
+    places, parts = np.unique(np.floor(times / PART_SECONDS), return_inverse=True)
+    sums = np.bincount(parts, bits)
+    return limit_sections({(0, int(place)): int(found) for place, found in zip(places, sums, strict=True)})
 
 
 def _chroma(frame: av.VideoFrame, size: PictureForm) -> str:

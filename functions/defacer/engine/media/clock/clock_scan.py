@@ -1,6 +1,7 @@
 """Examine a video before any work begins: read all its packets, and decide how their times are corrected."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from defacer.engine.errors import NO_FRAME, VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux, read_packets
+from defacer.engine.media.clock.section_rates import PART_SECONDS, Part, limit_sections
 from defacer.engine.media.clock.sound_gaps import SoundGaps
 from defacer.engine.media.damage import CUT_OFF_ADVICE, damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
@@ -100,6 +102,7 @@ class _Scan:
         self._back = 0  # frames whose time is before that of an earlier packet
         self._newest: int | None = None
         self._last: tuple[int, bool] | None = None
+        self._bits: Counter[Part] = Counter()
         self._keys: list[tuple[int, int]] = []  # restarts before each key frame, and its time
 
     def add_packet(self, packet: "Packet[Any]") -> None:
@@ -125,6 +128,7 @@ class _Scan:
         spans = self._spans.setdefault(epoch, {})
         spans.setdefault(index, _Span(start, end)).add(start, end)
         if is_picture:
+            self._bits[epoch, int(start // PART_SECONDS)] += packet.size * 8
             is_later = self._newest is None or packet.pts > self._newest
             self._rises &= is_later
             self._back += not is_later
@@ -173,6 +177,7 @@ class _Scan:
             is_reordered=(self._rises or times.moved > 0) if can_reorder else self._is_backward(),
             has_moved=times.moved > 0,
             cut=self._last[0] + offsets[-1] if lost else None,
+            rate_limit=limit_sections(self._bits),
         )
         return replace(clock, changes=tuple(self._describe(clock)))
 

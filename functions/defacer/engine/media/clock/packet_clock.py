@@ -60,6 +60,7 @@ class PacketClock:
         self._has_decode_times = (
             container.format.name == "avi" and picture.codec_context.name in DELAYED_IN_AVI
         )
+        self._can_reorder = picture.codec_context.reorder_depth > 0
         self._is_broadcast = container.format.name in BROADCASTS
         self._latest = 0
         self._newest: dict[int, float] = {}  # by the number of restarts
@@ -106,7 +107,9 @@ class PacketClock:
         index = packet.stream_index
         is_timed = index == self._picture.index or packet.stream.type == "audio"
         when = packet.pts if packet.dts is None else packet.dts
-        if not is_timed or when is None or packet.is_discard:
+        # An MKV states no decode times. FFmpeg finds them after the first frames, whose own times can be much later.
+        is_unknown = packet.dts is None and index == self._picture.index and index not in self._last
+        if not is_timed or when is None or packet.is_discard or (is_unknown and self._can_reorder):
             return self.epochs.get(index, self._latest)
         seconds, last = float(when * packet.time_base), self._last.get(index)
         self.epochs.setdefault(index, self._latest)
