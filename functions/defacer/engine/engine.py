@@ -27,7 +27,7 @@ from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.recognition import same_person
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace, make_gallery
-from defacer.engine.runtime.malloc import limit_malloc_arenas
+from defacer.engine.runtime.malloc import limit_heap
 from defacer.engine.runtime.prefetch import limit_opencv
 from defacer.engine.streaming import LiveSnapshot, follow
 from defacer.engine.tracking import detection_pass as first_pass
@@ -45,7 +45,7 @@ class Engine:
     """The models. Each is loaded once, at its first use."""
 
     def __init__(self, weights_dir: Path | None = None):
-        limit_malloc_arenas()
+        limit_heap()
         limit_opencv()
         self._weights_dir = weights_dir
         self._detectors: dict[str, Detector] = {}

@@ -28,6 +28,7 @@ from defacer.engine.output_paths import check_outputs
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace
 from defacer.engine.recognition.target_files import find_people
 from defacer.engine.render_file import REDACTING, StageCallback, render_video
+from defacer.engine.runtime.malloc import trim_heap
 from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits
@@ -57,7 +58,8 @@ class FileRedactor:
         with _named_in_errors(video):
             info = probe(_path_of(video), self.options).info
             source = ClockedSource(_path_of(video), info.clock)
-            faces = self._find(source, info, progress)  # frees the models before the video is written
+            faces = self._find(source, info, progress)
+            trim_heap()  # the models are free before the video is written
             return _render(source, faces, self.options, self.replacement, out, progress, force=self.force)
 
     def _find(self, source: ClockedSource, info: VideoInfo, progress: StageCallback) -> Faces:

@@ -32,6 +32,7 @@ from defacer.engine.rendering.manual_masks import ManualMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings, Style, redact_boxes, redact_rectangles
+from defacer.engine.runtime.malloc import limit_heap
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
@@ -73,6 +74,7 @@ def redact_segment(
     Raises VideoError for a video that cannot be processed, PictureError for a replacement picture that cannot be
     decoded, and CheckError if the faces belong to another video.
     """
+    limit_heap()
     limit_opencv()
     style = _make_style(options, replacement)
     encoding = encoding_of(segment.source)
