@@ -28,6 +28,11 @@ variable "worker_max_instances" {
   description = "The maximum number of worker instances. With a GPU, at most the project's quota: Google grants 3 to a first deployment. null: 10, or 3 with a GPU."
   type        = number
   default     = null
+
+  validation {
+    condition     = contains(range(1, 1001), coalesce(var.worker_max_instances, 1))
+    error_message = "worker_max_instances must be a whole number from 1 to 1000. Cloud Run would replace 0 by its own maximum."
+  }
 }
 
 variable "limits" {
@@ -42,6 +47,11 @@ variable "limits" {
   validation {
     condition     = alltrue([for limit in values(var.limits) : limit >= 1 && floor(limit) == limit])
     error_message = "The limits must be whole numbers of at least 1."
+  }
+
+  validation {
+    condition     = var.limits.channel_jobs <= 100000 && var.limits.channel_minutes <= 10000000
+    error_message = "limits.channel_jobs must be 100,000 or less, and limits.channel_minutes 10,000,000 or less. ingest accepts no more."
   }
 }
 
@@ -66,12 +76,22 @@ variable "keep_sources_days" {
   description = "The number of days after which an uploaded video is deleted. null: never (a channel's policy.json can delete it after processing)."
   type        = number
   default     = null
+
+  validation {
+    condition     = try(var.keep_sources_days >= 1 && floor(var.keep_sources_days) == var.keep_sources_days, var.keep_sources_days == null)
+    error_message = "keep_sources_days must be a whole number of at least 1. With 0, videos would be deleted before they are processed."
+  }
 }
 
 variable "keep_replaced_results_days" {
   description = "How many days a replaced or deleted result can be restored. 0: not at all."
   type        = number
   default     = 0
+
+  validation {
+    condition     = var.keep_replaced_results_days >= 0 && floor(var.keep_replaced_results_days) == var.keep_replaced_results_days
+    error_message = "keep_replaced_results_days must be a whole number of at least 0."
+  }
 }
 
 variable "kms_key_name" {
@@ -113,6 +133,11 @@ variable "monthly_budget" {
   description = "The monthly budget, in whole units of the billing account's currency."
   type        = number
   default     = 100
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "monthly_budget must be a whole number of at least 1."
+  }
 }
 
 variable "webhook" {
@@ -185,5 +210,10 @@ variable "live" {
   validation {
     condition     = var.live == null || alltrue([for origin in try(var.live.origins, []) : can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", origin))])
     error_message = "Each of live.origins must be https:// and a host, without a path or a trailing slash, as browsers write an origin."
+  }
+
+  validation {
+    condition     = contains(range(1, 1001), try(var.live.max_instances, 1))
+    error_message = "live.max_instances must be a whole number from 1 to 1000. Cloud Run would replace 0 by its own maximum."
   }
 }
