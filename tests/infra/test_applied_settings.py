@@ -199,7 +199,10 @@ def test_customer_managed_key_encrypts_all_stored_data(
         ('live={members=["user:ada"]}', "Each of live.members must be user:"),
         ("limits={channel_jobs=100001}", "limits.channel_jobs must be 100,000 or less"),
         ("limits={channel_minutes=10000001}", "limits.channel_minutes 10,000,000 or less"),
-        ('live={members=["user:a@example.com"],max_instances=0}', "live.max_instances must be a whole number"),
+        (
+            'live={members=["user:a@example.com"],max_instances=0}',
+            "live.max_instances must be a whole number",
+        ),
         ("worker_max_instances=0", "worker_max_instances must be a whole number from 1 to 1000"),
         ("keep_sources_days=0", "keep_sources_days must be a whole number of at least 1"),
         ("keep_replaced_results_days=-1", "keep_replaced_results_days must be a whole number of at least 0"),
