@@ -106,6 +106,23 @@ def test_key_frame_too_far_for_a_worker_is_refused() -> None:
         job_limits.require_key_frames(source, header, plan_job.cut_segments(header))
 
 
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("frames", "seconds"), [(100_000, 1.0), (61, 0.001), (None, 1.0), (60, 0.001), (480, 1.0)]
+)
+def test_many_frames_in_a_short_time_are_refused(frames: int | None, seconds: float) -> None:
+    """They would count as one second of the channel's minutes, and cost many."""
+    header = VideoHeader(320, 180, "h264", Fraction(1, 90_000), 0, seconds, 30.0, (0,), frames)
+    source = ObjectRef(bucket="intake", name=VIDEO, generation=1)
+    if frames in (100_000, 61):
+        with pytest.raises(
+            PermanentError, match=f"has {frames} frames in {seconds:.3g} s, at most 1000 per second"
+        ):
+            job_limits.require_header(source, header)
+    else:
+        job_limits.require_header(source, header)
+
+
 def test_video_within_all_limits_is_planned(
     buckets: Buckets, topics: Topics, ingest: Post, clip: Path, environment: Environment
 ) -> None:

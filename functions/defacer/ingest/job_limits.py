@@ -13,6 +13,9 @@ from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 
 MAX_SIDE = 16_384  # the encoders' own limit
+# A channel's minutes are counted by the header, so many frames in a short time would cost more than they count. A few
+# frames can have any times.
+MAX_FRAMES_PER_SECOND, MAX_FRAMES_IN_ANY_TIME = 1000, 60
 
 
 def require_name(source: ObjectRef, video: VideoName) -> None:
@@ -58,7 +61,7 @@ def require_size(source: ObjectRef, size: int) -> None:
 
 
 def require_header(source: ObjectRef, header: VideoHeader) -> None:
-    """Raise PermanentError for a video that is longer than allowed, or has too many pixels in all frames."""
+    """Raise PermanentError for a video that is too long, or has too many pixels in all frames or too many frames."""
     seconds, allowed = header.duration_seconds, settings().max_video_seconds
     if seconds is not None and seconds > allowed:
         raise _exceeded(
@@ -66,6 +69,15 @@ def require_header(source: ObjectRef, header: VideoHeader) -> None:
             ErrorCode.TOO_LONG,
             f"has {seconds:.0f} s by its header, at most {allowed:.0f} s are allowed",
             "Cut it into parts, or export it again if it is shorter",
+        )
+    if seconds is not None and (header.frames or 0) > max(
+        MAX_FRAMES_IN_ANY_TIME, seconds * MAX_FRAMES_PER_SECOND
+    ):
+        raise _exceeded(
+            source,
+            ErrorCode.TOO_LARGE,
+            f"has {header.frames} frames in {seconds:.3g} s, at most {MAX_FRAMES_PER_SECOND} per second are allowed",
+            "Export it with fewer frames per second",
         )
     megapixels = _frames_of(header) * header.width * header.height / 1e6
     if megapixels > settings().max_video_megapixels:

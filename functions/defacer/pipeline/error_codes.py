@@ -19,7 +19,7 @@ class ErrorCode(StrEnum):
     BAD_NAME = "bad-name"
     """The object name is too long or contains characters that are not allowed. | Rename the video and upload it."""
     TOO_LARGE = "too-large"
-    """The file, the frame size or the pixels of all frames exceed a limit. |
+    """The file, the frame size, the frame rate or the pixels of all frames exceed a limit. |
     Cut the video into parts, or export it in a smaller size."""
     TOO_LONG = "too-long"
     """The video is longer than the limit. | Cut the video into parts."""
