@@ -57,9 +57,10 @@ class GroupCopier:
     def finish_group(self) -> None:
         """Copy the current group if all of it waits, else encode its frames. Call it after the last frame."""
         group = self._group
-        if group and self._waiting and self._waiting == sorted(group.frames):
+        if group and self._waiting:
             reason = group.find_reason(self._groups.copied.source.sequence.reordered)
-            if reason is None:
+            # Compared last, because the other thread can add frames until the group is closed.
+            if reason is None and self._waiting == sorted(group.frames):
                 self._writer.copy(group, self._measured)
                 self.copied_frames += len(self._waiting)
                 self._forget_waiting()
