@@ -200,6 +200,33 @@ def test_all_groups_after_other_parameter_sets_are_encoded(tmp_path: Path) -> No
     assert equal_frames(source, redact(source)) == numbers(0, 1, 2)
 
 
+@pytest.mark.parametrize("lasting", [message(45, b"x"), message(5, bytes(16) + b"x264 - core 33 ")])
+def test_all_groups_after_a_message_that_can_last_are_encoded(lasting: bytes, tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.mp4", PLAIN)
+    source = with_packets(
+        plain, tmp_path / "in.mp4", lambda number, data: lasting * (number == numbers(2)[0]) + data
+    )
+    assert equal_frames(source, redact(source)) == numbers(0, 1)
+
+
+def test_parameter_set_with_another_unit_inside_is_not_copied(tmp_path: Path) -> None:
+    """The MP4's header could else bring a message, or another sequence, into the result."""
+    plain = write(tmp_path / "plain.mp4", PLAIN)
+    hidden, data = b"\0\0\1\6" + COORDINATES, plain.read_bytes()
+    sequence = source_of(plain).units[0]
+    start = data.index(sequence)
+    data = data[: start - 2] + (len(sequence) + len(hidden)).to_bytes(2, "big") + sequence + hidden
+    data += plain.read_bytes()[start + len(sequence) :]
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1", b"avcC"):
+        at = data.index(kind, data.index(b"moov")) - 4
+        size = int.from_bytes(data[at : at + 4], "big") + len(hidden)
+        data = data[:at] + size.to_bytes(4, "big") + data[at + 4 :]
+    source = tmp_path / "in.mp4"
+    source.write_bytes(data)
+    with pytest.raises(NotCopyableError, match="header is damaged"):
+        find_copied_stream(str(source), encoding_of(str(source)))
+
+
 def source_of(path: Path) -> SourceParameters:
     return find_copied_stream(str(path), encoding_of(str(path))).source
 
@@ -217,7 +244,9 @@ def packets_of(path: Path) -> list[bytes]:
         (lambda one, other: one + unit(b"\x14hidden"), "NAL units of type 20"),
         (lambda one, other: one + unit(b"\x61a\0\0\1\x06b"), "damaged"),
         (lambda one, other: one[:-1], "damaged"),
-        (lambda one, other: message(45, b"x") + one, "captions or other messages"),
+        (lambda one, other: message(45, b"x") + one, "messages of type 45"),
+        (lambda one, other: message(4, b"x") + one, "captions"),
+        (lambda one, other: one + one[:4] + bytes([one[4] & 0x9F]) + one[5:], "more than one frame"),
         (lambda one, other: message(5, bytes(16) + b"x264 - core 33 ") + one, "old encoder"),
         (lambda one, other: message(5, b"x"), "no frame"),
     ],

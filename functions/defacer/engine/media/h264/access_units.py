@@ -18,10 +18,11 @@ from defacer.engine.media.h264.parameter_sets import (
 from defacer.engine.media.h264.unit_bits import UnitBits
 
 SLICE, KEY_SLICE, MESSAGES, DELIMITER, FILLER = 1, 5, 6, 9, 12  # types of NAL units
+REFERENCE = 0x60  # bits of a NAL unit's first byte, which are 0 if no other frame depends on it
 SLICE_HEADER_BYTES = 48
 # Messages without any effect on the shown picture (annex D): buffering, times, filler, data of an encoder or a camera,
-# and recovery points. Registered data (4) has captions, which an encoded group keeps.
-DROPPED_MESSAGES = (0, 1, 3, 5, 6)
+# and recovery points. Registered data has captions, which an encoded group keeps. All others can last (film grain, 3D).
+DROPPED_MESSAGES, CAPTIONS = (0, 1, 3, 5, 6), 4
 # FFmpeg repeats the faults of x264 up to this build, which names itself in a message (libavcodec/h264_direct.c).
 X264, OLD_X264 = re.compile(rb"x264 - core (\d+)"), 33
 FORBIDDEN = (
@@ -35,11 +36,8 @@ class NotCopyableError(Exception):
     """A source, or a packet of it, that can't be copied. The message says why, and names no file."""
 
 
-class OtherParametersError(NotCopyableError):
-    """A packet with parameter sets that are not those of the header. Later packets can depend on them."""
-
-    def __init__(self) -> None:
-        super().__init__("its parameter sets change")
+class LastingError(NotCopyableError):
+    """A packet with other parameter sets, or with a message that can have an effect on all later packets."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class SourceParameters:
                 slices.append(unit)
             elif kind in (SEQUENCE_SET, PICTURE_SET):
                 if unit not in self.units:
-                    raise OtherParametersError
+                    raise LastingError("its parameter sets change")
             elif kind == MESSAGES:
                 self._require_dropped(unit)
             else:
@@ -79,10 +77,12 @@ class SourceParameters:
     def _require_dropped(self, unit: bytes) -> None:
         """Raise NotCopyableError for a message that a player uses."""
         for kind, payload in _messages_in(unit):
-            _require(kind in DROPPED_MESSAGES, "it has captions or other messages")
+            _require(kind != CAPTIONS, "it has captions")
+            if kind not in DROPPED_MESSAGES:
+                raise LastingError(f"it has messages of type {kind}")
             encoder = X264.search(payload)
-            is_old = encoder is not None and int(encoder[1]) <= OLD_X264
-            _require(not is_old, "a decoder has to know its old encoder")
+            if encoder and int(encoder[1]) <= OLD_X264:
+                raise LastingError("a decoder has to know its old encoder")
 
     def _split(self, data: bytes) -> Iterator[bytes]:
         position, count = 0, self.length_bytes
@@ -90,8 +90,7 @@ class SourceParameters:
             size = int.from_bytes(data[position : position + count], "big")
             position += count
             unit = data[position : position + size]
-            _require(0 < size == len(unit) and not unit[0] & 0x80, "a packet is damaged")
-            _require(not any(code in unit for code in FORBIDDEN) and unit[-1] != 0, "a packet is damaged")
+            _require(0 < size == len(unit) and not is_damaged(unit), "a packet is damaged")
             yield unit
             position += size
 
@@ -113,13 +112,18 @@ class SourceParameters:
         number = bits.take(self.sequence.frame_number_bits)
         key = bits.number() if is_key else -1
         order = bits.take(self.sequence.order_bits) if self.sequence.order_bits else 0
-        return first, (picture, number, key, order)
+        return first, (picture, number, key, order, bool(unit[0] & REFERENCE))
+
+
+def is_damaged(unit: bytes) -> bool:
+    """Return whether a NAL unit is not valid, so that a decoder could find another unit in it."""
+    return bool(unit[0] & 0x80) or unit[-1] == 0 or any(code in unit for code in FORBIDDEN)
 
 
 def _messages_in(unit: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the data of each message in a NAL unit (7.3.2.3)."""
-    data, position = unit[1:].replace(b"\0\0\3", b"\0\0"), 0
-    while position < len(data) and data[position:].rstrip(b"\0") != b"\x80":
+    data, position = unit[1:].replace(b"\0\0\3", b"\0\0").rstrip(b"\0"), 0
+    while position < len(data) - 1:  # the last byte ends the unit
         kind, position = _read_sum(data, position)
         size, position = _read_sum(data, position)
         yield kind, data[position : position + size]

@@ -14,7 +14,7 @@ from defacer.engine.media.clock.clocked_source import Source, clock_of, file_of
 from defacer.engine.media.display.matroska_crop import Crop
 from defacer.engine.media.display.projection import Projection
 from defacer.engine.media.encoding import Encoding
-from defacer.engine.media.h264.access_units import NotCopyableError, SourceParameters
+from defacer.engine.media.h264.access_units import NotCopyableError, SourceParameters, is_damaged
 from defacer.engine.media.h264.parameter_sets import (
     PICTURE_SET,
     SEQUENCE_SET,
@@ -97,6 +97,8 @@ def find_copied_stream(source: Source, encoding: Encoding) -> CopiedStream:
 
 
 def _read_sets(length_bytes: int, units: list[bytes]) -> SourceParameters:
+    if any(map(is_damaged, units)):
+        raise NotCopyableError("its header is damaged")
     sequences = [unit for unit in units if unit[0] & 31 == SEQUENCE_SET]
     others = [unit for unit in units if unit[0] & 31 == PICTURE_SET]
     if len(sequences) != 1 or not others or len(sequences) + len(others) != len(units):

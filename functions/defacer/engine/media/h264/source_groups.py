@@ -12,7 +12,7 @@ from typing import Any
 from av import Packet
 
 from defacer.engine.media.clock.packet_clock import is_shown
-from defacer.engine.media.h264.access_units import AccessUnit, NotCopyableError, OtherParametersError
+from defacer.engine.media.h264.access_units import AccessUnit, LastingError, NotCopyableError
 from defacer.engine.media.h264.copied_stream import CopiedStream
 from defacer.engine.media.reader import Segment
 from defacer.report.clock import Clock
@@ -63,7 +63,7 @@ class SourceGroups:
         self._segment = segment
         self._groups: deque[SourceGroup] = deque()
         self._newest_key: int | None = None  # the time of the first frame of the newest group
-        self._has_other_parameters = False
+        self._lasting: str | None = None  # why no later packet can be copied
         self._lock = Lock()
 
     def add_packet(self, packet: "Packet[Any]") -> None:
@@ -114,12 +114,12 @@ class SourceGroups:
 
         Raises NotCopyableError unless a player shows the packet as a frame of this segment, as it is.
         """
-        if self._has_other_parameters:
-            raise OtherParametersError
+        if self._lasting:
+            raise LastingError(self._lasting)
         try:
             unit = self.copied.source.read(bytes(packet))
-        except OtherParametersError:
-            self._has_other_parameters = True
+        except LastingError as error:
+            self._lasting = str(error)
             raise
         if packet.pts is None or not is_shown(packet, Clock()) or packet.is_corrupt:
             raise NotCopyableError("a frame is hidden or damaged")
