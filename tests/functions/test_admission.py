@@ -14,6 +14,7 @@ from defacer.pipeline.lifecycle.job_status import read_job_status
 from defacer.pipeline.privacy.erase import Subject, erase
 from defacer.pipeline.storage import object_names, objects
 from defacer.pipeline.storage.object_names import job_of
+from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Environment, Post, Topics, push_body, upload_push
 from tests.functions.ingesting import assert_failed, manifest_of
 from tests.functions.records import failure_of
@@ -135,6 +136,35 @@ def test_upload_that_waits_calls_those_that_it_kept_out(
     monkeypatch.setattr(admission, "_mark", end_and_mark)
     assert ingest(upload_push(uploads[3])) == 200
     assert called(topics) == ["2.mp4"]
+
+
+def test_upload_that_finds_room_calls_an_earlier_one_that_has_room_too(
+    buckets: Buckets,
+    topics: Topics,
+    ingest: Post,
+    uploads: list[ObjectRef],
+    environment: Environment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last upload fills the queue before its mark. After it, the short one comes first, and both have room."""
+    environment(channel_segments=4)
+    short = upload(buckets, write_clip(tmp_path / "s.mp4", Clip(seconds=1, audio=False)), "s.mp4")
+    mark = admission._mark
+
+    def end_and_mark(found: list[admission._ListedTurn], job: str, state: str) -> None:
+        if job == job_of(uploads[3]) and state == admission.WAITS:
+            fail(uploads[0])
+            assert called(topics) == []
+        mark(found, job, state)
+
+    for ref in (*uploads[:2], short):
+        ingest(upload_push(ref))
+    assert planned(buckets, [*uploads, short]) == [0, 1]
+    monkeypatch.setattr(admission, "_mark", end_and_mark)
+    assert ingest(upload_push(uploads[3])) == 200
+    assert planned(buckets, [*uploads, short])[-1] == 3
+    assert called(topics) == ["s.mp4"]
 
 
 def test_newer_upload_does_not_overtake_a_waiting_one(

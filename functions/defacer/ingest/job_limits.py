@@ -13,7 +13,7 @@ from defacer.pipeline.storage import object_names
 from defacer.pipeline.storage.object_names import VideoName
 
 MAX_SIDE = 16_384  # the encoders' own limit
-# A channel's minutes are counted by the header, so many frames in a short time would cost more than they count. A few
+# A channel's minutes are counted by the header. A short time with many frames would cost more than it counts. A few
 # frames can have any times.
 MAX_FRAMES_PER_SECOND, MAX_FRAMES_IN_ANY_TIME = 1000, 60
 

@@ -106,8 +106,10 @@ def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
         return True
     _mark(turns, draft.job, WAITS)
     turns = _list_turns(object_names.turns_prefix(draft.channel))
+    _call_next(
+        turns, (WAITS,), but=draft.job
+    )  # a job that ended before the mark called none of them in its place
     if draft.job not in _admitted_jobs(turns):
-        _call_next(turns, (WAITS,))  # a job that ended before the mark called none of them in its place
         return False
     _mark(turns, draft.job, CALLED)
     return True
@@ -212,10 +214,13 @@ def _mark(turns: Iterable[_ListedTurn], job: str, state: str) -> None:
             objects.mark(turn.ref, {object_names.OF_TURN: state})
 
 
-def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...]) -> list[_ListedTurn]:
-    """Publish the messages of the admitted jobs in these states again. Return the turns that can't be read."""
+def _call_next(turns: Sequence[_ListedTurn], states: tuple[str, ...], but: str = "") -> list[_ListedTurn]:
+    """Publish the messages of the admitted jobs in these states again, except of the job `but`.
+
+    Return the turns that can't be read.
+    """
     unreadable = []
-    for turn in [turn for turn in _admitted(turns) if turn.state in states]:
+    for turn in [turn for turn in _admitted(turns) if turn.state in states and turn.job != but]:
         try:
             attributes = _message_of(turn)
         except PermanentError as error:
