@@ -1,7 +1,6 @@
 """Test reading of headers and time ranges, and which files are refused."""
 
 import io
-import os
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from defacer.engine.media import reader
 from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.encoding import encoding_of
-from defacer.engine.media.reader import open_video, read_frames, read_picture_form, read_video_info
+from defacer.engine.media.reader import read_frames, read_picture_form, read_video_info
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
 CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)
@@ -59,20 +58,6 @@ def test_adjacent_ranges_have_every_frame_once(video: Path) -> None:
     cuts = [None, shown[20] + 1, shown[50] - 1, None]
     parts = [times(video, start, end) for start, end in pairwise(cuts)]
     assert [pts for part in parts for pts in part] == shown
-
-
-@pytest.mark.parametrize(("size", "threads"), [((320, 180), "NONE"), ((1920, 1080), "AUTO")])
-def test_one_thread_decodes_a_small_picture_on_few_cores(
-    size: tuple[int, int], threads: str, tmp_path: Path
-) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", Clip(seconds=0.2, size=size))
-    usable = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(usable)[:2])
-    try:
-        with open_video(str(clip)) as (_, picture):
-            assert picture.thread_type.name == threads
-    finally:
-        os.sched_setaffinity(0, usable)
 
 
 @pytest.mark.parametrize("read", [read_video_info, read_picture_form, encoding_of])

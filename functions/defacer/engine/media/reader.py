@@ -31,7 +31,6 @@ from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.orientation import UPRIGHT, matrix_of
-from defacer.engine.runtime.prefetch import usable_threads
 from defacer.picture_formats import content_type_of
 from defacer.report.clock import Clock
 
@@ -51,10 +50,6 @@ MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it i
 MAX_REORDER_SECONDS = 2  # a frame is decoded at most this long before it is shown
 # FFmpeg's decoders of these codecs hide errors unless `err_detect` is set.
 SILENT_DECODERS = ("hevc", "vp8", "vp9", "libdav1d", "av1", "mjpeg")
-# Several threads take 15 % more processor time to decode a video than one. Up to this number of cores, and of pixels a
-# second, detection and encoding take longer than decoding in one thread.
-MAX_ONE_THREAD_RATE, MAX_ONE_THREAD_CORES = 1280 * 720 * 35, 2
-FALLBACK_RATE = 30  # frames a second, of a video without a rate
 MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; no job is longer
 MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
 MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
@@ -131,19 +126,13 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = _choose_picture(pictures)
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
-        stream.thread_type = "NONE" if _needs_one_thread(stream) else "AUTO"
+        stream.thread_type = "AUTO"
         silent = stream.codec_context.name in SILENT_DECODERS
         stream.codec_context.options = DECODER_OPTIONS | ({"err_detect": "explode"} if silent else {})
         try:
             yield container, stream
         except av.error.FFmpegError as error:
             raise VideoError(f"it is damaged. {damage.DAMAGE_ADVICE}") from error
-
-
-def _needs_one_thread(stream: VideoStream) -> bool:
-    """Return whether one thread decodes frames faster than the other cores can process them."""
-    rate = stream.width * stream.height * (stream.average_rate or FALLBACK_RATE)
-    return rate <= MAX_ONE_THREAD_RATE and usable_threads() <= MAX_ONE_THREAD_CORES
 
 
 def _choose_picture(pictures: Sequence[VideoStream]) -> VideoStream:
