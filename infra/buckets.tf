@@ -46,7 +46,21 @@ resource "google_storage_bucket" "intake" {
     }
   }
 
-  # Match the suffix, because target pictures and policies are in this bucket too and must stay.
+  # Target pictures and policies are in this bucket too and must stay. A rule without a prefix would delete them.
+  dynamic "lifecycle_rule" {
+    for_each = var.keep_sources_days == null || length(var.channels) == 0 ? [] : [var.keep_sources_days]
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age            = lifecycle_rule.value
+        matches_prefix = [for name in keys(var.channels) : "channels/${name}/videos/"]
+      }
+    }
+  }
+
+  # The folders of other channels are unknown here, so match the suffix of their videos.
   dynamic "lifecycle_rule" {
     for_each = var.keep_sources_days == null ? [] : [var.keep_sources_days]
     content {

@@ -94,6 +94,16 @@ def test_viewers_of_the_project_have_no_role_on_a_bucket(project: Project) -> No
     assert removed == {(bucket, role): [] for bucket in RESOURCES.buckets for role in roles}
 
 
+def test_old_videos_of_any_name_are_deleted_in_the_named_channels(project: Project) -> None:
+    (intake,) = (body for body in project.resources("storage_bucket") if body["name"] == RESOURCES.intake)
+    every = [condition for rule in intake["lifecycle_rule"] for condition in rule["condition"]]
+    conditions = [condition for condition in every if condition["age"] == 30]
+    prefixes = [condition["matches_prefix"] for condition in conditions if condition["matches_prefix"]]
+    folders = ["channels/street/videos/", "channels/streetside/videos/"]
+    assert prefixes == ([folders] if project.variables else [])
+    assert all(condition["matches_prefix"] or condition["matches_suffix"] for condition in conditions)
+
+
 def test_access_of_people_is_recorded_on_request(project: Project) -> None:
     found = project.resources("project_iam_audit_config")
     assert len(found) == (1 if project.variables else 0)
