@@ -200,6 +200,26 @@ def test_all_groups_after_other_parameter_sets_are_encoded(tmp_path: Path) -> No
     assert equal_frames(source, redact(source)) == numbers(0, 1, 2)
 
 
+def test_key_frame_that_drops_waiting_frames_is_not_copied(tmp_path: Path) -> None:
+    parameters = source_of(write(tmp_path / "in.mp4", PLAIN))
+    sequence, (picture,) = parameters.sequence, parameters.pictures
+    assert (sequence.number, picture.number, sequence.order_type, picture.has_order_deltas) == (
+        0,
+        0,
+        0,
+        False,
+    )
+    head = "1" + "0001000" + "1" + "0" * sequence.frame_number_bits + "1" + "0" * sequence.order_bits
+    for drops in (False, True):
+        bits = (head + f"{drops:d}" + "1" * 64)[:64]
+        packet = unit(b"\x65" + int(bits, 2).to_bytes(8, "big"))
+        if not drops:
+            assert parameters.read(packet).is_key
+            continue
+        with pytest.raises(NotCopyableError, match="drops frames before it"):
+            parameters.read(packet)
+
+
 @pytest.mark.parametrize("lasting", [message(45, b"x"), message(5, bytes(16) + b"x264 - core 33 ")])
 def test_all_groups_after_a_message_that_can_last_are_encoded(lasting: bytes, tmp_path: Path) -> None:
     plain = write(tmp_path / "plain.mp4", PLAIN)

@@ -106,12 +106,14 @@ class SourceParameters:
         """Return the number of the first block of a slice, and the fields that are the same in a frame (7.3.3)."""
         is_key, bits = unit[0] & 31 == KEY_SLICE, UnitBits(unit[1 : 1 + SLICE_HEADER_BYTES])
         first, _, picture = bits.number(), bits.number(), bits.number()
-        _require(
-            any(known.number == picture for known in self.pictures), "a frame needs an unknown parameter set"
-        )
+        known = [known for known in self.pictures if known.number == picture]
+        _require(bool(known), "a frame needs an unknown parameter set")
         number = bits.take(self.sequence.frame_number_bits)
         key = bits.number() if is_key else -1
         order = bits.take(self.sequence.order_bits) if self.sequence.order_bits else 0
+        if is_key and self.sequence.order_type != 1:
+            bits.skip(known[0].has_order_deltas and self.sequence.order_type == 0)
+            _require(not bits.take(1), "a key frame drops frames before it")  # no_output_of_prior_pics_flag
         return first, (picture, number, key, order, bool(unit[0] & REFERENCE))
 
 

@@ -59,6 +59,7 @@ class PictureSet:
 
     number: int
     sequence: int
+    has_order_deltas: bool
     has_hidden_parts: bool
 
 
@@ -168,15 +169,18 @@ def read_picture_set(unit: bytes | memoryview) -> PictureSet:
     """Read a picture parameter set, a NAL unit with its header."""
     bits = UnitBits(unit[1:])
     number, sequence = bits.number(), bits.number()
-    bits.take(2)
+    bits.take(1)
+    has_order_deltas = bool(bits.take(1))
     has_slice_groups = bits.number() > 0
     if has_slice_groups:
-        return PictureSet(number, sequence, has_hidden_parts=True)
+        return PictureSet(number, sequence, has_order_deltas, has_hidden_parts=True)
     bits.skip(2)
     bits.take(3)
     bits.skip(3)
     bits.take(2)
-    return PictureSet(number, sequence, has_hidden_parts=bool(bits.take(1)))  # redundant slices
+    return PictureSet(
+        number, sequence, has_order_deltas, has_hidden_parts=bool(bits.take(1))
+    )  # redundant slices
 
 
 def read_avc_header(header: bytes) -> tuple[int, list[bytes]] | None:
