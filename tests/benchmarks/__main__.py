@@ -148,7 +148,7 @@ def _measure(
     ]
     if have_encoders_different_options(runner):
         problems.append(
-            "the plain transcode's encoder settings differ from the engine's. Correct tests/benchmarks/parts.py"
+            "the plain transcode's encoder settings differ from the engine's. Correct tests/benchmarks/transcode.py"
         )
     for problem in problems:
         print(f"not met: {problem}")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defacer.engine.media import segment_writer
 from tests.benchmarks import bounds
 from tests.benchmarks.bounds import Bound
 from tests.benchmarks.deface_tool import deface_program
@@ -18,9 +17,6 @@ from tests.benchmarks.live import highest_rate
 from tests.benchmarks.running import Measurement, Program, Runner, run_timed
 from tests.benchmarks.work import Videos, Work
 
-# The engine's encoder settings. The options that x264 records in both results are compared, to detect a change.
-PRESET = getattr(segment_writer, "PRESET", "veryfast")
-CRF = "18"  # the engine's default --quality
 PLAIN, OURS = "PyAV transcode", "De-facer, with a target"
 # The lengths of shorter inputs, in seconds of each of the eight clips.
 MEMORY_SECONDS = 2.5
@@ -108,7 +104,7 @@ class Bench:
 
 def against_transcode(bench: Bench) -> list[Row]:
     module = (sys.executable, "-m", "tests.benchmarks.transcode")
-    plain = Program(PLAIN, (*module, "IN", "OUT", "--preset", PRESET, "--crf", CRF))
+    plain = Program(PLAIN, (*module, "IN", "OUT"))
     video = bench.videos.create(bench.works.whole)
     theirs, ours = bench.runner.run_interleaved((plain, video), (bench.ours(), video))
     return [_row("wall time / that of a plain PyAV transcode", bounds.AGAINST_TRANSCODE, ours, theirs)]

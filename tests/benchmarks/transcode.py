@@ -1,6 +1,8 @@
 """Decode and encode a video with PyAV and copy its sound: the minimum work of any such tool.
 
-python -m tests.benchmarks.transcode IN.mp4 OUT.mp4 --preset veryfast --crf 18
+The options of the encoder are the engine's for this video, with the default quality.
+
+python -m tests.benchmarks.transcode IN.mp4 OUT.mp4
 """
 
 import argparse
@@ -11,6 +13,8 @@ from typing import cast
 import av
 from av.video.frame import PictureType
 
+from defacer.engine.media.encoding import encoding_of
+from defacer.engine.options import Options
 from defacer.engine.output_paths import check_outputs
 
 
@@ -20,11 +24,10 @@ def main() -> int:
     )
     parser.add_argument("video", type=Path, metavar="IN", help="the video to read")
     parser.add_argument("out", type=Path, metavar="OUT", help="the MP4 to write")
-    parser.add_argument("--preset", default="veryfast", help="x264's preset (default: veryfast)")
-    parser.add_argument("--crf", default="18", help="x264's rate factor (default: 18)")
     arguments = parser.parse_args()
     check_outputs([arguments.out], [arguments.video], force=False)
-    transcode(arguments.video, arguments.out, {"preset": arguments.preset, "crf": arguments.crf})
+    options = encoding_of(str(arguments.video)).options(Options().quality)
+    transcode(arguments.video, arguments.out, options)
     return 0
 
 
