@@ -44,6 +44,13 @@ def test_time_range_has_exactly_its_frames(video: Path, first: int, last: int) -
     assert times(video, shown[first], end) == shown[first:last]
 
 
+def test_large_video_is_decoded_in_two_threads(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", Clip(size=(2560, 1440), seconds=0.1))
+    with reader.open_video(str(clip)) as (container, stream):
+        next(container.decode(stream))
+        assert stream.codec_context.thread_count == 2
+
+
 def test_tag_that_is_not_utf_8_is_accepted(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", CLIP)
     data = clip.read_bytes()

@@ -256,6 +256,14 @@ def test_killed_decode_is_reported_and_stops_no_other(unlimited: bytes) -> None:
         assert not error.is_timeout
 
 
+def test_idle_decoders_are_closed() -> None:
+    decode_picture(encode_picture(astronaut()), "me")
+    idle = image_decoder._pool()._idle[-1]
+    image_decoder.close_idle_decoders()
+    assert not idle.is_alive
+    assert decode_picture(encode_picture(astronaut()), "me").shape == astronaut().shape
+
+
 def test_decoder_that_ended_between_pictures_is_replaced() -> None:
     decode_picture(encode_picture(astronaut()), "me")
     idle = image_decoder._pool()._idle[-1]._process

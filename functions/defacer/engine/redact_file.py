@@ -19,6 +19,7 @@ from defacer.engine.file_report import Report
 from defacer.engine.manual_corrections import Corrections
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.joiner import fingerprint_of
+from defacer.engine.media.pictures.image_decoder import close_idle_decoders
 from defacer.engine.media.probe import probe
 from defacer.engine.media.reader import Segment, VideoInfo
 from defacer.engine.models import weights
@@ -59,7 +60,8 @@ class FileRedactor:
             info = probe(_path_of(video), self.options).info
             source = ClockedSource(_path_of(video), info.clock)
             faces = self._find(source, info, progress)
-            trim_heap()  # the models are free before the video is written
+            close_idle_decoders()  # the pictures are read and the models are free before the video is written
+            trim_heap()
             return _render(source, faces, self.options, self.replacement, out, progress, force=self.force)
 
     def _find(self, source: ClockedSource, info: VideoInfo, progress: StageCallback) -> Faces:

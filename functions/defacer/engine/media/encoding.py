@@ -22,12 +22,9 @@ from defacer.engine.media.clock.section_rates import PART_SECONDS, RATE_FACTOR, 
 from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
-from defacer.engine.media.reader import first_frame, form_of_first, open_video, time_base
+from defacer.engine.media.reader import LARGE_PIXELS, first_frame, form_of_first, open_video, time_base
 
 X264_PRESET = "veryfast"  # 2.5 s for 10 s of 720p on two cores, where "medium" takes 6.2 s
-# From this size on, x264's lookahead has no thread of its own. So x264 holds four frames less, which are 100 MB at 4K.
-# The result has the same bits.
-LARGE_PIXELS = 2560 * 1440
 X265_PRESET = "superfast"  # 1.4 times x264's time; "veryfast" takes 2.4 times
 IDR = {"forced-idr": "1"}
 FALLBACK_RATE = Fraction(30)
@@ -93,6 +90,7 @@ class Encoding:
         if self.codec == "libx264":
             x264 = [f"{self.fields}=1"] if self.fields else []
             x264 += [] if self.sets_number is None else [f"sps-id={self.sets_number}"]
+            # Without a lookahead thread, x264 holds four frames less (100 MB at 4K). The result has the same bits.
             x264 += ["sync-lookahead=0"] if self.width * self.height >= LARGE_PIXELS else []
             return {"preset": X264_PRESET, **rate, **IDR} | ({"x264-params": ":".join(x264)} if x264 else {})
         # Closed groups of pictures, because segments are joined and players seek.

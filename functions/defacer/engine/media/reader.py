@@ -44,6 +44,8 @@ SEEK_BACK_SECONDS = (0, 2, 10, 60)
 MAX_SECONDS_FROM_START = 600
 KEY_FRAME_ADVICE = "Export it with a key frame at least every 10 s."
 MAX_HELD_BYTES = 256 * 1024 * 1024  # of the packets since a key frame, in a video that is read from its start
+# From this size on, few threads decode, because each one holds frames of its own. FFmpeg starts one more than cores.
+LARGE_PIXELS, LARGE_THREADS = 2560 * 1440, 2
 PACKET_BYTES = 1024  # of memory for a packet, in addition to its data
 DAMAGE_BACK_SECONDS = 10
 MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it is shown (H.264, A.3.1)
@@ -127,6 +129,8 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
         if stream.codec_context is None:
             raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
         stream.thread_type = "AUTO"
+        if stream.width * stream.height >= LARGE_PIXELS:
+            stream.codec_context.thread_count = LARGE_THREADS
         silent = stream.codec_context.name in SILENT_DECODERS
         stream.codec_context.options = DECODER_OPTIONS | ({"err_detect": "explode"} if silent else {})
         try:

@@ -24,7 +24,7 @@ from defacer.engine.media.h264.source_groups import SourceGroups
 from defacer.engine.media.orientation import Orientation
 from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.readback import Readback
-from defacer.engine.media.reader import Segment, read_frames
+from defacer.engine.media.reader import LARGE_PIXELS, Segment, read_frames
 from defacer.engine.media.segment_writer import WrittenSegment, write_segment
 from defacer.engine.options import Options
 from defacer.engine.rendering.drawn_masks import DrawnMasks
@@ -32,7 +32,7 @@ from defacer.engine.rendering.manual_masks import ManualMasks
 from defacer.engine.rendering.mask_extension import MaskExtension
 from defacer.engine.rendering.masks import MaskSchedule
 from defacer.engine.rendering.redaction import Openings, Style, redact_boxes, redact_rectangles
-from defacer.engine.runtime.malloc import limit_heap
+from defacer.engine.runtime.malloc import limit_heap, trim_heap
 from defacer.engine.runtime.prefetch import limit_opencv, prefetch
 from defacer.report.compact_boxes import Box
 from defacer.report.faces import Faces
@@ -40,7 +40,8 @@ from defacer.report.faces import Faces
 _log = logging.getLogger(__name__)
 # Frames that are redacted while the encoder works. Following faces takes as long as encoding ten frames of a new shot.
 # Small frames can wait for that: as many as have AHEAD_PIXELS.
-MIN_FRAMES_AHEAD, MAX_FRAMES_AHEAD, AHEAD_PIXELS = 2, 16, 8 * 1280 * 720
+MIN_FRAMES_AHEAD, MAX_FRAMES_AHEAD, AHEAD_PIXELS = 1, 16, 8 * 1280 * 720
+TRIM_INTERVAL = 4  # large frames. Their free blocks stay in the heap
 
 
 class FrameCheck(Protocol):
@@ -183,7 +184,10 @@ def _search_frames(
 
 def _prepare(frames: Iterable[av.VideoFrame], encoding: Encoding, faces: Faces) -> Iterator[av.VideoFrame]:
     """Yield the frames in the encoder's format. Raises CheckError for a frame of another size than the report's."""
-    for decoded in frames:
+    is_large = encoding.width * encoding.height >= LARGE_PIXELS
+    for number, decoded in enumerate(frames):
+        if is_large and number % TRIM_INTERVAL == 0:
+            trim_heap()
         frame = encoding.convert(decoded)
         width, height = encoding.orientation.displayed_size(frame.width, frame.height)
         if (width, height) != (faces.width, faces.height):

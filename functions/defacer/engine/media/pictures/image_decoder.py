@@ -170,6 +170,10 @@ class _DecoderPool:
                 raise
             self._idle.append(process)
 
+    def close_idle(self) -> None:
+        while process := self._take_idle():
+            process.close()
+
     def _take_idle(self) -> _DecoderProcess | None:
         while self._idle:
             process = self._idle.pop()
@@ -182,6 +186,11 @@ class _DecoderPool:
 @cache
 def _pool() -> _DecoderPool:
     return _DecoderPool()
+
+
+def close_idle_decoders() -> None:
+    """Kill the processes that decode no picture now, 40 MB each. The next picture starts a process again."""
+    _pool().close_idle()
 
 
 def main() -> None:
