@@ -16,6 +16,7 @@ from defacer.engine.media.clock.clock_scan import examine_video
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.encoding import encoding_of
 from defacer.engine.media.reader import read_frames, read_picture_form, read_video_info
+from defacer.engine.runtime.prefetch import usable_threads
 from tests.clips import Clip, encode_picture, frame_times, write_clip
 
 CLIP = Clip(seconds=3, keyframe_seconds=1, b_frames=2)
@@ -44,11 +45,11 @@ def test_time_range_has_exactly_its_frames(video: Path, first: int, last: int) -
     assert times(video, shown[first], end) == shown[first:last]
 
 
-def test_large_video_is_decoded_in_two_threads(tmp_path: Path) -> None:
+def test_large_video_is_decoded_in_as_many_threads_as_can_compute(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", Clip(size=(2560, 1440), seconds=0.1))
     with reader.open_video(str(clip)) as (container, stream):
         next(container.decode(stream))
-        assert stream.codec_context.thread_count == 2
+        assert stream.codec_context.thread_count == usable_threads()
 
 
 def test_tag_that_is_not_utf_8_is_accepted(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from defacer.engine.media.mp4.boxes import open_binary
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.mp4.sample_count_check import require_plausible_sample_count
 from defacer.engine.media.orientation import UPRIGHT, matrix_of
+from defacer.engine.runtime.prefetch import usable_threads
 from defacer.picture_formats import content_type_of
 from defacer.report.clock import Clock
 
@@ -44,8 +45,9 @@ SEEK_BACK_SECONDS = (0, 2, 10, 60)
 MAX_SECONDS_FROM_START = 600
 KEY_FRAME_ADVICE = "Export it with a key frame at least every 10 s."
 MAX_HELD_BYTES = 256 * 1024 * 1024  # of the packets since a key frame, in a video that is read from its start
-# From this size on, few threads decode, because each one holds frames of its own. FFmpeg starts one more than cores.
-LARGE_PIXELS, LARGE_THREADS = 2560 * 1440, 2
+# From this size on, no more threads decode than can compute, because each one holds frames of its own. FFmpeg starts
+# one more than there are cores.
+LARGE_PIXELS = 2560 * 1440
 PACKET_BYTES = 1024  # of memory for a packet, in addition to its data
 DAMAGE_BACK_SECONDS = 10
 MAX_REORDER_FRAMES = 16  # a frame is decoded at most as many frames before it is shown (H.264, A.3.1)
@@ -130,7 +132,7 @@ def open_video(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise VideoError("its picture is in a format that can't be decoded. Convert the video to H.264.")
         stream.thread_type = "AUTO"
         if stream.width * stream.height >= LARGE_PIXELS:
-            stream.codec_context.thread_count = LARGE_THREADS
+            stream.codec_context.thread_count = usable_threads()
         silent = stream.codec_context.name in SILENT_DECODERS
         stream.codec_context.options = DECODER_OPTIONS | ({"err_detect": "explode"} if silent else {})
         try:
