@@ -198,6 +198,8 @@ def test_mask_can_be_changed_only_when_its_boxes_are_loaded(
     card.locator(".go").click()
     expect(page.locator("#mask-title")).to_have_text("Correct Mask 2")
     expect(change).to_be_disabled()
+    while not held:  # the request of a slow browser
+        page.wait_for_timeout(20)
     held[0].continue_()
     expect(change).to_be_enabled()
     card.get_by_role("button", name="Remove Mask 2").click()

@@ -72,14 +72,18 @@ def job(project: Project, storage_address: str, buckets: Buckets, tmp_path: Path
 
 @contextmanager
 def _project_buckets(storage_address: str) -> Iterator[Buckets]:
+    """Yield the project's buckets. Other tests use buckets of these names, and can leave them."""
     client = create_client(PROJECT, storage_address)
     names = [f"{PROJECT}-{kind}" for kind in ("intake", "work", "output")]
-    made = [client.create_bucket(name) for name in names]
+    for name in names:
+        if (left := client.bucket(name)).exists():
+            left.delete(force=True)
+        client.create_bucket(name)
     try:
         yield Buckets(client, *names)
     finally:
-        for bucket in made:
-            bucket.delete(force=True)
+        for name in names:
+            client.bucket(name).delete(force=True)
         client.close()
 
 
