@@ -553,7 +553,9 @@ def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
             wait_until(
-                lambda: bool(list(tmp_path.glob("defacer-*/*"))) or process.poll() is not None, "it wrote", 120
+                lambda: bool(list(tmp_path.glob("defacer-*/*"))) or process.poll() is not None,
+                "it wrote",
+                120,
             )
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
