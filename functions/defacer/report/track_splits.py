@@ -89,7 +89,7 @@ class TrackSplits:
     def make_part(self, part: int, split_from: int) -> TrackRecord:
         """Return a part by its id, with the decision of the split track. Raise SplitError if it has no box."""
         if part not in self._made:
-            raise SplitError(f"track {split_from} has no box from the moment on at which it is split.")
+            raise SplitError(f"track {split_from} has no box after the moment of the split.")
         return self._made.pop(part)
 
     def relink(self, track: TrackRecord) -> TrackRecord:

@@ -1,4 +1,4 @@
-"""Read the parameter sets of an H.264 stream: the fields that tell how its slices are read and displayed (7.3.2)."""
+"""Read the parameter sets of an H.264 stream: the fields that decide how its slices are read and displayed (7.3.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

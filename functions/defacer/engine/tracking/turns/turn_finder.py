@@ -69,7 +69,7 @@ def find_face_turns(image: Image, detector: Detector) -> tuple[int, ...] | None:
 
 
 def _turn_of(image: Image, face: Detection, detector: Detector) -> int:
-    """Return the turn that gives the crop of the face its best score; 0 if the crop shows no clear face."""
+    """Return the turn with the best score of a face in the crop; 0 if the crop shows no clear face."""
     crop = _cut_out(image, face)
     scores = [
         max((one.score for one in found), default=0.0)
