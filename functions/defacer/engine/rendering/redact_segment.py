@@ -128,7 +128,7 @@ def redact_segment(
             pts = frame.pts or 0
             if check:
                 drawn.add(pts, [*check.masks.at(pts), *boxes])
-            redact_boxes(frame, boxes, style, encoding.orientation, openings)
+                redact_boxes(frame, boxes, style, encoding.orientation, openings)
             if copier:
                 is_original = not (drawn.at(pts) or manual.at(pts) or converter.first_fitted is not None)
                 copier.write(frame, is_original=is_original)
