@@ -11,6 +11,7 @@ from av.container import OutputContainer
 
 from defacer.engine.errors import SoundError
 from defacer.engine.media.side_streams import copy_language
+from defacer.engine.media.sound.audio_planes import make_silence, planes_of
 from defacer.engine.media.sound.copied_sound import SoundPackets
 from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
 from defacer.engine.media.sound.sound_plan import SoundEncoding
@@ -79,20 +80,15 @@ class ConvertedSound:
         if self._silence > MAX_SILENCE_SECONDS * self._rate:
             raise SoundError(f"its sound has gaps of over {MAX_SILENCE_SECONDS} s. Export the video again.")
         while left > 0:  # second by second, because a gap can last hours
-            self._push([self._make_silence(min(left, self._rate))])
+            silence = make_silence(self._context.format, self._context.layout, min(left, self._rate))
+            silence.sample_rate = self._rate
+            self._push([silence])
             yield from self._drain()
             left -= self._rate
         frame = _without_start(placed.frame, placed.cut) if placed.cut else placed.frame
         if frame is not None:
             self._push(self._resample(frame))
         yield from self._drain()
-
-    def _make_silence(self, count: int) -> AudioFrame:
-        frame = AudioFrame(format=self._context.format, layout=self._context.layout, samples=count)
-        frame.sample_rate = self._rate
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
-        return frame
 
     def _resample(self, frame: AudioFrame) -> list[AudioFrame]:
         """Convert a frame to the encoder's format. A source can change its own format at any frame."""
@@ -134,6 +130,9 @@ def _without_start(frame: AudioFrame, count: int) -> AudioFrame | None:
     """Return the frame without its first samples; None if none is left."""
     if count >= frame.samples:
         return None
+    if len(frame.planes) > len(planes_of(frame)):  # PyAV makes no array of it
+        to_packed = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate)
+        (frame,) = to_packed.resample(frame)
     first = count if frame.format.is_planar else count * frame.layout.nb_channels
     samples: Any = np.ascontiguousarray(frame.to_ndarray()[:, first:])
     rest = AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout)

@@ -103,13 +103,15 @@ def missing_layout(stream: AudioStream) -> str | None:
 def _strip_comments(headers: bytes) -> bytes:
     """Return Vorbis' three headers (Xiph's lacing: two lengths, then the packets) with an empty second header.
 
-    The second header names artists, places and programs.
+    The second header names artists, places and programs. Raises ValueError if the headers end too early.
     """
     sizes, position = [], 1
     for _ in range(2):
         size = 0
-        while headers[position] == 255:
+        while headers[position : position + 1] == b"\xff":
             size, position = size + 255, position + 1
+        if position >= len(headers):
+            raise ValueError("the Vorbis headers end too early")
         sizes.append(size + headers[position])
         position += 1
     first, rest = headers[position : position + sizes[0]], headers[position + sum(sizes) :]

@@ -17,6 +17,7 @@ from av.container import InputContainer, OutputContainer
 
 from defacer.engine.errors import VideoError
 from defacer.engine.media.side_streams import copy_language
+from defacer.engine.media.sound.audio_planes import make_silence
 from defacer.engine.media.sound.copied_sound import RisingTimes, SoundPackets
 
 SYNC, SYNC_BITS, LENGTH_BITS = 0x2B7, 11, 13
@@ -242,8 +243,6 @@ def _open_adts_template(config: AacConfig) -> InputContainer:
 
 def _silent_frames(rate: int, layout: str) -> Iterator[AudioFrame]:
     for _ in range(4):
-        frame = AudioFrame(format="fltp", layout=layout, samples=FRAME_SAMPLES)
+        frame = make_silence("fltp", layout, FRAME_SAMPLES)
         frame.sample_rate = rate
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
         yield frame
