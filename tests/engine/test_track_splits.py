@@ -156,7 +156,7 @@ def test_part_of_a_person_who_withdrew_consent_stays_hidden() -> None:
 def test_impossible_split_is_refused_with_its_reason(number: int, pts: int, sentence: str) -> None:
     before = faces(track(0, 0, 95), track(1, 0, 95, "hide", origin=Origin.MANUAL))
     part = AddedTrack(CompactBoxes([(pts, BOX)]), Origin.DETECTOR, split_from=number)
-    with pytest.raises(EngineError, match=sentence if pts < 96 else "no box from the moment on"):
+    with pytest.raises(EngineError, match=sentence if pts < 96 else "no box after the moment of the split"):
         edit(before, Edits(first_id=2, added=(part,)))
     with pytest.raises(ValueError, match=sentence):
         split_track(before.tracks[number], pts)
