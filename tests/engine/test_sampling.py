@@ -40,42 +40,6 @@ class BrightSquares:
         return [Detection(box, 0.9, np.tile(box[:2], (5, 1)))]
 
 
-class Counting(BrightSquares):
-    """Counts the images, and detects `squares` in place of those of the image if they are given."""
-
-    def __init__(self, squares: Sequence[tuple[int, float]] | None = None):
-        self.images = 0
-        self._given = squares
-
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        self.images += len(images)
-        if self._given is None:
-            return super().detect(images)
-        return [
-            [square(x * image.shape[1] // 320, image.shape[1] // 8, score) for x, score in self._given]
-            for image in images
-        ]
-
-
-def square(x: int, side: int, score: float) -> Detection:
-    box = np.array([x, side * 1.5, x + side, side * 2.5], np.float32)
-    return Detection(box, score, np.tile(box[:2], (5, 1)))
-
-
-def count_searches(
-    positions: list[int | None], checker: Counting, detector: Counting | None = None
-) -> tuple[int, list[ReducedFrame]]:
-    """Return how many frames the detector searches, and the samples, where YuNet can confirm frames."""
-    detector = detector or Counting()
-    sampler = Sampler(detector, lambda: checker)
-    found = list(split_into_windows(frames(positions)))
-    for window in found:
-        sampler.sample(window)
-    return detector.images, [
-        view for window in found for view in window.frames if view.detections is not None
-    ]
-
-
 def frames(positions: list[int | None], ground: list[int] | None = None) -> list[av.VideoFrame]:
     made = []
     for pts, position in enumerate(positions):
@@ -204,53 +168,6 @@ def test_face_that_moves_half_its_width_a_frame_is_sampled_in_every_frame(speed:
 
 def starts_of_shots(ground: list[int]) -> list[int]:
     return [view.pts for view in sampled_frames(frames([50] * len(ground), ground)) if view.starts_shot]
-
-
-def test_frames_inside_a_window_are_confirmed_without_the_detector() -> None:
-    searches, seen = count_searches([50 + pts // 4 for pts in range(60)], Counting())
-    assert times(seen) == [*range(0, 60, 6), 59]
-    assert searches == 5  # 0, 18, 36, 54 and 59
-
-
-@pytest.mark.parametrize(("place", "expected"), [(52, 50), (58, 58)])
-def test_confirmed_face_moves_only_beyond_the_error_of_yunet(place: int, expected: int) -> None:
-    _, seen = count_searches([50] * 20, Counting([(place, 0.9)]), Counting([(50, 0.8)]))
-    assert seen[1].detections
-    (face,) = seen[1].detections
-    assert face.box == pytest.approx([expected, 60, expected + 40, 100])
-    assert face.score == 0.8
-
-
-def test_confirmed_face_has_the_size_between_those_of_the_detector() -> None:
-    _, seen = count_searches([12 * pts // 6 for pts in range(20)], Counting())
-    widths = [
-        float(view.detections[0].box[2] - view.detections[0].box[0]) for view in seen if view.detections
-    ]
-    assert widths == pytest.approx([40] * len(seen), abs=2)
-
-
-@pytest.mark.parametrize("squares", [[], [(150, 0.9)], [(50, 0.9), (150, 0.9)]])
-def test_detector_runs_where_yunet_detects_other_faces(squares: list[tuple[int, float]]) -> None:
-    searches, seen = count_searches([50] * 60, Counting(squares))
-    assert searches == len(seen) == 11
-    assert all(view.detections and view.detections[0].score == 0.9 for view in seen)
-    assert all(len(view.detections or ()) == 1 for view in seen)
-
-
-def test_weak_detection_of_yunet_alone_does_not_hinder_a_confirmation() -> None:
-    searches, _ = count_searches([50] * 60, Counting([(50, 0.9), (150, 0.2)]))
-    assert searches == 5
-
-
-def test_absence_of_faces_is_not_confirmed() -> None:
-    searches, seen = count_searches([None] * 60, checker := Counting())
-    assert (searches, checker.images) == (len(seen), 0)
-
-
-def test_crowd_is_not_confirmed() -> None:
-    crowd = Counting([(x, 0.9) for x in (10, 90, 170, 250)])
-    searches, seen = count_searches([50] * 60, checker := Counting(), crowd)
-    assert (searches, checker.images) == (len(seen), 0)
 
 
 def test_both_sides_of_a_cut_are_sampled() -> None:

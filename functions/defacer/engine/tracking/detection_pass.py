@@ -99,7 +99,7 @@ def detect_subsegments(
         form = form_of_first(first_frame(container, stream), segment.source, container, stream)
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
     begin = first
-    sampler, set_turns = Sampler(detector, None if targets else checker), ignore_turns
+    sampler, set_turns = Sampler(detector), ignore_turns
     if checker:
         set_turns = TurnFinder(checker).set_turns
         begin = (
