@@ -16,7 +16,7 @@ import pytest
 from defacer.engine.engine import Engine
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Array, Image
-from defacer.engine.options import Options
+from defacer.engine.options import Options, VerifyLevel
 from defacer.engine.recognition.gallery import Gallery, Picture
 from defacer.engine.render_file import render_video
 from defacer.engine.tracking.linking import link_faces
@@ -103,8 +103,10 @@ def visible(source: Path, result: Path, scene: Scene, who: str | None = None) ->
     return found
 
 
-def redacted(engine: Engine, source: Path, gallery: Gallery | None = None) -> Path:
-    options, result = Options(), source.with_name("out.mp4")
+def redacted(
+    engine: Engine, source: Path, gallery: Gallery | None = None, verify: VerifyLevel = "standard"
+) -> Path:
+    options, result = Options(verify=verify), source.with_name("out.mp4")
     faces = link_faces([engine.detect_segment(Segment(str(source)), gallery, options)], gallery, options)
     render_video(str(source), faces, options, None, result)
     return result
@@ -124,6 +126,20 @@ def test_face_shown_briefly_between_samples_is_hidden(engine: Engine, height: in
 
     source = write_scene(tmp_path / "in.mp4", scene, 120)
     assert visible(source, redacted(engine, source), scene) == []
+
+
+@pytest.mark.parametrize("height", [30, pytest.param(26, marks=SLOW)])
+def test_small_face_that_comes_and_goes_beside_a_large_one_is_hidden(
+    engine: Engine, height: int, tmp_path: Path
+) -> None:
+    """It is in none of the frames at the ends of windows, which are those of every 0.6 s."""
+
+    def scene(number: int) -> list[Shown]:
+        small = [Shown("admiral", height, 450, 150)] if 2 <= number % 18 <= 16 else []
+        return [Shown("astronaut", 140, 150, 190), *small]
+
+    source = write_scene(tmp_path / "in.mp4", scene, 36)
+    assert visible(source, redacted(engine, source, verify="off"), scene) == []
 
 
 @pytest.mark.parametrize("height", [72, pytest.param(144, marks=SLOW)])
