@@ -74,7 +74,7 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     out = video.with_name("in.defaced.mp4")
     assert f"{out}: 15 frames, 1 track: 0 kept (no one), 1 hidden" in done.out
     assert re.search(r"check: \d+ frames of the result sampled, no other face to hide", done.out)
-    assert "To be able to change a decision later, add --report FILE.\n" in done.err
+    assert "To be able to change a decision later, add --report FILE|DIR.\n" in done.err
     stages = ("detecting faces", "redacting faces", "checking the result", "joining picture and sound")
     assert done.err.startswith("".join(f"in.mp4: {stage}\n" for stage in stages))
     assert re.search(
@@ -379,6 +379,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["IN", "-o", "o.avi"], 2, "o.mp4, not o.avi"),
         (["IN", "-o", "o"], 2, "o.mp4, not o."),
         (["IN", "IN", "-o", "README.md"], 2, "-o README.md is a file. For several videos, name a folder"),
+        (["IN", "IN", "-o", "out.mp4"], 2, "out.mp4 names a file. For several videos, name a folder"),
         (["IN", "IN", "-o", "no/folder"], 2, "-o no/folder can't be created, because no does not exist"),
         (["IN", "IN"], 2, "is named for two outputs"),
         (["tests/commands"], 2, "The folder tests/commands has no video"),

@@ -119,8 +119,9 @@ def _is_video(file: Path) -> bool:
 def _require_folder(path: Path, option: str) -> None:
     if path.is_dir():
         return
-    if path.exists():
-        raise UsageError(f"{option} {path} is a file. For several videos, name a folder.")
+    if path.exists() or path.suffix.lower() in VIDEO_SUFFIXES | {".jsonl"}:
+        is_a = "is" if path.exists() else "names"
+        raise UsageError(f"{option} {path} {is_a} a file. For several videos, name a folder.")
     if not path.parent.is_dir():
         raise UsageError(
             f"{option} {path} can't be created, because {path.parent} does not exist. Create it first."

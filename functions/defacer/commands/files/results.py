@@ -92,7 +92,7 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
 def correction_hint(file: LocalFile) -> str:
     """Return how to change a decision in the result of this file."""
     if file.report is None:
-        return "To be able to change a decision later, add --report FILE."
+        return "To be able to change a decision later, add --report FILE|DIR."
     listing = quote_words(("defacer", "tracks", file.report))
     change = quote_words(("defacer", "render", file.video, file.report, "OUT.mp4"))
     return printable(f"To change a decision: {listing}, then {change} --hide TRACK --keep TRACK")
