@@ -134,7 +134,7 @@ lint: $(DEV)  ## lint, format, types and prose; changes nothing
 	@$(RUN) -m tests.prose
 
 .PHONY: check
-check: lint test  ## the gate: lint, format, types, tests; changes nothing
+check: lint test  ## the gate: lint, format, types, prose, tests; changes nothing
 
 .PHONY: quality
 quality: $(DEV)  ## real clips and other targets, judged by their pixels, ~9 min; DEFACER_EVAL=FOLDER names them
