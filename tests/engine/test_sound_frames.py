@@ -1,4 +1,4 @@
-"""Test frames of sound with eight channels, for which PyAV lists a wild ninth plane, and short headers of Vorbis."""
+"""Test frames of sound with eight channels, which have a wild ninth plane in PyAV, and short headers of Vorbis."""
 
 import av
 import numpy as np
@@ -12,15 +12,14 @@ LAYOUTS = {"mono": 1, "5.1": 6, "7.1": 8}
 
 @pytest.mark.parametrize(("layout", "channels"), LAYOUTS.items())
 def test_silence_has_a_plane_for_each_channel(layout: str, channels: int) -> None:
-    planes = planes_of(make_silence("fltp", layout, 1024))
+    planes = planes_of(make_silence("fltp", layout, 48000, 1024))
     assert len(planes) == channels
     assert not any(any(bytes(plane)) for plane in planes)
 
 
 @pytest.mark.parametrize(("layout", "channels"), LAYOUTS.items())
 def test_start_of_a_planar_frame_is_cut_off(layout: str, channels: int) -> None:
-    frame = make_silence("fltp", layout, 100)
-    frame.sample_rate = 48000
+    frame = make_silence("fltp", layout, 48000, 100)
     for number, plane in enumerate(planes_of(frame), 1):
         plane.update(np.full(plane.buffer_size // 4, number, np.float32).tobytes())
     rest = converted_sound._without_start(frame, 30)

@@ -46,7 +46,7 @@ MAX_SECONDS_FROM_START = 600
 KEY_FRAME_ADVICE = "Export it with a key frame at least every 10 s."
 MAX_HELD_BYTES = 256 * 1024 * 1024  # of the packets since a key frame, in a video that is read from its start
 # From this size on, no more threads decode than can compute, because each one holds frames of its own. FFmpeg starts
-# one more than there are cores.
+# one more than the number of cores.
 LARGE_PIXELS = 2560 * 1440
 PACKET_BYTES = 1024  # of memory for a packet, in addition to its data
 DAMAGE_BACK_SECONDS = 10
@@ -336,7 +336,7 @@ def read_frames(
     black: list[int] | None = None,
     on_skip: Callable[[], None] = lambda: None,
     converter: FormConverter | None = None,
-    on_packet: PacketCallback = lambda _: None,
+    on_packet: PacketCallback | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Yield the displayed frames with `start <= pts < end`, in order. None means no limit.
 
@@ -365,7 +365,7 @@ def read_frames(
             on_skip()
 
 
-def _read(source: Source, start: int | None, on_packet: PacketCallback) -> Iterator[ShapedFrame]:
+def _read(source: Source, start: int | None, on_packet: PacketCallback | None) -> Iterator[ShapedFrame]:
     with open_video(source) as (container, stream):
         frames = _decode_from(container, stream, clock_of(source), start, on_packet)
         yield from _with_shapes(_in_order(frames, clock_of(source)), container, stream)
@@ -433,12 +433,17 @@ def _require_usable(frame: av.VideoFrame, last: int | None) -> int:
 
 
 def _decode_from(
-    container: InputContainer, stream: VideoStream, clock: Clock, start: int | None, on_packet: PacketCallback
+    container: InputContainer,
+    stream: VideoStream,
+    clock: Clock,
+    start: int | None,
+    on_packet: PacketCallback | None,
 ) -> Iterator[av.VideoFrame]:
     """Yield the decoded frames, from a key frame at or before `start`."""
     begin = begin_seconds(container, clock, time_base(stream))
     for packets in _packets_from_keyframes(container, stream, clock, start):
-        frames = _decode_packets(_report_packets(packets, on_packet), clock, begin)
+        reported = _report_packets(packets, on_packet) if on_packet else packets
+        frames = _decode_packets(reported, clock, begin)
         first = next(frames, None)
         if first and first.pts is not None and first.pts <= (start or 0) and not first.is_corrupt:
             break

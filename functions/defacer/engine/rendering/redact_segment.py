@@ -99,7 +99,7 @@ def redact_segment(
     black: list[int] | None = [] if options.on_decode_error == "hide" else None
     needed = extension.required_frames(segment)
     converter = FormConverter(encoding.form)
-    on_packet = groups.add_packet if groups else _ignore_packet
+    on_packet = groups.add_packet if groups else None
     decoded = read_frames(
         segment.source, needed.start, needed.end, black, lambda: progress(0), converter, on_packet
     )
@@ -167,10 +167,6 @@ def find_copy_obstacle(source: Source, options: Options) -> str | None:
     except NotCopyableError as error:
         return str(error)
     return None
-
-
-def _ignore_packet(_: object) -> None:
-    pass
 
 
 def _search_frames(

@@ -11,9 +11,12 @@ def planes_of(frame: AudioFrame) -> tuple[AudioPlane, ...]:
     return tuple(frame.planes[: frame.layout.nb_channels if frame.format.is_planar else 1])
 
 
-def make_silence(sample_format: str | AudioFormat, layout: str | AudioLayout, samples: int) -> AudioFrame:
-    """Return a frame of silence, in a format in which zero bytes are silence."""
+def make_silence(
+    sample_format: str | AudioFormat, layout: str | AudioLayout, rate: int, samples: int
+) -> AudioFrame:
+    """Return a frame of silence with `rate` samples a second. Zero bytes must be silence in the format."""
     frame = AudioFrame(format=sample_format, layout=layout, samples=samples)
+    frame.sample_rate = rate
     for plane in planes_of(frame):
         plane.update(bytes(plane.buffer_size))
     return frame

@@ -80,9 +80,8 @@ class ConvertedSound:
         if self._silence > MAX_SILENCE_SECONDS * self._rate:
             raise SoundError(f"its sound has gaps of over {MAX_SILENCE_SECONDS} s. Export the video again.")
         while left > 0:  # second by second, because a gap can last hours
-            silence = make_silence(self._context.format, self._context.layout, min(left, self._rate))
-            silence.sample_rate = self._rate
-            self._push([silence])
+            count = min(left, self._rate)
+            self._push([make_silence(self._context.format, self._context.layout, self._rate, count)])
             yield from self._drain()
             left -= self._rate
         frame = _without_start(placed.frame, placed.cut) if placed.cut else placed.frame

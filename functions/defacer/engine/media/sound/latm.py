@@ -243,6 +243,4 @@ def _open_adts_template(config: AacConfig) -> InputContainer:
 
 def _silent_frames(rate: int, layout: str) -> Iterator[AudioFrame]:
     for _ in range(4):
-        frame = make_silence("fltp", layout, FRAME_SAMPLES)
-        frame.sample_rate = rate
-        yield frame
+        yield make_silence("fltp", layout, rate, FRAME_SAMPLES)
