@@ -193,7 +193,7 @@ def test_behind_identity_aware_proxy_only_its_tokens_are_accepted(
 
 
 def take_from(answers: list[tuple[int, bytes]]) -> Handler:
-    """Return a handler that gives these answers in turn. It removes each from the list."""
+    """Return a handler with these answers, one after the other. It removes each from the list."""
 
     async def answer(_: Request) -> Response:
         status, body = answers.pop(0)

@@ -21,9 +21,8 @@ def fail_job_of_turn(turn: HopelessTurn) -> None:
             f"was not processed: it has waited {MAX_WAIT.days} days for earlier videos of this channel, longer waits "
             "are not allowed. Try again when fewer videos wait.",
         )
-    objects.delete_any(
-        turn.ref.bucket, turn.ref.name
-    )  # the cleanup does not find it if the channel is unknown
+    # The cleanup does not find it if the channel is unknown.
+    objects.delete_any(turn.ref.bucket, turn.ref.name)
 
 
 def fail_job_without_record(job: str) -> None:

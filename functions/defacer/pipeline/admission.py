@@ -106,9 +106,8 @@ def take_turn(draft: Manifest, *, is_urgent: bool = False) -> bool:
         return True
     _mark(turns, draft.job, WAITS)
     turns = _list_turns(object_names.turns_prefix(draft.channel))
-    _call_next(
-        turns, (WAITS,), but=draft.job
-    )  # a job that ended before the mark called none of them in its place
+    # A job that ended before the mark called none of them in its place.
+    _call_next(turns, (WAITS,), but=draft.job)
     if draft.job not in _admitted_jobs(turns):
         return False
     _mark(turns, draft.job, CALLED)

@@ -102,9 +102,8 @@ def detect_subsegments(
     sampler, set_turns = Sampler(detector), ignore_turns
     if checker:
         set_turns = TurnFinder(checker).set_turns
-        begin = (
-            None if first is None else first - first % TURN_WINDOWS
-        )  # they can be found before the segment
+        # They can be found before the segment.
+        begin = None if first is None else first - first % TURN_WINDOWS
     start = None if begin is None else math.floor((begin * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
 
     def detect(window: Window) -> _WindowResult:

@@ -23,12 +23,10 @@ from defacer.engine.tracking.identity import (
 from defacer.engine.tracking.tracker import MAX_UNLIKE_VIEWS, Track
 from defacer.report.tracks import Reason
 
-MIN_OVERLAP = (
-    0.2  # of the boxes where a track ends and the next one begins, to suggest that they are one person
-)
-MAX_COMPARED = (
-    1000  # groups whose views are compared with those of all others, the longest ones: time grows as n^2
-)
+# Overlap of the boxes where a track ends and the next one begins, to suggest that they are one person.
+MIN_OVERLAP = 0.2
+# Groups whose views are compared with those of all others, the longest ones: the time grows as n^2.
+MAX_COMPARED = 1000
 
 
 def person_groups(

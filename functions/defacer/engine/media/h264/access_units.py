@@ -25,11 +25,8 @@ SLICE_HEADER_BYTES = 48
 DROPPED_MESSAGES, CAPTIONS = (0, 1, 3, 5, 6), 4
 # FFmpeg repeats the faults of x264 up to this build, which names itself in a message (libavcodec/h264_direct.c).
 X264, OLD_X264 = re.compile(rb"x264 - core (\d+)"), 33
-FORBIDDEN = (
-    b"\0\0\0",
-    b"\0\0\1",
-    b"\0\0\2",
-)  # inside of a NAL unit (7.4.1): a start code would begin another unit
+# Inside of a NAL unit (7.4.1): a start code would begin another unit.
+FORBIDDEN = (b"\0\0\0", b"\0\0\1", b"\0\0\2")
 
 
 class NotCopyableError(Exception):
@@ -133,7 +130,7 @@ def _messages_in(unit: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_sum(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number that is the sum of bytes, of which only the last one is below 255."""
+    """Read a number that is the sum of bytes. Only the last one is below 255."""
     total = 0
     while position < len(data) and data[position] == 255:
         total, position = total + 255, position + 1

@@ -178,9 +178,8 @@ def read_picture_set(unit: bytes | memoryview) -> PictureSet:
     bits.take(3)
     bits.skip(3)
     bits.take(2)
-    return PictureSet(
-        number, sequence, has_order_deltas, has_hidden_parts=bool(bits.take(1))
-    )  # redundant slices
+    has_redundant_slices = bool(bits.take(1))
+    return PictureSet(number, sequence, has_order_deltas, has_hidden_parts=has_redundant_slices)
 
 
 def read_avc_header(header: bytes) -> tuple[int, list[bytes]] | None:

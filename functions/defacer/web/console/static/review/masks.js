@@ -1,4 +1,4 @@
-// Cover a missed face: draw a mask, let it follow what is inside it, and correct it. Or look again for faces in a range.
+// Cover a missed face: draw a mask, let it follow the face in it, and correct it. Or look again for faces in a range.
 import { readJsonLines, token } from "../api.js";
 import { DrawnBox } from "./drawn_box.js";
 import { boxAt } from "./overlay.js";
@@ -46,7 +46,7 @@ class MaskEditor {
   #isLoading = false; // whether the boxes of the mask are on their way, so that it can't be changed yet
   #from = 0;
   #to = 0;
-  #followed = null; // the range in which the box of the saved mask was followed
+  #followed = null; // the range of the saved mask where its box was followed
   #plans = new WeakMap(); // from the boxes of a saved mask to { anchors, base, unconfirmed, from, to, follow }, so that undo restores them
   #work = null; // cancels the request in progress
 
