@@ -12,7 +12,8 @@ from defacer.engine.media.joiner import JoinResult, SegmentFile, join_files
 from defacer.engine.media.probe import probe
 from defacer.engine.media.reader import read_frames
 from defacer.engine.media.segment_writer import write_segment
-from defacer.engine.media.sound.sound_plan import AAC_RATES, plan_sound
+from defacer.engine.media.sound.sound_encoding import AAC_RATES
+from defacer.engine.media.sound.sound_plan import plan_sound
 from defacer.engine.options import Options
 from defacer.report.changes import ChangeCode
 from tests.engine.test_passthrough import join_video
@@ -42,7 +43,7 @@ def test_lossless_result_has_the_samples_of_the_source(codec: str, name: str, tm
 
 def test_same_source_is_converted_to_the_same_bytes(tmp_path: Path) -> None:
     source = with_sound("in.mov", "adpcm_ima_qt", 22_050)(tmp_path)
-    segment = _encode(source, tmp_path / "0.nut")
+    segment = encode_segment(source, tmp_path / "0.nut")
     join_files(str(source), [segment], tmp_path / "one.mp4")
     join_files(str(source), [segment], tmp_path / "two.mp4")
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
@@ -68,16 +69,15 @@ def test_undecodable_track_beside_another_is_dropped_in_both_modes(tmp_path: Pat
         assert "apac" in change.text
 
 
-def test_sound_that_only_claims_to_be_copyable_is_converted(tmp_path: Path) -> None:
-    # An AVI does not store the headers of Vorbis where an MP4 needs them.
+def test_sound_with_damaged_headers_is_refused_by_the_probe(tmp_path: Path) -> None:
     source = with_sound("in.mkv", "vorbis", seconds=1.0)(tmp_path)
 
     def change(data: bytearray) -> None:
         start = data.index(b"\x01vorbis")
         data[start : start + 7] = b"\x01worbis"
 
-    plans = plan_sound(str(patch(source, change)), "convert")
-    assert [plan.method for plan in plans.tracks] != ["copy"]
+    with pytest.raises(SoundError, match=r"its sound \(vorbis\) can't be decoded"):
+        probe(str(patch(source, change)), Options())
 
 
 def test_damaged_packets_are_silent_and_reported(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_damaged_packets_are_silent_and_reported(tmp_path: Path) -> None:
     data[start : start + size] = bytes(size)
     source.write_bytes(data)
     out = tmp_path / "out.mp4"
-    joined = join_files(str(source), [_encode(source, tmp_path / "0.nut")], out)
+    joined = join_files(str(source), [encode_segment(source, tmp_path / "0.nut")], out)
     corrected = [change.text for change in joined.changes if change.code == ChangeCode.CORRECTED_SOUND]
     assert len(corrected) == 1
     assert "can't be decoded, silent" in corrected[0]
@@ -109,7 +109,7 @@ def test_damaged_aac_of_a_broadcast_is_left_out_and_reported(tmp_path: Path) -> 
             del data[start : start + 188]
 
     source = patch(write(tmp_path / "in.ts", Video()), change)
-    segment = _encode(source, tmp_path / "0.nut")
+    segment = encode_segment(source, tmp_path / "0.nut")
     joined = join_files(str(source), [segment], tmp_path / "out.mp4", past_damage=True)
     assert [change.code for change in joined.changes] == [ChangeCode.CORRECTED_SOUND]
     with av.open(str(source)) as given, av.open(str(tmp_path / "out.mp4")) as made:
@@ -126,7 +126,7 @@ def test_sound_with_an_implausible_gap_is_refused_by_the_probe(name: str, tmp_pa
 def test_conversion_of_sound_with_an_implausible_gap_ends(tmp_path: Path) -> None:
     source = with_late_packet(tmp_path, "in.mkv", 25)
     with pytest.raises(SoundError, match="gaps of over 86400 s"):
-        join_files(str(source), [_encode(source, tmp_path / "0.nut")], tmp_path / "out.mp4")
+        join_files(str(source), [encode_segment(source, tmp_path / "0.nut")], tmp_path / "out.mp4")
 
 
 def test_every_rate_of_aac_is_one_that_the_encoder_accepts() -> None:
@@ -136,7 +136,7 @@ def test_every_rate_of_aac_is_one_that_the_encoder_accepts() -> None:
         context.open()
 
 
-def _encode(source: Path, segment: Path) -> SegmentFile:
+def encode_segment(source: Path, segment: Path) -> SegmentFile:
     with write_segment(str(segment), encoding_of(str(source)), 18) as writer:
         for frame in read_frames(str(source)):
             writer.write(frame)

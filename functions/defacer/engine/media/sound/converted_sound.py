@@ -1,7 +1,7 @@
 """Decode a sound track and encode it again."""
 
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
@@ -12,9 +12,10 @@ from av.container import OutputContainer
 from defacer.engine.errors import SoundError
 from defacer.engine.media.side_streams import copy_language
 from defacer.engine.media.sound.audio_planes import make_silence, planes_of
+from defacer.engine.media.sound.channels import mix_to_stereo, read_layout, relabel
 from defacer.engine.media.sound.copied_sound import SoundPackets
 from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
-from defacer.engine.media.sound.sound_plan import SoundEncoding
+from defacer.engine.media.sound.sound_encoding import SoundEncoding
 
 MAX_SILENCE_SECONDS = 24 * 3600  # no job is longer, and ingest refuses most long gaps (see `sound_gaps.py`)
 PCM_FRAME = 1024  # samples of a packet, for an encoder that accepts any number
@@ -31,19 +32,16 @@ class ConvertedSound:
         self._source = stream.codec_context
         self._source.thread_type = "NONE"  # an error is then that of the packet which is decoded
         self._clock = SoundClock()
-        added = result.add_stream(
-            encoding.encoder, rate=encoding.rate, layout=encoding.layout, options=encoding.options
-        )
-        self.added = cast(AudioStream, added)
+        self.added = encoding.add_stream(result)
         self._context = self.added.codec_context
-        self._context.format = encoding.sample_format
-        self.added.time_base = self._context.time_base = Fraction(1, encoding.rate)
         copy_language(self.added, stream)
+        self._encoding = encoding
         self._rate = encoding.rate
         self._wanted = (encoding.sample_format, encoding.layout, encoding.rate)
         self._fifo = av.AudioFifo()
         self._resampler: av.AudioResampler | None = None
         self._resampled: tuple[str, str, int] | None = None  # format, layout and rate of the source
+        self._reading: str | None = None  # the layout by which the channels of the source are read
         self._written = self._silence = 0  # samples
 
     def write(self, packet: "Packet[Any]") -> SoundPackets:
@@ -99,11 +97,13 @@ class ConvertedSound:
             if self._resampler is not None:
                 rest = self._resampler.resample(None)
             self._resampled = found
+            self._reading = read_layout(frame.layout, self._encoding.layouts)
             self._resampler = av.AudioResampler(
                 format=self._context.format, layout=self._context.layout, rate=self._rate
             )
-        frame.pts = None
-        return rest + self._resampler.resample(frame)
+        read = mix_to_stereo(frame) if self._reading is None else relabel(frame, self._reading)
+        read.pts = None
+        return rest + self._resampler.resample(read)
 
     def _push(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
