@@ -143,7 +143,7 @@ class InterleavingRun:
             patch.setattr(objects, "retries", lambda: None)
             patch.setattr(objects, "_BlobWriter", open_writer)
             patch.setattr(pubsub, "publisher", lambda: publisher)
-            patch.setattr(pubsub, "PublisherApi", Publisher)
+            patch.setattr("google.pubsub_v1.PublisherClient", Publisher)
             patch.setattr(lease, "datetime", self.world)
             patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=self.rng.getrandbits(128)))
             patch.setattr(time, "monotonic", self.world.monotonic)

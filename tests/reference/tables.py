@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from defacer.field_texts import field_texts
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.settings import PREFIX
 from defacer.report.changes import ChangeCode
@@ -21,13 +22,14 @@ TYPES = {"string": "text", "integer": "integer", "number": "number", "array": "l
 
 def settings_table(group: type[BaseModel]) -> str:
     """Return the table of a group of settings, by environment variable."""
+    texts = _meanings_of(group)
     required = group.model_json_schema().get("required", ())
     rows = (
         (
             f"`{PREFIX}{name.upper()}`",
             "required" if name in required else _default_of(field),
             _values_of(field),
-            _meaning_of(field),
+            texts[name],
         )
         for name, field in group.model_json_schema()["properties"].items()
     )
@@ -38,11 +40,11 @@ def field_table(record: type[Any], *, with_default: bool = False) -> str:
     """Return the table of the fields of a document."""
     schema = TypeAdapter(record).json_schema(mode="serialization")
     columns = ("field", "allowed", "default", "meaning") if with_default else ("field", "type", "meaning")
-    rows = []
+    texts, rows = _meanings_of(record), []
     for name, field in schema["properties"].items():
         values = _values_of(field, schema.get("$defs", {}))
         default = [_default_of(field)] if with_default else []
-        rows.append((f"`{name}`", values, *default, _meaning_of(field)))
+        rows.append((f"`{name}`", values, *default, texts.get(name, "")))
     return _table(columns, rows)
 
 
@@ -98,8 +100,9 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _meaning_of(field: dict[str, Any]) -> str:
-    return " ".join(field.get("description", "").split())
+def _meanings_of(record: type[object]) -> dict[str, str]:
+    """Return the text below each field as one line."""
+    return {name: " ".join(text.split()) for name, text in field_texts(record).items()}
 
 
 def _default_of(field: dict[str, Any]) -> str:

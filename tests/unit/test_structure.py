@@ -215,6 +215,18 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
     assert {name for name in loaded if is_below(name, "defacer")} == {"defacer"}
 
 
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("defacer.commands.app", {"urllib.request", "pydantic"}),
+        ("defacer_emulator.commands.upload", {"google.pubsub_v1", "defacer.engine.engine", "numpy"}),
+    ],
+)
+def test_a_command_starts_without_modules_that_it_might_not_need(module: str, slow: set[str]) -> None:
+    (loaded,) = modules_after_importing(module)
+    assert not loaded & slow
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_entry_point_is_short_and_nothing_imports_it(function: str) -> None:
     assert len(MODULES[f"defacer.{function}.main"].read_text().splitlines()) < 60

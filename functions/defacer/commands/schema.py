@@ -20,8 +20,12 @@ def schema(
     ],
 ) -> None:
     """Print the JSON Schema of a document. Editors complete and check the document with it."""
+    from defacer.field_texts import field_texts
     from defacer.pipeline.documents.manifest import Policy
 
-    schema = {"policy": Policy}[document].model_json_schema()
+    model = {"policy": Policy}[document]
+    schema = model.model_json_schema()
+    for name, text in field_texts(model).items():
+        schema["properties"][name]["description"] = text
     schema["description"] = schema["description"].partition("\n\n")[0]
     print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2))

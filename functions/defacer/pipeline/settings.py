@@ -57,8 +57,6 @@ class SettingsError(Exception):
 class SettingsGroup(BaseModel):
     """The settings of one service. The text below each field is its row in SETTINGS.md (`make reference`)."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
 
 class CloudSettings(SettingsGroup):
     """The resources that all services share, and how they call them."""

@@ -16,7 +16,7 @@ VERSION: Final = 7
 # Seconds for one unit of a presentation time, such as "1/90000". It is never zero.
 TimeBase = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}/[1-9][0-9]{0,9}$")]
 Decision = Literal["keep", "hide"]
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Reason(StrEnum):

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import typer
 
-from defacer.engine.runtime.installation import install_command
-
 FAILED, WRONG_USAGE, NOT_INSTALLED, INTERRUPTED = 1, 2, 3, 130
 NO_INTEGER = "Input should be a valid integer, unable to parse string as an integer"  # Typer's words
 AGAIN = "Run the same command again. It continues where it stopped."
@@ -28,6 +26,8 @@ class MissingExtraError(Exception):
     """A command needs packages of an extra that are not installed."""
 
     def __init__(self, command: str, extra: str, missing: Sequence[str]):
+        from defacer.engine.runtime.installation import install_command  # takes long to import
+
         super().__init__(
             f"`{command}` needs packages that are not installed: {', '.join(missing)}. "
             f"Run: {install_command(extra)}"

@@ -46,7 +46,7 @@ class Document(BaseModel):
     No number is NaN or infinite, because JSON has neither.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)

@@ -5,19 +5,19 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudevents.http import CloudEvent
 from google.api_core.retry import Retry, if_exception_type
-from google.cloud import pubsub_v1
-from google.pubsub_v1 import PublisherClient as PublisherApi
-from google.pubsub_v1 import PublishRequest, PubsubMessage
 from pydantic_core import from_json
 
 from defacer.pipeline.documents.base import AnyDocument, Document, ObjectRef, parse_document
 from defacer.pipeline.errors import MalformedMessageError
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage.transient_errors import TRANSIENT, transient_errors_as_retryable
+
+if TYPE_CHECKING:
+    from google.cloud.pubsub_v1 import PublisherClient
 
 TYPE = "type"
 SEGMENT_TASK = "segment-task"
@@ -125,8 +125,10 @@ def is_about_empty_object(message: Message) -> bool:
 
 
 @cache
-def publisher() -> pubsub_v1.PublisherClient:
+def publisher() -> "PublisherClient":
     """Return this process's client. It uses the emulator that PUBSUB_EMULATOR_HOST names, if any."""
+    from google.cloud import pubsub_v1  # takes long to import, and most commands publish nothing
+
     return pubsub_v1.PublisherClient()
 
 
@@ -146,6 +148,9 @@ def republish(topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
 
 
 def _publish(topic: str, contents: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:
+    from google.pubsub_v1 import PublisherClient as PublisherApi
+    from google.pubsub_v1 import PublishRequest, PubsubMessage
+
     client = publisher()
     path = client.topic_path(settings().project, topic)
     seconds = settings().retry_seconds
