@@ -1,16 +1,16 @@
 """Upload a video into the intake bucket, with its target pictures and policy."""
 
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.cloud.storage import Blob
 
 from defacer.commands.common.terminal import Terminal
-from defacer.engine.engine import Engine
 from defacer.engine.errors import PictureError
-from defacer.engine.media.pictures.still_image import decode_picture
-from defacer.engine.options import Options
-from defacer.engine.recognition.gallery import Picture
 from defacer.pipeline.channel import list_kept_people, parse_policy
 from defacer.pipeline.documents.manifest import Policy
 from defacer.pipeline.errors import PermanentError
@@ -47,20 +47,44 @@ class Upload:
 
 
 def check_upload(upload: Upload) -> None:
-    """Raise EmulatorUsageError for a file that can't be uploaded, before any upload."""
+    """Raise EmulatorUsageError for a file that can't be uploaded. `check_targets` checks the target pictures."""
     check_inputs(upload.channel, upload.video, upload.targets, upload.replacement)
     if upload.policy:
         check_file(upload.policy, "The policy")
         _parse_policy(upload)
-    try:
-        if upload.replacement:
-            label = f"The replacement picture {upload.replacement}"
+    if upload.replacement:
+        from defacer.engine.media.pictures.still_image import decode_picture
+
+        label = f"The replacement picture {upload.replacement}"
+        with _picture_errors():
             decode_picture(upload.replacement.read_bytes(), label, alpha=True)
-        if upload.targets:
-            pictures = [
-                Picture(path.stem, f"The target picture {path}", path.read_bytes()) for path in upload.targets
-            ]
-            Engine().gallery(pictures, Options().recognizer)
+
+
+def check_targets(upload: Upload) -> None:
+    """Raise EmulatorUsageError for target pictures that can't be used."""
+    if not upload.targets:
+        return
+    # Loading the engine takes longer than the upload.
+    from defacer.engine.engine import Engine
+    from defacer.engine.recognition.gallery import Picture
+
+    with _picture_errors():
+        Engine().check_pictures(
+            [Picture(path.stem, f"The target picture {path}", path.read_bytes()) for path in upload.targets]
+        )
+
+
+def check_new_targets(upload: Upload) -> None:
+    """Do as `check_targets`, unless the channel has exactly these pictures. Then an earlier upload was checked."""
+    stored = _stored_targets(upload.channel)
+    if not all(_is_stored(upload, target, stored) for target in upload.targets):
+        check_targets(upload)
+
+
+@contextmanager
+def _picture_errors() -> Iterator[None]:
+    try:
+        yield
     except PictureError as error:
         raise EmulatorUsageError(str(error)) from error
 
@@ -82,14 +106,14 @@ def upload_video(upload: Upload, terminal: Terminal) -> StartedJob:
     """
     intake = settings().intake_bucket
     check_replacement(upload, objects.find_blob(intake, object_names.replacement(upload.channel)) is not None)
-    earlier = set(list_kept_people(upload.channel))
+    stored = _stored_targets(upload.channel)
     _upload_policy(upload, terminal)
     if upload.replacement:
         _upload_file(object_names.replacement(upload.channel), upload.replacement, terminal)
-    prefix = object_names.targets_prefix(upload.channel)
     for target in upload.targets:
-        _upload_file(prefix + target.name, target, terminal)
-    _print_kept_people(upload, earlier, terminal)
+        if not _is_stored(upload, target, stored):
+            _upload_file(_target_name(upload, target), target, terminal)
+    _print_kept_people(upload, set(object_names.list_people(stored)), terminal)
     source = VideoName(upload.channel, upload.video.name).object_name
     generation = _upload_file(source, upload.video, terminal)
     return StartedJob(object_names.job_id(intake, source, generation), source)
@@ -108,10 +132,7 @@ def _upload_policy(upload: Upload, terminal: Terminal) -> None:
 
 def _print_kept_people(upload: Upload, earlier: set[str], terminal: Terminal) -> None:
     kept = list_kept_people(upload.channel)
-    added = {
-        object_names.parse_target(object_names.targets_prefix(upload.channel) + target.name)
-        for target in upload.targets
-    }
+    added = {object_names.parse_target(_target_name(upload, target)) for target in upload.targets}
     if not kept:
         terminal.print_line(f"Channel {upload.channel} keeps no one: every face is hidden.")
         return
@@ -120,6 +141,22 @@ def _print_kept_people(upload: Upload, earlier: set[str], terminal: Terminal) ->
         terminal.print_line(
             f"From earlier uploads: {printable(', '.join(old))}. A new --channel keeps no one."
         )
+
+
+def _target_name(upload: Upload, target: Path) -> str:
+    return object_names.targets_prefix(upload.channel) + target.name
+
+
+def _stored_targets(channel: str) -> Mapping[str, str]:
+    """Return the MD5 digest of each object in the channel's folder of target pictures, by the object's name."""
+    blobs = objects.list_blobs(settings().intake_bucket, object_names.targets_prefix(channel))
+    return {blob.name: blob.md5_hash for blob in blobs}
+
+
+def _is_stored(upload: Upload, target: Path, stored: Mapping[str, str]) -> bool:
+    """Return whether the channel has this file under its name."""
+    digest = hashlib.md5(target.read_bytes(), usedforsecurity=False).digest()
+    return stored.get(_target_name(upload, target)) == base64.b64encode(digest).decode()
 
 
 def _upload_file(name: str, path: Path, terminal: Terminal) -> int:

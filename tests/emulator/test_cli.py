@@ -213,14 +213,36 @@ def test_file_that_is_not_a_picture_is_rejected(
 
 
 def test_target_picture_without_a_face_is_rejected_before_any_upload(
-    video: Path, tmp_path: Path, capsys: Output
+    running: Emulator, video: Path, tmp_path: Path, capsys: Output
 ) -> None:
     path = tmp_path / "me.png"
     path.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
+    upload = ["emulator", "upload", str(video), "--keep", str(path), "--channel", "faceless"]
 
-    assert main(["emulator", "upload", str(video), "--keep", str(path), "--dir", str(tmp_path)]) == 2
+    assert main([*upload, "--dir", str(running.folder.path)]) == 2
 
     assert f"The target picture {path} shows no face. Use a picture that shows" in read_error(capsys)
+    assert not list(running.storage_client().list_blobs(running.intake, prefix="channels/faceless/"))
+
+
+def test_target_picture_is_uploaded_and_checked_only_if_it_is_new(
+    running: Emulator, video: Path, picture: Path, capsys: Output
+) -> None:
+    upload = ["emulator", "upload", str(video), "--keep", str(picture), "--channel", "again"]
+    upload += ["--dir", str(running.folder.path)]
+
+    def stored() -> list[int]:
+        listed = running.storage_client().list_blobs(running.intake, prefix="channels/again/targets/")
+        return [blob.generation for blob in listed]
+
+    assert main(upload) == 0
+    first = stored()
+    assert main(upload) == 0
+    assert stored() == first != []
+    assert capsys.readouterr().err.count("Channel again keeps: me.\n") == 2
+    picture.write_bytes(encode_picture(np.full((300, 300, 3), 120, np.uint8)))
+    assert main(upload) == 2
+    assert stored() == first
 
 
 def test_demo_rejects_mode_image_without_a_picture(video: Path, tmp_path: Path, capsys: Output) -> None:

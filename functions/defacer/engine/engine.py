@@ -17,6 +17,7 @@ from defacer.engine.corrections.follow_box import follow_box
 from defacer.engine.corrections.look_again import look_again
 from defacer.engine.corrections.sensitive_detector import SensitiveDetector
 from defacer.engine.corrections.span_search import TimeSpan
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.reader import Segment
 from defacer.engine.models.arrays import Detection, Detector
 from defacer.engine.models.detector import make_detector
@@ -27,6 +28,7 @@ from defacer.engine.models.yunet import YuNet
 from defacer.engine.options import Options
 from defacer.engine.recognition import same_person
 from defacer.engine.recognition.gallery import Gallery, Picture, TargetFace, make_gallery
+from defacer.engine.recognition.target_face import locate_face
 from defacer.engine.runtime.malloc import limit_heap
 from defacer.engine.runtime.prefetch import limit_opencv
 from defacer.engine.streaming import LiveSnapshot, follow
@@ -110,6 +112,14 @@ class Engine:
                 compared = make_gallery(pictures, self.detector, model, model_lock)
             same_person.require_same_person(compared, [picture.label for picture in pictures])
         return gallery
+
+    def check_pictures(self, pictures: Sequence[Picture]) -> None:
+        """Raise PictureError as `gallery` does. Load the recognizer only to compare several pictures of a person."""
+        if len({picture.person for picture in pictures}) < len(pictures):
+            self.gallery(pictures, same_person.RECOGNIZER)
+            return
+        for picture in pictures:
+            locate_face(decode_picture(picture.data, picture.label), picture.label, self.detector)
 
     def detect_segment(
         self,

@@ -27,7 +27,7 @@ from defacer_emulator.errors import EmulatorError, EmulatorUsageError
 from defacer_emulator.processes.environment import use_emulator
 from defacer_emulator.setup.files import check_inputs, check_mode
 from defacer_emulator.setup.weights_download import fetch_weights
-from defacer_emulator.uploading import Upload, check_upload, upload_video
+from defacer_emulator.uploading import Upload, check_targets, check_upload, upload_video
 
 FOLDER = Path("demo")  # in the current folder
 CHANNEL = "demo"
@@ -78,6 +78,7 @@ def demo(
         targets = targets or (_generate_once(FOLDER / "astronaut.png", write_target_picture),)
     upload = Upload(source, CHANNEL, targets, mode=mode, replacement=replacement)
     check_upload(upload)
+    check_targets(upload)
     _check_readable(source)
     state = Path(tempfile.mkdtemp(prefix="emulator-", dir=FOLDER))
     try:

@@ -12,7 +12,7 @@ from defacer.commands.common.result_files import check_result
 from defacer.commands.common.terminal import Terminal
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
 from defacer_emulator.commands.options import Keep, Mode, Replacement
-from defacer_emulator.uploading import Upload, check_upload, upload_video
+from defacer_emulator.uploading import Upload, check_new_targets, check_upload, upload_video
 
 EXAMPLES = """\
 defacer emulator upload in.mp4 --keep me.jpg -o out.mp4
@@ -54,5 +54,6 @@ def upload(  # noqa: PLR0913 - each argument is an option
         check_result(out, chosen.files, force=force)
     terminal = Terminal(verbosity(context))
     with use_deployment(True, folder, None) as deployment:
+        check_new_targets(chosen)
         started = upload_video(chosen, terminal)
         print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
