@@ -187,8 +187,6 @@ class Emulator:
         self.processes = stack.enter_context(Processes(self.folder, run))
         self._write_state(ready=False)
 
-        self._start_programs(pubsub, seconds=SERVER_SECONDS)
-        messaging.create_topics(pubsub_host, self.resources)
         files = self.folder.path / "storage"
         environment = child_environment()
         server = storage.storage_program(self.resources, ports["storage"], files, pubsub_host, environment)
@@ -202,19 +200,18 @@ class Emulator:
             programs += self._console_programs(ports["console"], ports["browser-storage"])
         if self.options.live:
             programs.append(self._live_program(ports["live"]))
-        self._start_programs(server, *programs, seconds=FUNCTION_SECONDS)
+        for program in (pubsub, server, *programs):
+            self.processes.start(program)
+        self._write_state(ready=False)
+        self.processes.wait_until_ready([pubsub], SERVER_SECONDS)
+        messaging.create_topics(pubsub_host, self.resources)
+        self.processes.wait_until_ready([server, *programs], FUNCTION_SECONDS)
         storage.create_buckets(self.storage_client(), self.resources.buckets)
         instances = {function.name: self._instance_count(function) for function in self.resources.functions}
         urls = self._chaos.push_urls if self._chaos else self.state.function_urls
         messaging.create_subscriptions(pubsub_host, self.resources, urls, instances)
         stack.enter_context(run_review_clock(self.storage_client(), pubsub_host, self.resources))
         self._write_state(ready=True)
-
-    def _start_programs(self, *programs: Program, seconds: float) -> None:
-        for program in programs:
-            self.processes.start(program)
-        self._write_state(ready=False)
-        self.processes.wait_until_ready(programs, seconds)
 
     def _write_state(self, *, ready: bool) -> None:
         self.state = self.state.model_copy(update={"processes": self.processes.records(), "ready": ready})
@@ -233,7 +230,7 @@ class Emulator:
                 PUBSUB,
                 (*command, f"--host={HOST}", f"--port={port}"),
                 child_environment(),
-                lambda: messaging.is_pubsub_ready(f"{HOST}:{port}", PROJECT),
+                lambda: is_listening(port) and messaging.is_pubsub_ready(f"{HOST}:{port}", PROJECT),
             ),
         )
 

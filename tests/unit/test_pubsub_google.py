@@ -33,13 +33,13 @@ def test_newest_emulator_beside_gcloud_is_found(path: Path, tmp_path: Path) -> N
     java = create_program(path / "java")
     (path / "gcloud").symlink_to(create_program(tmp_path / "sdk" / "bin" / "gcloud"))
     _, newest, _ = create_sdk(tmp_path / "sdk", "0.8.9", "0.8.20", "0.7.100")
-    assert google.find_google_emulator() == [str(java), "-jar", str(newest)]
+    assert google.find_google_emulator() == [str(java), *google.JAVA_OPTIONS, "-jar", str(newest)]
 
 
 def test_emulator_in_the_debian_folder_is_found_without_gcloud(path: Path, tmp_path: Path) -> None:
     java = create_program(path / "java")
     (jar,) = create_sdk(tmp_path / "debian", "0.8.20")
-    assert google.find_google_emulator() == [str(java), "-jar", str(jar)]
+    assert google.find_google_emulator() == [str(java), *google.JAVA_OPTIONS, "-jar", str(jar)]
 
 
 def test_no_emulator_is_found_without_java_or_the_component(path: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_explicit_jar_is_used(path: Path, tmp_path: Path) -> None:
     java = create_program(path / "java")
     create_sdk(tmp_path / "debian", "0.8.20")
     jar = create_program(tmp_path / "my.jar")
-    assert google.find_google_emulator(jar) == [str(java), "-jar", str(jar)]
+    assert google.find_google_emulator(jar) == [str(java), *google.JAVA_OPTIONS, "-jar", str(jar)]
 
 
 def test_missing_explicit_jar_raises(path: Path, tmp_path: Path) -> None:

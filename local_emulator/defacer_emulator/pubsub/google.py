@@ -9,6 +9,8 @@ INSTALL_HINT = (
     "gcloud components install pubsub-emulator, or apt-get install google-cloud-cli-pubsub-emulator; and Java"
 )
 
+# For a short start: 1.3 instead of 1.9 s of processor time.
+JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _DEBIAN_ROOT = Path("/usr/lib/google-cloud-sdk")
 _JARS = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 
@@ -24,7 +26,7 @@ def find_google_emulator(jar: Path | None = None) -> list[str] | None:
         raise FileNotFoundError(f"The Pub/Sub emulator {jar} does not exist. Install it: {INSTALL_HINT}.")
     java = shutil.which("java")
     found = jar or next(_jars(), None)
-    return [java, "-jar", str(found)] if java and found else None
+    return [java, *JAVA_OPTIONS, "-jar", str(found)] if java and found else None
 
 
 def _jars() -> Iterator[Path]:
