@@ -9,7 +9,7 @@ def main() -> int:
     try:
         from defacer.commands.app import main as run
     except KeyboardInterrupt:
-        print("error: interrupted.", file=sys.stderr)
+        print("error: Interrupted.", file=sys.stderr)
         return 130
     return run()
 

@@ -2,18 +2,15 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.cloud.storage import Blob
 
 from defacer.commands.common.terminal import Terminal
-from defacer.engine.errors import PictureError
 from defacer.pipeline.channel import list_kept_people, parse_policy
 from defacer.pipeline.documents.manifest import Policy
-from defacer.pipeline.errors import PermanentError
 from defacer.pipeline.lifecycle.job_status import StartedJob
 from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
@@ -47,31 +44,28 @@ class Upload:
 
 
 def check_upload(upload: Upload) -> None:
-    """Raise EmulatorUsageError for a file that can't be uploaded. `check_targets` checks the target pictures."""
+    """Raise an error for a file that can't be uploaded. `check_targets` checks the target pictures."""
     check_inputs(upload.channel, upload.video, upload.targets, upload.replacement)
     if upload.policy:
         check_file(upload.policy, "The policy")
         _parse_policy(upload)
     if upload.replacement:
-        from defacer.engine.media.pictures.still_image import decode_picture
+        from defacer.engine.redact_file import read_replacement
 
-        label = f"The replacement picture {upload.replacement}"
-        with _picture_errors():
-            decode_picture(upload.replacement.read_bytes(), label, alpha=True)
+        read_replacement(upload.replacement)
 
 
 def check_targets(upload: Upload) -> None:
-    """Raise EmulatorUsageError for target pictures that can't be used."""
+    """Raise PictureError for target pictures that can't be used."""
     if not upload.targets:
         return
     # Loading the engine takes longer than the upload.
     from defacer.engine.engine import Engine
     from defacer.engine.recognition.gallery import Picture
 
-    with _picture_errors():
-        Engine().check_pictures(
-            [Picture(path.stem, f"The target picture {path}", path.read_bytes()) for path in upload.targets]
-        )
+    Engine().check_pictures(
+        [Picture(path.stem, f"The target picture {path}", path.read_bytes()) for path in upload.targets]
+    )
 
 
 def check_new_targets(upload: Upload) -> None:
@@ -79,14 +73,6 @@ def check_new_targets(upload: Upload) -> None:
     stored = _stored_targets(upload.channel)
     if not all(_is_stored(upload, target, stored) for target in upload.targets):
         check_targets(upload)
-
-
-@contextmanager
-def _picture_errors() -> Iterator[None]:
-    try:
-        yield
-    except PictureError as error:
-        raise EmulatorUsageError(str(error)) from error
 
 
 def check_replacement(upload: Upload, has_earlier: bool) -> None:
@@ -178,10 +164,7 @@ def _blob(name: str) -> Blob:
 
 
 def _parse_policy(upload: Upload) -> Policy | None:
-    """Return the upload's policy as ingest reads it, or None. Raise EmulatorUsageError if it is not valid."""
+    """Return the upload's policy as ingest reads it, or None. Raise PermanentError if it is not valid."""
     if upload.policy:
-        try:
-            return parse_policy(upload.policy.read_bytes(), f"The policy {upload.policy}")
-        except PermanentError as error:
-            raise EmulatorUsageError(str(error)) from error
+        return parse_policy(upload.policy.read_bytes(), f"The policy {upload.policy}")
     return Policy.model_validate({"mode": upload.mode}) if upload.mode else None

@@ -25,6 +25,7 @@ Run = Callable[..., Shown]
 RESULT_FIELDS = {
     "frames",
     "black_frames",
+    "copied_frames",
     "kept",
     "hidden",
     "people",

@@ -15,7 +15,7 @@ import typer
 from defacer.commands import version
 from defacer.commands.app import COMMANDS, main
 from defacer.commands.common import lazy_group
-from defacer.commands.common.exit_codes import INTERRUPTED, UsageError, run_cli
+from defacer.commands.common.exit_codes import ExitCode, UsageError, run_cli
 from defacer.commands.common.extras import missing_packages, packages_of
 from defacer.engine.errors import MissingPackageError, VideoError
 from defacer.engine.runtime.installation import install_command
@@ -105,9 +105,9 @@ def test_base_packages_are_read_from_the_installed_metadata() -> None:
         (RetryableError("the lease is held"), 1, "error: the lease is held. Run the same command again."),
         (FileNotFoundError(2, "No such file", "a b.mp4"), 1, "error: a b.mp4: No such file."),
         (BrokenPipeError(32, "Broken pipe"), 1, "error: Broken pipe."),
-        (KeyboardInterrupt(), INTERRUPTED, "error: interrupted."),
-        (typer.Abort(), INTERRUPTED, "error: interrupted."),
-        (ZeroDivisionError("by zero"), 1, "error: this is a fault in De-facer."),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "error: Interrupted."),
+        (typer.Abort(), ExitCode.INTERRUPTED, "error: Interrupted."),
+        (ZeroDivisionError("by zero"), 1, "error: This is a fault in De-facer."),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -128,8 +128,8 @@ def test_split_track_is_hidden_from_that_time_on(missed: Path, tmp_path: Path, d
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "0"], "'0' names no track of the report. Write TRACK@TIME"),
-        (["--split", "7@0:00.4"], "'7@0:00.4' names no track of the report"),
+        (["--split", "0"], "--split '0' is not a track and a time. Write TRACK@TIME"),
+        (["--split", "7@0:00.4"], "There is no track 7, the report has only track 0. To list the tracks: "),
         (["--split", "0@0:09"], "--split 0@0:09: track 0 has no box before that moment, or none after it"),
         (["--split", "0@x"], "'x' is not a time"),
     ],
@@ -148,6 +148,16 @@ def test_impossible_splits_are_refused_with_one_sentence(
         (["--mask", "1-2"], "'1-2' is not a mask. Write FROM-TO@X,Y,WIDTH,HEIGHT"),
         (["--mask", "0:05-0:06@1,2,3,4"], "is after the last frame"),
         (["--look-again", "5"], "is not a time span"),
+        (["--look-again", "0:05-0:06"], "is after the last frame"),
+        (
+            ["--mask", "0:00-0:01@1,2,3,4", "--mask", "0:00.4-0:00@1,2,3,4"],
+            "0:00.4-0:00 ends before it begins",
+        ),
+        (
+            ["--mask", "0:00-0:00.3@9000,2,30,40"],
+            "The box 9000,2,30,40 is outside the frame of 320x180 pixels",
+        ),
+        (["--mask", "0:00-0:00.3@1,2,3,4;0:00.5@1,2,3,4"], "The box at 0:00.5 is outside its time span"),
         (["--masks", "missing.json"], "missing.json does not exist"),
     ],
 )

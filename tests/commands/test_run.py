@@ -20,10 +20,12 @@ import pytest
 from defacer.commands.app import main
 from defacer.commands.files.targets import ask_on_terminal
 from defacer.engine import render_file
+from defacer.engine.errors import ArgumentError
 from defacer.engine.media.reader import read_frames
 from defacer.engine.recognition import recognition_levels
 from defacer.engine.redact_file import choose_faces
 from defacer.engine.verification import release_gate
+from defacer.program import program
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.commands.conftest import RESULT_FIELDS, Run
 from tests.engine.scene_files import Shown, write_scene
@@ -80,7 +82,7 @@ def test_run_prints_a_summary_and_plain_progress(redacted: Path, video: Path, de
     assert re.search(
         r"warning: No track of ann was kept. The nearest is track 0 at distance 1\.\d\d, and the match threshold is "
         r"0\.97. If this person is not in the video, ignore this.* "
-        rf"defacer render {video} REPORT OUT --keep 0 \(add --report REPORT to this command "
+        rf"\S*defacer render {video} REPORT OUT --keep 0 \(add --report REPORT to this command "
         r"first\)\.",
         done.err,
     )
@@ -126,7 +128,8 @@ def test_existing_results_of_a_folder_are_skipped_on_request(tmp_path: Path, def
         path.write_text(path.name)
     skipped = f"skipped, {result} exists; --force writes it again\n"
 
-    assert f"{result} already exists" in defacer("run", folder).err
+    hint = "Name another file, or add --skip-existing to keep it, or --force to replace it."
+    assert f"{result} already exists. {hint}" in defacer("run", folder).err
     assert defacer("run", folder, "--skip-existing") == (0, skipped, "")
     done = defacer("run", folder, "--report", folder, "--json", "--skip-existing")
     assert json.loads(done.out) == {
@@ -228,13 +231,17 @@ def test_several_faces_are_offered_on_a_terminal(tmp_path: Path, monkeypatch: py
     [face] = choose_faces(video, ["0.1"], "centerface", print, ask_on_terminal())
     assert re.search(r"from left to right:\n1 left \(\d+,.*\)\n2 .*right \(\d+,.*\)\n", screen.getvalue())
     assert "Enter a number from 1 to 2." in screen.getvalue()
+    with pytest.raises(
+        ArgumentError, match=r"\(corners in pixels\):\n1 left \(.*\)\n2 .*right \(.*\)\nName one"
+    ):
+        choose_faces(video, ["0.1"], "centerface", print)
     assert face.face.box[0] > 320
 
 
 def test_a_folder_that_shows_two_people_names_the_picture(people: Path, video: Path, defacer: Run) -> None:
     shutil.move(people / "ann.png", people / "grace" / "3.png")
     done = defacer("run", video, "--keep", people / "grace")
-    assert done.code == 1
+    assert done.code == 2
     assert f"{people / 'grace' / '3.png'} does not look like the person in " in done.err
     assert not video.with_name("in.defaced.mp4").exists()
 
@@ -313,8 +320,14 @@ def test_render_keeps_a_track_of_the_report(redacted: Path, tmp_path: Path, defa
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["more.mp4", "--keep", "5"], 1, "in.mp4: its report has no track 5"),
-        (["more.mp4", "--keep", "0", "--hide", "0"], 2, "hidden and kept at once"),
+        (
+            ["more.mp4", "--keep", "5"],
+            2,
+            "There is no track 5, the report has only track 0. To list the tracks: ",
+        ),
+        (["more.mp4", "--hide", "-1"], 2, "There is no track -1"),
+        (["more.mp4", "--hide", "7", "--mask", "0:00-0:01@1,2,30,40"], 2, "There is no track 7"),
+        (["more.mp4", "--keep", "0", "--hide", "0"], 2, "kept and hidden at once"),
         (["REPORT"], 2, "is also an input"),
         (["more.mp4", "--report", "more.mp4"], 2, "is named for two outputs"),
         (["more.mp4", "--mode", "image"], 2, "as replacement"),
@@ -345,13 +358,13 @@ def test_a_report_with_an_unknown_recognizer_is_refused(redacted: Path, tmp_path
     head["policy"]["recognizer"] = "casia-webface"
     report.write_bytes(b"".join([json.dumps(head).encode() + b"\n", *rest]))
     done = defacer("render", redacted / "in.mp4", report, tmp_path / "again.mp4")
-    assert done.code == 1
+    assert done.code == 2
     assert "can't be used as a report: recognizer is 'casia-webface', allowed are sface" in done.err
 
 
 def test_another_file_is_refused_as_a_report(redacted: Path, defacer: Run) -> None:
     done = defacer("tracks", redacted / "in.mp4")
-    assert done.code == 1
+    assert done.code == 2
     assert f"{redacted / 'in.mp4'} can't be used as a report" in done.err
     done = defacer("tracks", redacted / "missing.jsonl")
     assert done.code == 2
@@ -362,7 +375,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
     as_long = write_clip(tmp_path / "as-long.mp4", dataclasses.replace(CLIP, portrait=None))
     for other in (as_long, write_clip(tmp_path / "longer.mp4", Clip(seconds=2))):
         done = defacer("render", other, redacted / "out.jsonl", tmp_path / "again.mp4")
-        assert done.code == 1
+        assert done.code == 2
         assert "is not the video that the report is about" in done.err
     assert not (tmp_path / "again.mp4").exists()
 
@@ -385,12 +398,13 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (["tests/commands"], 2, "The folder tests/commands has no video"),
         (["IN", "--keep", "missing.jpg"], 2, "missing.jpg does not exist"),
         (["IN", "--mode", "image"], 2, "as replacement"),
-        (["IN", "--strength", "9"], 2, "strength is 9.0, allowed are 1 to 3"),
+        (["IN", "--strength", "3.5"], 2, "strength is 3.5, allowed are 1 to 3"),
+        (["IN", "--strength", "9"], 2, "strength is 9, allowed are 1 to 3"),
         (["IN", "--quality", "41"], 2, "quality is 41, allowed are 0 to 40"),
         (["IN", "--mode", "solid", "--color", "red"], 2, "#1a2b3c"),
         (["IN", "--color", "#ff0000"], 2, "--mode solid"),
         (["IN", "--mode", "solid", "--strength", "3"], 2, "--strength 3 has no effect in --mode solid"),
-        (["IN", "--replacement", "README.md"], 2, "the replacement is for mode image, not blur"),
+        (["IN", "--replacement", "README.md"], 2, "The replacement is for mode image, not blur"),
         (["IN", "--match-threshold", "0.3"], 2, "Add --keep"),
         (["IN", "--recognition", "strict"], 2, "Add --keep"),
         (["IN", "--keep-people", "README.md"], 2, "README.md is not a folder. Use --keep for a picture"),
@@ -402,9 +416,9 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         (
             [*WITH_TARGET, *SFACE, "--match-threshold", "1.2"],
             2,
-            "match threshold 1.2 is out of range. For sface it is above 0 and at most 1.05",
+            "Match threshold 1.2 is out of range. For sface it is above 0 and at most 1.05",
         ),
-        ([*WITH_TARGET, *SFACE, "--match-threshold", "nan"], 2, "match threshold nan is out of range"),
+        ([*WITH_TARGET, *SFACE, "--match-threshold", "nan"], 2, "Match threshold nan is out of range"),
         (
             [*WITH_TARGET, *SFACE, "--match-threshold", "0.9", "--recognition", "lenient"],
             2,
@@ -412,7 +426,7 @@ def test_render_refuses_the_report_of_another_video(redacted: Path, tmp_path: Pa
         ),
         ([*WITH_TARGET, "--recognizer", "lfw"], 2, "Invalid value for '--recognizer'"),
         (["README.md"], 1, "README.md: it is not a video"),
-        (["IN", "--keep", "README.md"], 1, "README.md is not a picture"),
+        (["IN", "--keep", "README.md"], 2, "README.md is not a picture"),
     ],
 )
 def test_run_refuses_arguments_with_one_sentence(
@@ -467,8 +481,8 @@ def test_an_existing_output_is_replaced_only_with_force(video: Path, tmp_path: P
     assert done.code == 0
     assert other.read_bytes() != before
     assert (
-        f"To change a decision: defacer tracks {report}, then defacer render {video} {report} OUT.mp4 --hide TRACK "
-        "--keep TRACK\n" in done.err
+        f"To change a decision: {program()} tracks {report}, then {program()} render {video} {report} OUT.mp4 "
+        "--hide TRACK --keep TRACK\n" in done.err
     )
     assert read_lines(report)[0]["faces"]
     assert not (tmp_path / "new.mp4").exists()
@@ -564,5 +578,5 @@ def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 130
-    assert f"{tmp_path / 'out.mp4'} was not written.\nerror: interrupted.\n" in said
+    assert f"{tmp_path / 'out.mp4'} was not written.\nerror: Interrupted.\n" in said
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

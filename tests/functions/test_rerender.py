@@ -21,7 +21,7 @@ from defacer.report.edits import AddedTrack, Edits
 from defacer.report.track_splits import split_track
 from defacer.report.tracks import Origin, Reason
 from tests.clips import frame_seconds, frame_times
-from tests.cloud import Buckets, Post, Topics
+from tests.cloud import Buckets, Post, Topics, upload_push
 from tests.commands.conftest import RESULT_FIELDS
 from tests.functions.merging import REPORT, RESULT
 from tests.functions.rendering import BOXES, EILEEN, WHITE, Cloud
@@ -66,8 +66,10 @@ def test_command_without_decisions_lists_the_tracks(
     assert lines[1].endswith(
         "keep as Eileen: near a target (distance 0.90: fewer than 1 in 10,000 strangers looks this similar)"
     )
-    assert defacer(["job", "rerender", "0" * 20]) == 1
-    assert "There is no job" in capsys.readouterr().err
+    assert defacer(["job", "rerender", "0" * 20]) == 2
+    error = capsys.readouterr().err
+    assert "There is no job '00000000000000000000' that was published." in error
+    assert error.endswith("job status\n")
 
 
 def test_commands_print_jobs_and_tracks_as_json(
@@ -80,11 +82,79 @@ def test_commands_print_jobs_and_tracks_as_json(
     assert defacer(["job", "status", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["job"], listed["source"], listed["share"]) == (first.job, VIDEO, 1.0)
+    assert listed["kind"] == "upload"
     assert listed["outcome"] == "published"
     assert defacer(["job", "status", first.job, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert set(shown) > RESULT_FIELDS
     assert (shown["people"], shown["kept"], shown["hidden"]) == (["Eileen"], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--hide", "77"], "There is no track 77, the report has tracks 0 to 2. To list the tracks: "),
+        (["--keep", "3", "--hide", "4"], "There are no tracks 3, 4, "),
+        (["--keep", "-1"], "There is no track -1, "),
+        (["--split", "9@0:01"], "There is no track 9, "),
+        (["--split", "0@9:00"], "--split 0@9:00: track 0 has no box "),
+        (["--decisions", "FILE"], "There is no track 50, "),
+        (["--hide", "4", "--mask", "10,40,60,70", "--no-follow"], "There is no track 4, "),
+        (["--mask", "5:00-5:01@10,40,60,70"], "5:00 is after the last frame"),
+        (["--mask", "5000,40,60,70"], "The box 5000,40,60,70 is outside the frame"),
+        (["--look-again", "5:00-5:01"], "5:00 is after the last frame"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_command_refuses_wrong_numbers_before_a_request(
+    changes: list[str],
+    message: str,
+    cloud: Cloud,
+    first: Planned,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "decisions.json"
+    file.write_text('{"50": "hide"}')
+    given = [str(file) if word == "FILE" else word for word in changes]
+    assert defacer(["job", "rerender", first.job, *given]) == 2
+    assert message in capsys.readouterr().err
+    assert cloud.buckets.names(cloud.buckets.intake, "channels/street/rerender/") == []
+
+
+def test_command_accepts_the_number_of_a_pending_track(cloud: Cloud, first: Planned) -> None:
+    cloud.write_request(first.job, Edits(added=(AddedTrack(CompactBoxes([(0, BOXES[0])])),)))  # gets number 3
+    assert defacer(["job", "rerender", first.job, "--keep", "4"]) == 2
+    assert defacer(["job", "rerender", first.job, "--keep", "3"]) == 0
+    cloud.run(cloud.request())
+    assert [track.decision for track in cloud.report().tracks] == ["keep", "hide", "hide", "keep"]
+
+
+def test_status_shows_which_jobs_are_re_renders(
+    cloud: Cloud, first: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = object_names.job_of(cloud.write_request(first.job, {9: "hide"}))
+    assert cloud.ingest(upload_push(cloud.request())) == 200
+    done = cloud.run(cloud.write_request(first.job, {0: "hide"}))
+    waiting = object_names.job_of(cloud.write_request(first.job, {1: "keep"}))
+    capsys.readouterr()  # the log of the functions
+    assert defacer(["job", "status", "--json"]) == 0
+    kinds = {job["job"]: (job["kind"], job["state"]) for job in json.loads(capsys.readouterr().out)}
+    assert kinds == {
+        first.job: ("upload", "finalized"),
+        failed: ("re-render", "announced"),
+        done: ("re-render", "finalized"),
+        waiting: ("re-render", "uploaded"),
+    }
+    assert defacer(["job", "status"]) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[:5]]
+    assert rows[0] == ["JOB", "KIND"]
+    assert [done, "re-render"] in rows
+    assert [first.job, "upload"] in rows
+    assert defacer(["job", "status", done]) == 0
+    assert (
+        f"\nkind      re-render of the result of job {first.job}: hide track 0\n" in capsys.readouterr().out
+    )
 
 
 def test_status_of_a_replaced_result_names_the_newer_job(

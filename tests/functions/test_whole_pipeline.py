@@ -78,6 +78,8 @@ def test_groups_that_show_only_the_target_are_copied(
     result.write_bytes(buckets.get(buckets.output, "channels/street/walk.mp4"))
     # Both segments have frames of the group from frame 20 on.
     assert equal_frames(clip, result) == [*range(20), *range(30, 50)]
+    report = JobReport.from_bytes(buckets.get(buckets.output, "channels/street/walk.report.jsonl"))
+    assert report.copied_frames == 40
 
 
 def assert_states_balance(lines: list[dict[str, Any]]) -> None:

@@ -197,7 +197,7 @@ def test_no_log_line_names_or_shows_a_person(pipeline: Pipeline, tmp_path: Path)
     assert (kept.code, [ended.code for ended in failed]) == (0, [1, 1, 1]), kept.errors
     assert f"kept:   {person}" in kept.out
     commands = (tracks, again, refused, forgotten, gone)
-    assert [done.returncode for done in commands] == [0, 0, 1, 0, 0], [done.stderr for done in commands]
+    assert [done.returncode for done in commands] == [0, 0, 2, 0, 0], [done.stderr for done in commands]
     assert "\nre-rendered gs://" in forgotten.stdout
     # Commands print names to the terminal. A log line would be JSON, and they log nothing.
     printed = [line for done in commands for line in (done.stdout + done.stderr).splitlines()]

@@ -3,13 +3,14 @@
 import ast
 import json
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
+from enum import Enum
 from inspect import getsource
 from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from defacer.commands.common.exit_codes import ExitCode
 from defacer.field_texts import field_texts
 from defacer.pipeline.error_codes import ErrorCode
 from defacer.pipeline.settings import PREFIX
@@ -58,13 +59,19 @@ def error_code_table() -> str:
     return _table(("code", "meaning", "what to do", "again"), rows)
 
 
+def exit_code_table() -> str:
+    """Return the table of the exit codes of the commands."""
+    texts = _texts_of(ExitCode)
+    return _table(("exit code", "meaning"), ((str(int(code)), texts[code.name]) for code in ExitCode))
+
+
 def change_code_table() -> str:
     """Return the table of the codes of changes."""
     texts = _texts_of(ChangeCode)
     return _table(("code", "meaning"), ((f"`{code}`", texts[code.name]) for code in ChangeCode))
 
 
-def _texts_of(codes: type[StrEnum]) -> dict[str, str]:
+def _texts_of(codes: type[Enum]) -> dict[str, str]:
     """Return the text below each member of an enum, by the name of the member."""
     (members,) = (node.body for node in ast.parse(getsource(codes)).body if isinstance(node, ast.ClassDef))
     return {

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from defacer.commands.common.exit_codes import INTERRUPTED
+from defacer.commands.common.exit_codes import ExitCode
 from defacer.commands.common.signals import interrupt_on_signals
 from defacer_emulator.chaos.plan import Plan, read_plan
 from defacer_emulator.errors import EmulatorError
@@ -24,7 +24,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         print("soak: interrupted before the first job", file=sys.stderr)
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 def _soak(options: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def _soak(options: argparse.Namespace) -> int:
     print(f"seed {plan.seed}\n{format_table(outcome)}", flush=True)
     if not outcome.is_good or outcome.interrupted:
         print(f"Logs and objects: {folder / 'state'}. To repeat it: --chaos {folder}/state/logs/chaos.log")
-        return INTERRUPTED if outcome.is_good else 1
+        return ExitCode.INTERRUPTED if outcome.is_good else 1
     if options.folder is None:
         shutil.rmtree(folder)
     return 0

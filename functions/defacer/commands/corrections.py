@@ -8,7 +8,7 @@ import typer
 from defacer.commands.common.exit_codes import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from defacer.commands.common.terminal import Terminal
     from defacer.engine.manual_corrections import Corrections as Corrections  # for `job.py`
@@ -77,15 +77,23 @@ AllowUncoverOption = Annotated[
 ]
 
 
-def read_decisions(file: Path | None) -> "Edits":
-    """Return the decisions of a JSON file. Raise UsageError for any other file."""
+def read_decisions(file: Path | None, keep: "Collection[int]", hide: "Collection[int]") -> "Edits":
+    """Return the decisions of a JSON file, and those of --keep and --hide, which count more.
+
+    Raise UsageError for any other file, and for a track that is kept and hidden.
+    """
     from defacer.report.edits import Edits, parse_decisions
 
+    if both := set(keep) & set(hide):
+        raise UsageError(
+            f"Track {min(both)} can't be kept and hidden at once. Remove it from --keep or --hide."
+        )
+    given = Edits(decisions={**dict.fromkeys(keep, "keep"), **dict.fromkeys(hide, "hide")})
     if file is None:
-        return Edits()
+        return given
     _require_file(file)
     try:
-        return Edits(decisions=parse_decisions(file.read_bytes()))
+        return Edits(decisions=parse_decisions(file.read_bytes())).merge(given)
     except ValueError as error:
         raise UsageError(
             f'{file} is not an object of decisions, such as {{"4": "keep"}}. Correct it.'
@@ -137,19 +145,35 @@ def _require_file(file: Path) -> None:
         raise UsageError(f"{file} does not exist. Name an existing file.")
 
 
-def split_tracks(splits: list[str] | None, faces: "Faces") -> "tuple[AddedTrack, ...]":
-    """Return the parts that `--split` makes of a report's tracks. Raise UsageError for a wrong track or time."""
+def require_tracks(numbers: "Iterable[int]", count: int, listing: str) -> None:
+    """Raise UsageError unless there are tracks with these numbers. `listing` is the command that lists all `count`."""
+    wrong = sorted(number for number in numbers if not 0 <= number < count)
+    if not wrong:
+        return
+    which = f"is no track {wrong[0]}" if len(wrong) == 1 else f"are no tracks {', '.join(map(str, wrong))}"
+    expected = {0: "the report has no tracks", 1: "the report has only track 0"}.get(
+        count, f"the report has tracks 0 to {count - 1}"
+    )
+    raise UsageError(f"There {which}, {expected}. To list the tracks: {listing}")
+
+
+def split_tracks(splits: list[str] | None, faces: "Faces", listing: str) -> "tuple[AddedTrack, ...]":
+    """Return the parts that `--split` makes of a report's tracks. Raise UsageError for a wrong track or time.
+
+    `listing` is the command that lists the tracks.
+    """
     from defacer.engine.corrections.drawn_mask import parse_seconds, to_pts
     from defacer.report.track_splits import SplitError, split_track
 
     by_id, parts = {str(track.id): track for track in faces.tracks}, []
     for text in splits or ():
         number, at, time = text.partition("@")
-        if not at or number not in by_id:
+        if not (at and number.isascii() and number.isdigit()):
             raise UsageError(
-                f"{text!r} names no track of the report. Write TRACK@TIME, such as 4@0:12.5. "
-                "`defacer tracks` lists the tracks."
+                f"--split {text!r} is not a track and a time. Write TRACK@TIME, such as 4@0:12.5."
             )
+        if number not in by_id:
+            require_tracks([int(number)], len(by_id), listing)
         try:
             parts.append(split_track(by_id[number], to_pts(parse_seconds(time), faces)))
         except SplitError as error:

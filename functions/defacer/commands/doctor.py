@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defacer.commands.common.conventions import Json, example_text
-from defacer.commands.common.exit_codes import FAILED
+from defacer.commands.common.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from defacer.commands.machine_facts import MachineFacts
@@ -42,7 +42,7 @@ def doctor(
     else:
         print(*_lines(facts), sep="\n")
     if facts.problems:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _lines(facts: "MachineFacts") -> Iterator[str]:

@@ -10,7 +10,7 @@ import typer
 from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Force, Json, Yes, example_text, new_app, verbosity
 from defacer.commands.common.deployment import PipelineCommand, chosen_deployment
-from defacer.commands.common.exit_codes import FAILED, UsageError
+from defacer.commands.common.exit_codes import ExitCode, UsageError
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
@@ -25,11 +25,12 @@ from defacer.commands.corrections import (
     TracksOption,
     read_corrections,
     read_decisions,
+    require_tracks,
     split_tracks,
 )
 from defacer.commands.jobs import job_reader, job_table
 from defacer.commands.jobs.job_confirmation import CONFIRM_EXAMPLES, confirm_tracks
-from defacer.commands.jobs.job_options import Hide, Keep, Out, Wait, parse_decisions
+from defacer.commands.jobs.job_options import Hide, Keep, Out, Wait
 from defacer.commands.jobs.job_summary import describe_result
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
 from defacer.commands.track_table import added_lines, track_lines, tracks_as_json
@@ -39,7 +40,7 @@ from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.lifecycle.job_status import JobStatus, StartedJob
 from defacer.pipeline.privacy import erase
 from defacer.program import program
-from defacer.report.edits import AddedTrack
+from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
 
 if TYPE_CHECKING:
@@ -117,15 +118,17 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
     Without any change, list the tracks by number. --mask, --masks, --look-again and --tracks read the source on this
     machine.
     """
-    edits = read_decisions(decisions).merge(parse_decisions(keep, hide))
+    edits = read_decisions(decisions, keep, hide)
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
-        report = rerender_request.report_of(job)
+        with job_reader.hints_about_jobs(job, deployment.option):
+            report = rerender_request.report_of(job)
+        listing = f"{program()} job rerender {job}{deployment.option}"
         if split:
-            parts = split_tracks(split, Faces.from_head(report.faces, report.tracks))
+            parts = split_tracks(split, Faces.from_head(report.faces, report.tracks), listing)
             edits = replace(edits, first_id=len(report.tracks), added=parts)
         if edits or corrections or tracks:
             if tracks:
@@ -134,9 +137,12 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
                 edits = import_tracks(
                     report, tracks, edits.decisions, terminal, allow_uncover=allow_uncover
                 ).merge(edits)
+            count = _count_tracks(report, edits)
             if corrections:
+                require_tracks(edits.decisions, count + corrections.max_added, listing)
                 drawn = _find_tracks(report, corrections, terminal)
-                edits = replace(edits, added=(*edits.added, *drawn))
+                edits, count = replace(edits, added=(*edits.added, *drawn)), count + len(drawn)
+            require_tracks(edits.decisions, count, listing)
             requested = rerender_request.request_rerender(job, edits)
             for line in added_lines(edits.added, requested.added.start, report.faces):
                 terminal.print_line(line)
@@ -146,9 +152,15 @@ def rerender(  # noqa: PLR0913 - Typer reads the options from the parameters
             print(json.dumps({"job": report.job, "tracks": tracks_as_json(report)}))
         else:
             print("\n".join(track_lines(report)))
-            terminal.print_line(
-                f"To change decisions: {program()} job rerender {job} --keep TRACK --hide TRACK{deployment.option}"
-            )
+            terminal.print_line(f"To change decisions: {listing} --keep TRACK --hide TRACK")
+
+
+def _count_tracks(report: JobReport, edits: Edits) -> int:
+    """Return the number of tracks after these edits and, without numbers of their own, after the pending ones."""
+    before = edits.first_id
+    if before is None:
+        before = len(report.tracks) + len(rerender_request.pending(report.source).added)
+    return before + len(edits.added)
 
 
 def _find_tracks(report: JobReport, corrections: "Corrections", terminal: Terminal) -> list[AddedTrack]:
@@ -178,14 +190,14 @@ def erase_objects(
     with chosen_deployment(context), ResultLines(json_output) as lines:
         found = erase.find_objects(parsed)
         if found.objects and not is_confirmed(f"{found.count()}. Erase all of it?", yes):
-            return FAILED
+            return ExitCode.FAILED
         if found.objects:
             erase.erase(parsed, lines.add_removed, terminal.print_line)
     for job in found.unreadable:
         lines.add_unreadable(job)
     end = f"Erased {subject}." if found.objects else f"Nothing of {subject} is stored."
     lines.finish(end, subject=subject, found=bool(found.objects))
-    return FAILED if found.unreadable else 0
+    return ExitCode.FAILED if found.unreadable else 0
 
 
 def _describe_in_detail(status: JobStatus, started_at: datetime | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import typer
 from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Json, Yes, example_text, new_app, verbosity
 from defacer.commands.common.deployment import PipelineCommand, chosen_deployment
-from defacer.commands.common.exit_codes import FAILED
+from defacer.commands.common.exit_codes import ExitCode
 from defacer.commands.common.result_lines import ResultLines
 from defacer.commands.common.terminal import Terminal
 from defacer.engine_host import RerenderEngine
@@ -71,9 +71,9 @@ def forget(
                 found=False,
                 forgotten=False,
             )
-            return FAILED
+            return ExitCode.FAILED
         if not is_confirmed(f"{describe_person_data(data, request)}. Forget them?", yes):
-            return FAILED
+            return ExitCode.FAILED
         outcome = forget_person(request, lines.add, terminal.print_line, RerenderEngine())
         if outcome.is_forgotten:
             end = outcome.summary
@@ -81,7 +81,7 @@ def forget(
             end = ""
             terminal.print_line(f"{outcome.summary}{_advice(outcome)}")
         lines.finish(end, person=person, channel=channel, found=True, forgotten=outcome.is_forgotten)
-        return 0 if outcome.is_forgotten else FAILED
+        return 0 if outcome.is_forgotten else ExitCode.FAILED
 
 
 def _advice(outcome: ForgetOutcome) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any, Protocol
 
-from defacer.plurals import printable, resemblance
+from defacer.plurals import pluralize, printable, resemblance
 from defacer.report.changes import SourceChange
 from defacer.report.edits import AddedTrack
 from defacer.report.texts import describe_decision, describe_place
@@ -28,10 +28,12 @@ class Tracked(Protocol):
 
 
 class Redacted(Tracked, Protocol):
-    """The report of a job or of a file, with its black frames and the changes of other data."""
+    """The report of a job or of a file, with its black and copied frames and the changes of other data."""
 
     @property
     def black_frames(self) -> int: ...
+    @property
+    def copied_frames(self) -> int: ...
     @property
     def dropped(self) -> Sequence[str]: ...
     @property
@@ -96,12 +98,18 @@ def _describe_added(track: AddedTrack) -> str:
     return _ORIGIN_TEXT[track.origin]
 
 
+def describe_copied(copied: int, frames: int) -> str:
+    """Return how many frames of a result were copied without encoding them."""
+    return f"{copied} of {pluralize(frames, 'frame')}, without encoding them"
+
+
 def result_as_json(report: Redacted, checked: Any) -> dict[str, Any]:
     """Return the facts about a result. `checked` is the outcome of its check as JSON, or None without one."""
     kept = [track for track in report.tracks if track.is_kept_face]
     return {
         "frames": report.faces.frames,
         "black_frames": report.black_frames,
+        "copied_frames": report.copied_frames,
         "kept": len(kept),
         "hidden": sum(track.decision == "hide" for track in report.tracks),
         "people": sorted({track.person for track in kept if track.person}),

@@ -27,7 +27,8 @@ class Report:
     """The report of a redacted video. It holds no picture and no embedding.
 
     `changes` lists dropped, converted and corrected data, and `dropped` has the texts of the first. `checked` is
-    the outcome of the check by a second detector, or None without one. `fingerprint` identifies the source,
+    the outcome of the check by a second detector, or None without one. `copied_frames` counts the frames that
+    `copy_untouched` copied. `fingerprint` identifies the source,
     and `clock` has the corrections of its times.
     """
 
@@ -39,6 +40,7 @@ class Report:
     checked: Mapping[str, Any] | None
     changes: tuple[SourceChange, ...] = ()
     clock: Clock = field(default_factory=Clock)
+    copied_frames: int = 0
 
     @property
     def tracks(self) -> tuple[TrackRecord, ...]:
@@ -54,7 +56,7 @@ class Report:
     def read(cls, path: str | PathLike[str]) -> Self:
         """Return the report in a file: one that De-facer wrote for a file, or the report of a job.
 
-        Raises EngineError for any other file.
+        Raises ArgumentError for any other file.
         """
         if not Path(path).is_file():
             raise ArgumentError(
@@ -63,9 +65,9 @@ class Report:
         try:
             return cls._from_bytes(Path(path).read_bytes())
         except (EngineError, ReportError) as error:
-            raise EngineError(f"{path} can't be used as a report: {error}") from error
+            raise ArgumentError(f"{path} can't be used as a report: {error}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise EngineError(
+            raise ArgumentError(
                 f"{path} can't be used as a report: De-facer did not write it ({type(error).__name__}). "
                 "Name another file."
             ) from error
@@ -75,6 +77,7 @@ class Report:
         head = {
             "version": VERSION,
             "black_frames": self.black_frames,
+            "copied_frames": self.copied_frames,
             "policy": asdict(self.options),
             "fingerprint": self.fingerprint,
             "dropped": self.dropped,
@@ -101,6 +104,7 @@ class Report:
             checked=head.get("checked"),
             changes=_read_changes(head.get("changes", ())),
             clock=_read_clock(head.get("clock", {})),
+            copied_frames=int(head.get("copied_frames", 0)),
         )
 
 

@@ -11,7 +11,7 @@ from defacer.engine.models import weights
 from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.render_file import StageCallback
-from defacer.report.edits import AddedTrack
+from defacer.report.edits import MAX_ADDED, AddedTrack
 from defacer.report.faces import Faces
 
 FOLLOWING, LOOKING_AGAIN = "following drawn boxes", "looking again"
@@ -23,6 +23,11 @@ class Corrections:
 
     masks: tuple[DrawnMask, ...] = ()
     searches: tuple[SecondsRange, ...] = ()
+
+    @property
+    def max_added(self) -> int:
+        """The largest number of tracks that they add."""
+        return MAX_ADDED if self.searches else len(self.masks)
 
     def find_tracks(
         self, source: Source, faces: Faces, options: Options, progress: StageCallback = lambda *_: None
@@ -38,6 +43,9 @@ class Corrections:
             return engine.sensitive_detector()
 
         past_damage = options.on_decode_error == "hide"
+        for mask in self.masks:  # before any of them is followed, which takes time
+            mask.place(source, faces, past_damage=past_damage)
+        spans = [part.to_span(source, faces, past_damage=past_damage) for part in self.searches]
 
         def show(stage: str) -> Callable[[int], None]:
             return lambda done: progress(stage, done, None)
@@ -46,7 +54,6 @@ class Corrections:
             mask.to_track(source, faces, load_detector, show(FOLLOWING), past_damage=past_damage)
             for mask in self.masks
         ]
-        for part in self.searches:
-            span = part.to_span(source, faces, past_damage=past_damage)
+        for span in spans:
             found += look_again(span, load_detector(), show(LOOKING_AGAIN))
         return found

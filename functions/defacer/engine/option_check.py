@@ -28,11 +28,11 @@ def check_options(options: Options, *, has_replacement: bool) -> None:
     check_values(options)
     if options.mode == "image" and not has_replacement:
         raise ArgumentError(
-            f"mode image needs a picture that covers the faces. Name a {NAMES} file as replacement."
+            f"Mode image needs a picture that covers the faces. Name a {NAMES} file as replacement."
         )
     if options.mode != "image" and has_replacement:
         raise ArgumentError(
-            f"the replacement is for mode image, not {options.mode}. Remove it, or change the mode."
+            f"The replacement is for mode image, not {options.mode}. Remove it, or change the mode."
         )
     if options.match_threshold is not None:
         _check_match_threshold(options.match_threshold, options.recognizer)
@@ -50,9 +50,9 @@ def check_values(options: Options) -> None:
     for name, (low, high) in RANGES.items():
         value = getattr(options, name)
         if not low <= value <= high:
-            raise ArgumentError(f"{name} is {value}, allowed are {low} to {high}. Change it.")
+            raise ArgumentError(f"{name} is {value:g}, allowed are {low} to {high}. Change it.")
     if not COLOR.fullmatch(options.color):
-        raise ArgumentError(f"color is {options.color!r}, which is not a color. Write it like #1a2b3c.")
+        raise ArgumentError(f"{options.color!r} is not a color. Write it like #1a2b3c.")
 
 
 def _check_type(name: str, value: object, hint: Any) -> None:
@@ -73,6 +73,6 @@ def _check_match_threshold(distance: float, recognizer: str) -> None:
     largest = recognition_levels.calibration_of(recognizer).max_match_threshold
     if not 0 < distance <= largest:
         raise ArgumentError(
-            f"match threshold {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
+            f"Match threshold {distance:g} is out of range. For {recognizer} it is above 0 and at most {largest:g}, so "
             "that at most 1 stranger in 1,000 is kept."
         )

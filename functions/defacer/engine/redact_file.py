@@ -9,7 +9,6 @@ from pathlib import Path
 from defacer.engine.engine import Engine
 from defacer.engine.errors import (
     ArgumentError,
-    CheckError,
     EngineError,
     MissingPackageError,
     PictureError,
@@ -20,6 +19,7 @@ from defacer.engine.manual_corrections import Corrections
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.joiner import fingerprint_of
 from defacer.engine.media.pictures.image_decoder import close_idle_decoders
+from defacer.engine.media.pictures.still_image import decode_picture
 from defacer.engine.media.probe import probe
 from defacer.engine.media.reader import Segment, VideoInfo
 from defacer.engine.models import weights
@@ -113,7 +113,7 @@ def redact(
         options,
         [file.read() for file in people],
         choose_faces(source, keep_at, options.detector, lambda line: progress(line, 0, None)),
-        None if cover is None else cover.read_bytes(),
+        read_replacement(cover),
         force,
     )
     return redactor.redact(source, result, progress)
@@ -147,11 +147,11 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
     check_options(options, has_replacement=cover is not None)
     decided = Edits(decisions={**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")})
     edits = decided if edits is None else edits.merge(decided)
-    picture = None if cover is None else cover.read_bytes()
+    picture = read_replacement(cover)
     with _named_in_errors(source):
         clocked = ClockedSource(_path_of(source), report.clock)
         if fingerprint_of(clocked) != report.fingerprint:
-            raise CheckError("it is not the video that the report is about. Name the original video.")
+            raise _other_video(source)
         faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
         return _render(clocked, faces, options, picture, result, progress, force=force)
 
@@ -161,7 +161,7 @@ def find_tracks(
 ) -> list[AddedTrack]:
     """Return the tracks that these corrections add to the report of a video, for `Edits.added`.
 
-    Raises CheckError if the report is about another video, and the errors of `Corrections.find_tracks`.
+    Raises ArgumentError if the report is about another video, and the errors of `Corrections.find_tracks`.
     """
     require_own_report(video, report)
     source = ClockedSource(_path_of(video), report.clock)
@@ -204,9 +204,22 @@ def _named_in_errors(video: Path) -> Iterator[None]:
 
 
 def require_own_report(video: Path, report: Report) -> None:
-    """Raise CheckError if the report is about another video."""
+    """Raise ArgumentError if the report is about another video."""
     if fingerprint_of(ClockedSource(_path_of(video), report.clock)) != report.fingerprint:
-        raise CheckError(f"{video} is not the video that the report is about. Name the original video.")
+        raise _other_video(video)
+
+
+def _other_video(video: Path) -> ArgumentError:
+    return ArgumentError(f"{video} is not the video that the report is about. Name the original video.")
+
+
+def read_replacement(path: Path | None) -> bytes | None:
+    """Return the picture for mode image. Raise PictureError unless it can be decoded, before the work begins."""
+    if path is None:
+        return None
+    data = path.read_bytes()
+    decode_picture(data, f"The replacement picture {printable(str(path))}", alpha=True)
+    return data
 
 
 def default_out(video: Path) -> Path:
@@ -215,16 +228,26 @@ def default_out(video: Path) -> Path:
 
 
 def check_files(
-    reads: Sequence[Path], writes: Sequence[Path], *, force: bool, new_folders: Collection[Path] = ()
+    reads: Sequence[Path],
+    writes: Sequence[Path],
+    *,
+    force: bool,
+    option: str = "--force",
+    new_folders: Collection[Path] = (),
 ) -> None:
-    """Raise ArgumentError if an input does not exist or an output can't be written. The first output is an MP4."""
+    """Raise ArgumentError if an input does not exist or an output can't be written. The first output is an MP4.
+
+    `option` and `new_folders` are as in `check_outputs`.
+    """
     for path in reads:
-        if not path.is_file():
+        if path.is_dir():
+            raise ArgumentError(f"{path} is a folder. Name a file.")
+        if not path.exists():
             raise ArgumentError(f"{path} does not exist. Name an existing file.")
-    check_outputs(writes, reads, force=force, new_folders=new_folders)
+    check_outputs(writes, reads, force=force, option=option, new_folders=new_folders)
     if writes and writes[0].suffix.lower() != ".mp4":
         name = writes[0].with_suffix(".mp4")
-        raise ArgumentError(f"the output is an MP4. Name it {name}, not {writes[0].name}.")
+        raise ArgumentError(f"The output is an MP4. Name it {name}, not {writes[0].name}.")
 
 
 def _render(
@@ -251,6 +274,7 @@ def _render(
         None if checked is None else checked.to_json(),
         rendered.joined.changes,
         source.clock,
+        rendered.copied_frames,
     )
 
 

@@ -25,12 +25,13 @@ from defacer.report.faces import Faces
 class Rendered:
     """A written video, and its faces, including those that the check of the result found.
 
-    `black_frames` is the number of frames that could not be decoded, or depend on damaged frames. `checked` is None if
-    the result was not checked.
+    `black_frames` is the number of frames that could not be decoded, or depend on damaged frames. `copied_frames` is
+    the number of those that were not encoded. `checked` is None if the result was not checked.
     """
 
     joined: JoinResult
     black_frames: int
+    copied_frames: int
     faces: Faces
     checked: Checked | None
 
@@ -90,4 +91,10 @@ def render_video(
         )
         move_result(result, out, force=force)
     found = checked.tracks if checked else ()
-    return Rendered(joined, written.black_frames, replace(faces, tracks=faces.tracks + found), checked)
+    return Rendered(
+        joined,
+        written.black_frames,
+        len(written.copied),
+        replace(faces, tracks=faces.tracks + found),
+        checked,
+    )

@@ -240,6 +240,7 @@ def _report_head(
         targets=manifest.targets,
         frames=joined.frames,
         black_frames=sum(report.black_frames for report in reports),
+        copied_frames=sum(report.copied_frames for report in reports),
         audio_packets=joined.audio_packets,
         fingerprint=joined.fingerprint,
         dropped=list_dropped(joined.changes),

@@ -87,8 +87,7 @@ def read_waiting_job(job: str) -> WaitingJob:
     if found is None or stored is None or stored.review_end is None or job_state.is_over(job):
         raise PermanentError(
             ErrorCode.NOT_WAITING,
-            f"Job {job} does not wait for a review: it is not linked yet, it is confirmed, or it is over. See its "
-            "state in the list of jobs.",
+            f"Job {job} does not wait for a review: it is not linked yet, it is confirmed, or it is over.",
         )
     return WaitingJob(found.document, *_read_tracks(job, stored.ref), stored.review_end)
 

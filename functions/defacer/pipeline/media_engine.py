@@ -111,6 +111,7 @@ class RedactedSegment:
     black_frames: int = 0
     first_fitted: int | None = None
     checked: SegmentCheck | None = None
+    copied_frames: int = 0
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,7 @@ class Settings(
                 # A secret must not reach a log.
                 value = repr(environment.get(variable)) if name not in SECRETS else "(not shown)"
                 problems.append(f"{variable}={value}: {item['msg']}")
-            raise SettingsError("bad environment: " + "; ".join(problems)) from error
+            raise SettingsError("Bad environment: " + "; ".join(problems)) from error
 
 
 @cache

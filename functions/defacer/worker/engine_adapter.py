@@ -90,6 +90,7 @@ class WorkerEngine(MediaEngine):
             written.black_frames,
             written.first_fitted,
             _to_document(verified.checked),
+            len(written.copied),
         )
 
 

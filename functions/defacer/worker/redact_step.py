@@ -58,6 +58,7 @@ def _redact_and_store(task: SegmentTask, step: StepInput, engine: MediaEngine) -
         frames=written.frames,
         reorder_depth=written.reorder_depth,
         black_frames=written.black_frames,
+        copied_frames=written.copied_frames,
         first_fitted=written.first_fitted,
         checked=written.checked,
         seconds=seconds,

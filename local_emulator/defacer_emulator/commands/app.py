@@ -23,7 +23,7 @@ class EmulatorGroup(LazyGroup):
         LazyCommand("up", f"{MODULES}.up", "Start everything and follow the logs until Ctrl-C."),
         LazyCommand("down", f"{MODULES}.down", "Stop the emulator that `up` started in another terminal."),
         LazyCommand("upload", f"{MODULES}.upload", "Upload a video with the pictures of the people to keep."),
-        LazyCommand("status", f"{MODULES}.status", "Show the addresses and processes of the emulator."),
+        LazyCommand("status", f"{MODULES}.status", "Show the addresses and variables of the emulator."),
         LazyCommand("logs", f"{MODULES}.logs", "Print the logs of the functions."),
         LazyCommand("demo", f"{MODULES}.demo", "Start, upload a video, wait, save the result, and stop."),
     )

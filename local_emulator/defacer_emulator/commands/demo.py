@@ -91,14 +91,15 @@ def demo(
     finally:  # it has the video with all its faces
         shutil.rmtree(state / "storage", ignore_errors=True)
     shutil.rmtree(state)
+    terminal.print_line(f"Your own video: {program()} run VIDEO --keep PICTURE")
 
 
 def _check_readable(video: Path) -> None:
-    """Raise EmulatorUsageError unless FFmpeg can read the video. The start of the emulator would take longer."""
+    """Raise VideoError unless FFmpeg can read the video. The start of the emulator would take longer."""
     try:
         read_video_info(str(video))
     except VideoError as error:
-        raise EmulatorUsageError(f"{video}: {error}") from error
+        raise VideoError(f"{video}: {error}") from error
 
 
 def _generate_once(path: Path, generate: Callable[[Path], None]) -> Path:

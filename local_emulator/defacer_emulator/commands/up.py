@@ -173,10 +173,8 @@ def _ignore(_: str) -> None:
 
 
 def banner(emulator: Emulator) -> str:
-    """Return what to do next, and the addresses of the running emulator. The console's comes first, and last again."""
+    """Return what to do next, and the addresses of the pages. The console's comes first, and last again."""
     state = emulator.state
-    exports = "\n".join(f"  export {name}={value}" for name, value in emulator.environment.items())
-    urls = "\n".join(f"  {name:<12} {url}" for name, url in state.function_urls.items())
     return f"""\
 Open the console in a browser:
   {state.console_url}
@@ -184,10 +182,6 @@ Or the live page, with a camera:
   {state.live_url}
 Or upload a video from another terminal:
   {program()} emulator upload VIDEO --keep ME.jpg -o OUT.mp4{emulator.folder.option()}
-To use the emulator from a program of yours:
-  storage      {state.storage_url}
-  pubsub       {state.pubsub_host} ({state.pubsub})
-{urls}
-  logs         {emulator.folder.logs}
-{exports}
+For the addresses and variables that a program of yours needs:
+  {program()} emulator status{emulator.folder.option()}
 Ready: {state.console_url}. Ctrl-C stops everything."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from defacer.engine.errors import VideoError
 from defacer.engine.options import MODES
 from defacer.picture_formats import NAMES, SUFFIXES, content_type_of
 from defacer.pipeline.storage.object_names import VideoName
@@ -14,7 +15,10 @@ DOCUMENT_SIGNATURES = (b"%PDF", b"PK\x03\x04")
 
 
 def check_inputs(channel: str, video: Path | None, targets: Sequence[Path], replacement: Path | None) -> None:
-    """Raise EmulatorUsageError for a channel, video or picture whose name or kind the pipeline would reject."""
+    """Raise EmulatorUsageError for a channel, video or picture whose name or kind the pipeline would reject.
+
+    Raise VideoError for a video that is another kind of file.
+    """
     if not channel or "/" in channel:
         raise EmulatorUsageError(f"The channel name {channel!r} is not valid. Choose a name without slashes.")
     if video is not None:
@@ -53,25 +57,27 @@ def check_file(path: Path, description: str) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise EmulatorUsageError(f"{description} {path} does not exist.") from None
+        raise EmulatorUsageError(f"{description} {path} does not exist. Name an existing file.") from None
     except IsADirectoryError:
-        raise EmulatorUsageError(f"{description} {path} is a folder, not a file.") from None
+        raise EmulatorUsageError(f"{description} {path} is a folder, not a file. Name a file.") from None
     except OSError as error:
-        raise EmulatorUsageError(f"{description} {path} can't be read: {error.strerror}.") from error
+        raise EmulatorUsageError(
+            f"{description} {path} can't be read: {error.strerror}. Change its permissions, or name another file."
+        ) from error
 
 
 def _check_video(path: Path) -> None:
-    """Raise EmulatorUsageError for pictures and documents. FFmpeg rejects other files later."""
+    """Raise VideoError for pictures and documents. FFmpeg rejects other files later."""
     head = check_file(path, "The video")
     if not head:
-        raise EmulatorUsageError(f"The video {path} is empty.")
+        raise VideoError(f"The video {path} is empty. Choose a video file, such as an MP4.")
     kind = ""
     if path.suffix.lower() in SUFFIXES or (content_type_of(head) not in (None, "image/jpeg")):
         kind = "a picture"
     elif head.startswith(DOCUMENT_SIGNATURES) or _is_text(head):
         kind = "a document"
     if kind:
-        raise EmulatorUsageError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
+        raise VideoError(f"The video {path} is {kind}. Choose a video file, such as an MP4.")
 
 
 def _check_picture(path: Path, description: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defacer.commands.common.result_files import check_result
-from defacer.engine.output_paths import OutputPathError
+from defacer.engine.errors import EngineError
 from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.setup.files import check_inputs, check_mode
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             inputs = filter(None, (video, target, replacement))
             check_result(out, inputs, force=given.force, option="FORCE=1")
         check_inputs("demo", video, [target] if target else [], replacement)
-    except (EmulatorUsageError, OutputPathError) as error:
+    except (EmulatorUsageError, EngineError) as error:
         print(f"make demo: {error}", file=sys.stderr)
         return 2
     return 0

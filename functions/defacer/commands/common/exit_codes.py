@@ -5,11 +5,28 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import typer
 
-FAILED, WRONG_USAGE, NOT_INSTALLED, INTERRUPTED = 1, 2, 3, 130
+
+class ExitCode(IntEnum):
+    """The exit codes of all commands. The text below each code is its row in README.md (`make reference`)."""
+
+    SUCCESS = 0
+    """Success."""
+    FAILED = 1
+    """A video can't be processed, the work failed, or one of several files failed. Standard error has the reason."""
+    WRONG_USAGE = 2
+    """An option, a value, a setting, or a named file other than a video can't be used. A named track or job does not
+    exist. Nothing was done."""
+    NOT_INSTALLED = 3
+    """A package is not installed. The message has the command that installs it."""
+    INTERRUPTED = 130
+    """Interrupted by Ctrl-C, SIGTERM or SIGHUP."""
+
+
 NO_INTEGER = "Input should be a valid integer, unable to parse string as an integer"  # Typer's words
 AGAIN = "Run the same command again. It continues where it stopped."
 
@@ -38,7 +55,7 @@ class Described(NamedTuple):
     """An error as a command reports it."""
 
     sentence: str
-    code: int
+    code: ExitCode
 
 
 class _Rule(NamedTuple):
@@ -46,19 +63,28 @@ class _Rule(NamedTuple):
 
     module: str
     name: str
-    code: int
+    code: ExitCode
     text: str = "{error}"
+    error_codes: frozenset[str] | None = None  # only errors with one of these codes
 
 
 # The first rule that matches counts.
+FAILED, WRONG_USAGE, NOT_INSTALLED = ExitCode.FAILED, ExitCode.WRONG_USAGE, ExitCode.NOT_INSTALLED
 RULES = (
     _Rule("defacer.commands.common.exit_codes", "UsageError", WRONG_USAGE),
     _Rule("defacer.commands.common.exit_codes", "CommandError", FAILED),
     _Rule("defacer.commands.common.exit_codes", "MissingExtraError", NOT_INSTALLED),
     _Rule("defacer.pipeline.settings", "SettingsError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "ArgumentError", WRONG_USAGE),
+    _Rule("defacer.engine.errors", "PictureError", WRONG_USAGE),
     _Rule("defacer.engine.errors", "MissingPackageError", NOT_INSTALLED),
     _Rule("defacer.engine.errors", "EngineError", FAILED),
+    _Rule(
+        "defacer.pipeline.errors",
+        "PermanentError",
+        WRONG_USAGE,
+        error_codes=frozenset({"bad-policy", "bad-decisions", "no-job"}),
+    ),
     _Rule("defacer.pipeline.errors", "PermanentError", FAILED),
     _Rule("defacer.pipeline.errors", "RetryableError", FAILED, "{error}. " + AGAIN),
     _Rule("defacer_emulator.errors", "EmulatorUsageError", WRONG_USAGE),
@@ -82,7 +108,7 @@ def report_error(error: BaseException) -> int:
     """Print an error to standard error, and return the exit code. An unknown error is printed with its traceback."""
     if isinstance(error, BrokenPipeError) and _is_output_closed():
         sys.stderr.close()  # the interpreter would print an error about the rest of the output
-        return FAILED
+        return ExitCode.FAILED
     if isinstance(error, typer.TyperException) and hasattr(error, "show"):
         shown = io.StringIO()
         error.show(shown)  # with the usage of the command
@@ -94,7 +120,7 @@ def report_error(error: BaseException) -> int:
     described = describe_error(error)
     if described is None:
         traceback.print_exception(error)
-        described = Described("this is a fault in De-facer. Report it with the lines above.", FAILED)
+        described = Described("This is a fault in De-facer. Report it with the lines above.", ExitCode.FAILED)
     print(f"error: {described.sentence}", file=sys.stderr)
     return described.code
 
@@ -119,13 +145,17 @@ def describe_error(error: BaseException) -> Described | None:
     if isinstance(
         error, KeyboardInterrupt | typer.Abort
     ):  # Abort: Ctrl-C or the end of the input at a question
-        return Described("interrupted.", INTERRUPTED)
+        return Described("Interrupted.", ExitCode.INTERRUPTED)
     for rule in RULES:
         kind = getattr(sys.modules.get(rule.module), rule.name, None)
-        if kind is not None and isinstance(error, kind):
+        if (
+            kind is not None
+            and isinstance(error, kind)
+            and (rule.error_codes is None or getattr(error, "code", None) in rule.error_codes)
+        ):
             return Described(rule.text.format(error=error), rule.code)
     if isinstance(error, OSError) and error.strerror:
-        return Described(f"{error.filename or ''}: {error.strerror}.".removeprefix(": "), FAILED)
+        return Described(f"{error.filename or ''}: {error.strerror}.".removeprefix(": "), ExitCode.FAILED)
     return None
 
 
@@ -142,4 +172,4 @@ def run_cli(run: Callable[[], int | None]) -> int:
         code = run() or 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last handler of the process
         return report_error(error)
-    return report_error(KeyboardInterrupt()) if code == INTERRUPTED else code
+    return report_error(KeyboardInterrupt()) if code == ExitCode.INTERRUPTED else code

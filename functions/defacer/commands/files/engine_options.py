@@ -1,10 +1,12 @@
 """The options of `run` and `render` that choose how faces are hidden. They become the engine's `Options`."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from defacer.commands.common.exit_codes import UsageError
 from defacer.engine.options import (
@@ -19,31 +21,28 @@ from defacer.engine.options import (
     VerifyLevel,
 )
 
-ModeOption = Annotated[
-    Mode | None, typer.Option("--mode", help="How a face is hidden. [default of run: blur]")
-]
+DEFAULT = re.compile(r"\[default: .*\]$")
+ModeOption = Annotated[Mode | None, typer.Option("--mode", help="How a face is hidden. [default: blur]")]
 StrengthOption = Annotated[
     float | None,
-    typer.Option("--strength", metavar="1-3", help="How much coarser than usual. [default of run: 1]"),
+    typer.Option("--strength", metavar="1-3", help="How much coarser than usual. [default: 1]"),
 ]
 ColorOption = Annotated[
-    str | None, typer.Option("--color", metavar="#RRGGBB", help="For --mode solid. [default of run: black]")
+    str | None, typer.Option("--color", metavar="#RRGGBB", help="For --mode solid. [default: black]")
 ]
 ReplacementOption = Annotated[
     Path | None, typer.Option("--replacement", metavar="PICTURE", help="The picture for --mode image.")
 ]
 QualityOption = Annotated[
     int | None,
-    typer.Option(
-        "--quality", metavar="0-40", help="x264's rate factor: 0 lossless, 40 poor. [default of run: 18]"
-    ),
+    typer.Option("--quality", metavar="0-40", help="x264's rate factor: 0 lossless, 40 poor. [default: 18]"),
 ]
 SizeOption = Annotated[
     SizeLimit | None,
     typer.Option(
         "--size",
         help="How large the result can be: about as large as the source, or as large as --quality needs. "
-        "[default of run: like-source]",
+        "[default: like-source]",
     ),
 ]
 VerifyOption = Annotated[
@@ -51,16 +50,16 @@ VerifyOption = Annotated[
     typer.Option(
         "--verify",
         help="Check the result with a second detector: not at all, in five frames a second, or in every frame. "
-        "[default of run: standard]",
+        "[default: standard]",
     ),
 ]
 DetectorOption = Annotated[
     DetectorName | None,
-    typer.Option("--detector", help="The model that finds faces. [default of run: centerface]"),
+    typer.Option("--detector", help="The model that finds faces. [default: centerface]"),
 ]
 RecognizerOption = Annotated[
     RecognizerName | None,
-    typer.Option("--recognizer", help="The model that recognizes people. [default of run: sface]"),
+    typer.Option("--recognizer", help="The model that recognizes people. [default: sface]"),
 ]
 RecognitionOption = Annotated[
     Recognition | None,
@@ -68,7 +67,7 @@ RecognitionOption = Annotated[
         "--recognition",
         help="How much a face must look like a kept person to stay visible. Of 10,000 strangers, strict keeps fewer "
         "than 1, balanced 1 and lenient 4. They keep 89, 97 and 98 % of the tracks of kept people. "
-        "[default of run: balanced]",
+        "[default: balanced]",
     ),
 ]
 MatchThresholdOption = Annotated[
@@ -83,7 +82,7 @@ OnDecodeErrorOption = Annotated[
     OnDecodeError | None,
     typer.Option(
         "--on-decode-error",
-        help="Frames that can't be decoded: refuse the video, or make them black. [default of run: refuse]",
+        help="Frames that can't be decoded: refuse the video, or make them black. [default: refuse]",
     ),
 ]
 CopyUntouchedOption = Annotated[
@@ -103,9 +102,19 @@ SoundOption = Annotated[
     typer.Option(
         "--sound",
         help="Sound that an MP4 can't hold, or that common players can't play: convert it, or refuse the video. "
-        "[default of run: convert]",
+        "[default: convert]",
     ),
 ]
+
+
+class RenderCommand(TyperCommand):
+    """A command whose options have their values from the report of an earlier run, and its help says so."""
+
+    def __init__(self, *arguments: Any, **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        for option in self.params:
+            if isinstance(option, TyperOption) and option.help is not None:
+                option.help = DEFAULT.sub("[default: as in the report]", option.help)
 
 
 def with_given(options: Options, **chosen: Any) -> Options:

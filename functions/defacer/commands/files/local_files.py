@@ -85,8 +85,9 @@ def plan_files(
     files = [_outputs_of(video, out, report, several=several) for video in videos]
     new = frozenset(path for path, _ in named if several and not path.exists())
     done = [file for file in files if skip_existing and not force and file.is_up_to_date()]
+    option = "--skip-existing to keep it, or --force" if several and not skip_existing else "--force"
     for file in files:
-        check_files([file.video], file.outputs, force=force or file in done, new_folders=new)
+        check_files([file.video], file.outputs, force=force or file in done, option=option, new_folders=new)
     every = [path for file in files for path in file.outputs]
     check_outputs(every, [*videos, *others], force=True, new_folders=new)
     return FilePlan([file for file in files if file not in done], done, new, ignored)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defacer.commands.common.conventions import Json, example_text
-from defacer.commands.common.exit_codes import FAILED, sentence_of
+from defacer.commands.common.exit_codes import ExitCode, sentence_of
 from defacer.commands.files import engine_options as chosen
 from defacer.plurals import printable
 
@@ -57,7 +57,7 @@ def probe(
         else:
             print(*map(printable, _lines(video, found)), sep="\n", flush=True)
     if refused:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _print_refusal(video: Path, error: Exception, *, json_output: bool) -> None:

@@ -19,9 +19,11 @@ from defacer.commands.corrections import (
     import_file,
     read_corrections,
     read_decisions,
+    require_tracks,
     split_tracks,
 )
 from defacer.commands.files import engine_options as chosen
+from defacer.program import program, quote_words
 
 EXAMPLES = """\
 defacer render vlog.mp4 safe.report.jsonl again.mp4 --hide 4 --keep 7
@@ -34,7 +36,7 @@ defacer render vlog.mp4 safe.report.jsonl again.mp4 --tracks corrected.xml
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(epilog=example_text(EXAMPLES), no_args_is_help=True)
+@app.command(cls=chosen.RenderCommand, epilog=example_text(EXAMPLES), no_args_is_help=True)
 def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     context: typer.Context,
     video: Annotated[Path, typer.Argument(metavar="IN", help="The video that the report is about.")],
@@ -85,11 +87,10 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
     from defacer.engine.redact_file import check_files, find_tracks
     from defacer.engine.redact_file import render as render_again
     from defacer.report.edits import Edits
-    from defacer.report.tracks import Decision
 
     reads = [video, report, *filter(None, (replacement, masks, tracks))]
     corrections = read_corrections(mask, masks, look_again, follow=not no_follow)
-    decided = read_decisions(decisions)
+    decided = read_decisions(decisions, keep or [], hide or [])
     check_files(reads, [out, *([write_report] if write_report else [])], force=force)
     old = Report.read(report)
     options = chosen.with_given(
@@ -102,33 +103,30 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         verify=verify,
         sound=sound,
     )
-    parts = split_tracks(split, old.faces)
+    listing = f"{program()} {quote_words(('tracks', report))}"
+    parts = split_tracks(split, old.faces, listing)
     file = LocalFile(video, out, write_report)
     terminal = Terminal(verbosity(context))
     imported = Edits()
     if tracks:
-        source, faces = str(video.absolute()), old.faces
-        wanted: dict[int, Decision] = {
-            **decided.decisions,
-            **dict.fromkeys(hide or [], "hide"),
-            **dict.fromkeys(keep or [], "keep"),
-        }
+        source, faces, wanted = str(video.absolute()), old.faces, decided.decisions
         imported = import_file(
             tracks, source, faces, old.fingerprint, wanted, terminal, allow_uncover=allow_uncover
         )
+    count = len(old.tracks) + len(imported.added) + len(parts)
+    require_tracks(decided.decisions, count + (corrections.max_added if corrections else 0), listing)
     with results.name_interrupted_files(file, terminal.print_line), terminal.show_files(1) as progress:
 
         def show(stage: str, done: int, total: int | None) -> None:
             progress.show(video.name, stage, done, total)
 
         drawn = find_tracks(video, old, corrections, show) if corrections else []
+        require_tracks(decided.decisions, count + len(drawn), listing)
         edits = imported.merge(replace(decided, added=(*parts, *drawn)))
         new = render_again(
             video,
             old,
             out,
-            keep=keep or [],
-            hide=hide or [],
             edits=edits,
             options=options,
             replacement=replacement,

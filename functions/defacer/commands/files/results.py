@@ -8,10 +8,10 @@ from pathlib import Path
 
 from defacer.commands.common.exit_codes import sentence_of
 from defacer.commands.files.local_files import LocalFile
-from defacer.commands.track_table import result_as_json
+from defacer.commands.track_table import describe_copied, result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
-from defacer.program import quote_words
+from defacer.program import program, quote_words
 from defacer.report.changes import describe_changes
 from defacer.report.texts import ADVICE, CHECK_OFF
 
@@ -82,8 +82,8 @@ def warning_lines(file: LocalFile, report: Report) -> Iterator[str]:
     for warning in report.warnings:
         manual = ""
         if warning.track is not None:
-            words = ("defacer", "render", file.video, file.report or "REPORT", "OUT", "--keep", warning.track)
-            command = printable(quote_words(words))
+            words = ("render", file.video, file.report or "REPORT", "OUT", "--keep", warning.track)
+            command = printable(f"{program()} {quote_words(words)}")
             add = "" if file.report else " (add --report REPORT to this command first)"
             manual = f" Or decide manually: {command}{add}."
         yield f"{warning.message} {ADVICE[warning.code]}{manual}"
@@ -93,8 +93,8 @@ def correction_hint(file: LocalFile) -> str:
     """Return how to change a decision in the result of this file."""
     if file.report is None:
         return "To be able to change a decision later, add --report FILE|DIR."
-    listing = quote_words(("defacer", "tracks", file.report))
-    change = quote_words(("defacer", "render", file.video, file.report, "OUT.mp4"))
+    listing = f"{program()} {quote_words(('tracks', file.report))}"
+    change = f"{program()} {quote_words(('render', file.video, file.report, 'OUT.mp4'))}"
     return printable(f"To change a decision: {listing}, then {change} --hide TRACK --keep TRACK")
 
 
@@ -123,4 +123,6 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
     if report.black_frames:
         frames = pluralize(report.black_frames, "frame")
         yield f"black: {frames} that could not be decoded, or that depend on such frames"
+    if report.options.copy_untouched:
+        yield f"copied: {describe_copied(report.copied_frames, report.faces.frames)}"
     yield from map(printable, describe_changes(report.changes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defacer.commands.common.conventions import Force, Json, example_text, verbosity
-from defacer.commands.common.exit_codes import FAILED, UsageError
+from defacer.commands.common.exit_codes import ExitCode, UsageError
 from defacer.commands.files import engine_options as chosen
 from defacer.plurals import pluralize, printable
 
@@ -118,7 +118,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
     from defacer.engine.option_check import check_options
     from defacer.engine.options import Options
     from defacer.engine.recognition.target_files import find_people
-    from defacer.engine.redact_file import FileRedactor, check_files, choose_faces
+    from defacer.engine.redact_file import FileRedactor, check_files, choose_faces, read_replacement
 
     terminal = Terminal(verbosity(context))
     people = find_people(keep or [], keep_people, terminal.print_line)
@@ -169,7 +169,7 @@ def run(  # noqa: PLR0913 - Typer reads the options from the parameters
         choose_faces(
             plan.to_do[0].video, keep_at or [], options.detector, terminal.print_line, ask_on_terminal()
         ),
-        None if replacement is None else replacement.read_bytes(),
+        read_replacement(replacement),
         force,
     )
     _redact_all(redactor, plan, terminal, json_output=json_output)
@@ -192,7 +192,7 @@ def _redact_all(
         videos, names = pluralize(len(plan.to_do), "video"), printable(", ".join(failed))
         print(f"error: {len(failed)} of {videos} failed: {names}", file=sys.stderr)
     if failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     terminal.print_line(correction_hint(plan.to_do[0]))
 
 

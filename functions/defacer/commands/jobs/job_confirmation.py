@@ -7,10 +7,12 @@ import typer
 from defacer.commands.common.confirmation import is_confirmed
 from defacer.commands.common.conventions import Force, Json, Yes, verbosity
 from defacer.commands.common.deployment import chosen_deployment
-from defacer.commands.common.exit_codes import FAILED
+from defacer.commands.common.exit_codes import ExitCode
 from defacer.commands.common.result_files import check_result
 from defacer.commands.common.terminal import Terminal
-from defacer.commands.jobs.job_options import Hide, Job, Keep, Out, Wait, parse_decisions
+from defacer.commands.corrections import read_decisions, require_tracks
+from defacer.commands.jobs.job_options import Hide, Job, Keep, Out, Wait
+from defacer.commands.jobs.job_reader import hints_about_jobs
 from defacer.commands.jobs.waiting import WaitOptions, print_started_job
 from defacer.commands.track_table import track_lines, tracks_as_json
 from defacer.pipeline import awaiting_review
@@ -43,15 +45,18 @@ def confirm_tracks(
     Without --keep, --hide and --yes, list the proposed tracks by number. With --keep or --hide, all other tracks stay
     as proposed. --yes alone publishes the proposal. Only the first confirmation counts.
     """
-    edits = parse_decisions(keep, hide)
+    edits = read_decisions(None, keep, hide)
     if out is not None:
         check_result(out, force=force)
     terminal = Terminal(verbosity(context))
     with chosen_deployment(context) as deployment:
-        waiting = awaiting_review.read_waiting_job(job)
+        with hints_about_jobs(job, deployment.option):
+            waiting = awaiting_review.read_waiting_job(job)
+        listing = f"{program()} job confirm {job}{deployment.option}"
+        require_tracks(edits.decisions, len(waiting.tracks), listing)
         if edits or yes:
             if not is_confirmed(_question(waiting, edits), yes):
-                return FAILED
+                return ExitCode.FAILED
             awaiting_review.confirm(job, edits)
             started = StartedJob(job, waiting.manifest.source.name)
             print_started_job(started, deployment, WaitOptions(wait, out, json_output, terminal))
@@ -60,12 +65,11 @@ def confirm_tracks(
             print(json.dumps({"job": job, "review_end": waiting.review_end.isoformat(), "tracks": tracks}))
         else:
             print("\n".join(track_lines(waiting)))
-            command = f"{program()} job confirm {job}"
             terminal.print_line(
                 f"The job waits for you until {waiting.review_end:%Y-%m-%d %H:%M} UTC. "
                 f"{waiting.manifest.policy.timeout_outcome}\n"
-                f"To publish it like this: {command} --yes{deployment.option}\n"
-                f"To change decisions first: {command} --keep TRACK --hide TRACK{deployment.option}"
+                f"To publish it like this: {listing} --yes\n"
+                f"To change decisions first: {listing} --keep TRACK --hide TRACK"
             )
     return 0
 

@@ -1,6 +1,8 @@
 """Read the jobs of the pipeline from its buckets."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from google.cloud.storage import Blob
@@ -33,6 +35,21 @@ def find_job(job: str, option: str) -> JobStatus:
         ErrorCode.NO_JOB,
         f"The job {job} does not exist. List all jobs with: {program()} job status{option}",
     )
+
+
+@contextmanager
+def hints_about_jobs(job: str, option: str) -> Iterator[None]:
+    """Name the command that shows the jobs in an error about a job that does not exist or has another state."""
+    commands = {
+        ErrorCode.NO_JOB: f"To list the jobs: {program()} job status{option}",
+        ErrorCode.NOT_WAITING: f"To see its state: {program()} job status {job}{option}",
+    }
+    try:
+        yield
+    except PermanentError as error:
+        if error.code not in commands:
+            raise
+        raise PermanentError(error.code, f"{error} {commands[error.code]}") from error
 
 
 def list_jobs(limit: int) -> tuple[JobStatus, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from defacer.commands.common.result_files import report_beside
-from defacer.commands.track_table import result_as_json
+from defacer.commands.track_table import describe_copied, result_as_json
 from defacer.pipeline.documents.manifest import RerenderRecord
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
@@ -41,7 +41,7 @@ def summarize(report: JobReport, rerender: str) -> str:
         f"hidden: {pluralize(hidden, 'track')} (a track is one face, followed without a gap)",
     ]
     if report.rerender is not None:
-        changes = ", ".join(_describe_changes(report.rerender))
+        changes = ", ".join(describe_rerender(report.rerender))
         lines.append(f"manual changes, based on the result of job {report.rerender.of}: {changes}")
     if report.checked is None:
         lines.append(CHECK_OFF)
@@ -51,6 +51,8 @@ def summarize(report: JobReport, rerender: str) -> str:
         lines.append(f"check:  {pluralize(report.checked.frames, 'frame')} of the result, {outcome}")
     if report.black_frames:
         lines.append(f"black:  {pluralize(report.black_frames, 'frame')} that could not be decoded")
+    if report.policy.copy_untouched:
+        lines.append(f"copied: {describe_copied(report.copied_frames, report.frames)}")
     lines += map(printable, describe_changes(report.changes))
     for warning in report.faces.warnings:
         lines.append(f"warning: {printable(warning.message)} {ADVICE.get(warning.code, '')}".rstrip())
@@ -59,7 +61,8 @@ def summarize(report: JobReport, rerender: str) -> str:
     return "\n".join(lines)
 
 
-def _describe_changes(rerender: RerenderRecord) -> Iterator[str]:
+def describe_rerender(rerender: RerenderRecord) -> Iterator[str]:
+    """Yield what a re-render changed, such as "hide track 4"."""
     for track, decision in sorted(rerender.decisions.items()):
         yield f"{decision} track {track}"
     for verb, tracks in (

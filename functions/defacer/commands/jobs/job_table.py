@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defacer.commands.common.deployment import Deployment
-from defacer.commands.jobs.job_summary import summarize
+from defacer.commands.jobs.job_summary import describe_rerender, summarize
 from defacer.commands.jobs.waiting import describe_progress, describe_wait
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.errors import PermanentError
@@ -25,11 +25,12 @@ STOPPED = "stopped with an earlier emulator: upload the video again"
 def print_table(jobs: Sequence[JobStatus], started_at: datetime | None) -> None:
     """Print a table of jobs, and the reasons of those that failed. `started_at` is the start of the emulator."""
     table = Table(box=None, pad_edge=False)
-    for column in ("JOB", "STATE", "SEGMENTS", "DONE", "SOURCE"):
+    for column in ("JOB", "KIND", "STATE", "SEGMENTS", "DONE", "SOURCE"):
         table.add_column(column, no_wrap=column == "JOB", overflow="fold")
     for status in jobs:
         table.add_row(
             status.job,
+            _kind(status) or "-",
             _state_title(status, started_at),
             _segment_counts(status),
             _progress(status, started_at),
@@ -51,6 +52,7 @@ def describe_job(status: JobStatus, started_at: datetime | None) -> dict[str, An
     failed = status.failed if status.has_error else None
     return {
         "job": status.job,
+        "kind": _kind(status),
         "source": status.source,
         "state": "stopped" if _is_stopped(status, started_at) else str(status.state),
         "outcome": _outcome(status),
@@ -67,6 +69,7 @@ def detail_lines(status: JobStatus, deployment: Deployment) -> list[str]:
     started_at = deployment.started_at
     lines = [
         f"job       {status.job}",
+        f"kind      {_describe_kind(status)}",
         f"source    {_source_title(status)}",
         f"state     {_state_title(status, started_at)}",
         f"segments  {_segment_counts(status)}",
@@ -132,6 +135,21 @@ def _progress(status: JobStatus, started_at: datetime | None) -> str:
     if share is None or (status.is_over and status.published is None) or _is_stopped(status, started_at):
         return "-"
     return ", ".join(filter(None, (percent(share), left)))
+
+
+def _kind(status: JobStatus) -> str | None:
+    """Return what the job does. An erased job has no record of it."""
+    if status.source is None:
+        return None
+    return "re-render" if status.is_rerender else "upload"
+
+
+def _describe_kind(status: JobStatus) -> str:
+    rerender = status.manifest.rerender if status.manifest else None
+    if rerender is None:
+        return _kind(status) or "-"
+    changes = ", ".join(describe_rerender(rerender.to_record()))
+    return f"re-render of the result of job {rerender.of}: {changes}"
 
 
 def _source_title(status: JobStatus) -> str:

@@ -38,7 +38,7 @@ class SecondsRange:
         """
         first, last = faces.start or 0, faces.end
         if last is None:
-            raise ArgumentError("the report does not state when the video ends. Make a new report.")
+            raise ArgumentError("The report does not state when the video ends. Make a new report.")
         start = first if self.start is None else to_pts(self.start - ROUNDING, faces)
         end = last if self.end is None else to_pts(self.end + ROUNDING, faces)
         if self.start is not None and to_pts(self.start, faces) > last:
@@ -48,7 +48,10 @@ class SecondsRange:
                 "earlier time."
             )
         if self.start is not None and self.end is not None and self.start > self.end:
-            raise ArgumentError("a time span ends before it begins. Name the earlier time first.")
+            raise ArgumentError(
+                f"The time span {format_time(self.start)}-{format_time(self.end)} ends before it begins. Name the "
+                "earlier time first."
+            )
         return TimeSpan(source, faces, max(start, first), min(end, last), past_damage)
 
 
@@ -76,6 +79,16 @@ class DrawnMask:
 
         Raise ArgumentError for times and boxes outside the video, and VideoError.
         """
+        span, anchors = self.place(source, faces, past_damage=past_damage)
+        if self.follow:
+            return follow_box(span, anchors, detector(), progress)
+        boxes = {anchor.pts: anchor.box for anchor in anchors}
+        boxes.setdefault(span.start, anchors[0].box)
+        boxes.setdefault(span.end, anchors[-1].box)
+        return AddedTrack(CompactBoxes(sorted(boxes.items())))
+
+    def place(self, source: Source, faces: Faces, *, past_damage: bool) -> tuple[TimeSpan, list[BoxAt]]:
+        """Return the times and the boxes of the mask in the video. Raise ArgumentError for those outside it."""
         span = self.range.to_span(source, faces, past_damage=past_damage)
         anchors = sorted(
             (
@@ -88,16 +101,15 @@ class DrawnMask:
             x1, y1, x2, y2 = anchor.box
             if x1 >= faces.width or y1 >= faces.height or x2 <= 0 or y2 <= 0:
                 raise ArgumentError(
-                    f"a box is outside the frame of {faces.width}x{faces.height} pixels. Draw it inside the frame."
+                    f"The box {x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g} is outside the frame of "
+                    f"{faces.width}x{faces.height} pixels. Draw it inside the frame."
                 )
-        if not all(span.start <= anchor.pts <= span.end for anchor in anchors):
-            raise ArgumentError("a box is drawn at a moment outside its time span. Draw one inside it.")
-        if self.follow:
-            return follow_box(span, anchors, detector(), progress)
-        boxes = {anchor.pts: anchor.box for anchor in anchors}
-        boxes.setdefault(span.start, anchors[0].box)
-        boxes.setdefault(span.end, anchors[-1].box)
-        return AddedTrack(CompactBoxes(sorted(boxes.items())))
+        for time in self.boxes:
+            if time is not None and not span.start <= to_pts(time, faces) <= span.end:
+                raise ArgumentError(
+                    f"The box at {format_time(time)} is outside its time span. Choose a time inside it."
+                )
+        return span, anchors
 
 
 def to_pts(seconds: Fraction, faces: Faces) -> int:

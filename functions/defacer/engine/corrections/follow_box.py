@@ -41,7 +41,7 @@ def follow_box(
     """
     anchors = sorted(anchors, key=lambda anchor: anchor.pts)
     if not anchors or not all(span.start <= anchor.pts <= span.end for anchor in anchors):
-        raise ArgumentError("a box is drawn at a moment outside its time span. Draw one inside it.")
+        raise ArgumentError("A box is drawn at a time outside its time span. Draw one inside it.")
     times = [anchor.pts for anchor in anchors]
     samples = list(search_span(span, detector, SAMPLES_PER_SECOND, progress, times=times))
     places = _place_boxes(span, samples, anchors)

@@ -58,7 +58,7 @@ def search_span(
     pixels instead of its usual size. Raises ArgumentError for a span without a frame, and VideoError.
     """
     if span.start > span.end:
-        raise ArgumentError("the time span ends before it begins. Name the earlier time first.")
+        raise ArgumentError("The time span ends before it begins. Name the earlier time first.")
     orientation = read_picture_form(span.source).orientation
 
     def detect(frame: av.VideoFrame) -> SampledFrame:
@@ -73,7 +73,7 @@ def search_span(
     for sample in map_ordered(detect, chosen, usable_threads()):
         yield sample
     if sample is None:
-        raise ArgumentError("the time span has no frame. Name times of the video.")
+        raise ArgumentError("The time span has no frame. Name times of the video.")
 
 
 def _choose_frames(

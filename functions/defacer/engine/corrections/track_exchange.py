@@ -56,7 +56,7 @@ def import_tracks(
     Raises ArgumentError for the file of another video.
     """
     if file.fingerprint != fingerprint or file.frames != len(times):
-        raise ArgumentError("the tracks are of another video. Export the tracks of this video's report.")
+        raise ArgumentError("The tracks are of another video. Export the tracks of this video's report.")
     known = {track.id: track for track in faces.tracks}
     moved: dict[int, CompactBoxes] = {}
     added: list[AddedTrack] = []
@@ -94,7 +94,7 @@ def compute_frame_times(faces: Faces) -> list[int]:
     start, end = faces.start, faces.end
     if start is None or end is None or faces.frames < 2:
         raise ArgumentError(
-            "the report does not have the times of the frames. Name the video too: --video IN."
+            "The report does not have the times of the frames. Name the video too: --video IN."
         )
     step = Fraction(end - start, faces.frames - 1)
     for track in faces.tracks:
@@ -102,7 +102,7 @@ def compute_frame_times(faces: Faces) -> list[int]:
             place = (sample.pts - start) / step
             if abs(place - round(place)) > MAX_DEVIATION:
                 raise ArgumentError(
-                    "the frames of the video do not have a constant rate, so their numbers are not known from "
+                    "The frames of the video do not have a constant rate, so their numbers are not known from "
                     "the report alone. Name the video too: --video IN."
                 )
     return [start + round(number * step) for number in range(faces.frames)]

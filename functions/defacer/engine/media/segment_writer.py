@@ -7,7 +7,7 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -34,7 +34,8 @@ class WrittenSegment:
     """The presentation times of a written segment's frames.
 
     `reorder_depth` is the largest number of frames between the decoding and the display of a frame. `black_frames` is
-    the number of frames that could not be decoded (see `damage.py`). `first_fitted` is the time of the first frame that
+    the number of frames that could not be decoded (see `damage.py`). `copied` are the times of the frames that were
+    copied without encoding them. `first_fitted` is the time of the first frame that
     was fitted into the size or format of the video's first one (see `display/picture_form.py`).
     """
 
@@ -42,6 +43,7 @@ class WrittenSegment:
     reorder_depth: int
     black_frames: int = 0
     first_fitted: int | None = None
+    copied: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 class SegmentWriter:
@@ -66,6 +68,7 @@ class SegmentWriter:
         self._keyframe_interval = KEYFRAME_SECONDS / encoding.time_base
         self._next_keyframe: Fraction | None = None
         self._shown: list[int] = []
+        self._copied_times = array("q")
         self._decode_order: list[int] = []  # presentation times of the packets
 
     def write(self, frame: av.VideoFrame) -> None:
@@ -86,7 +89,9 @@ class SegmentWriter:
         self._finish_encoder()
         if self._readback:
             self._readback.expect_measured(measured)
-        self._shown.extend(sorted(group.frames))
+        times = sorted(group.frames)
+        self._shown.extend(times)
+        self._copied_times.extend(times)
         with translate_write_errors():
             self._mux([_packet_of(pts, unit, self._encoding.time_base) for pts, unit in group.frames.items()])
 
@@ -109,7 +114,7 @@ class SegmentWriter:
         """Return the times of the written frames. Call it after the block of `write_segment`."""
         rank = {pts: index for index, pts in enumerate(self._shown)}
         depth = max((index - rank[pts] for index, pts in enumerate(self._decode_order)), default=0)
-        return WrittenSegment(array("q", self._shown), depth, black_frames, first_fitted)
+        return WrittenSegment(array("q", self._shown), depth, black_frames, first_fitted, self._copied_times)
 
     def _choose_picture_type(self, pts: int) -> PictureType:
         """Return the type of a key frame if the last one that this writer demanded is KEYFRAME_SECONDS old.

@@ -108,7 +108,7 @@ def _run_operator(operator: str, inputs: list[torch.Tensor], settings: dict[str,
             )
             return result
     raise WeightsError(
-        f"the network has the operator {operator!r}, which is not supported. Delete the file and run again."
+        f"The network has the operator {operator!r}, which is not supported. Delete the file and run again."
     )
 
 
@@ -155,7 +155,7 @@ class FaceNetNetwork:
         missing, unexpected = network.load_state_dict(weights, strict=False)
         if [key for key in (*missing, *unexpected) if not key.startswith("logits.")]:
             raise WeightsError(
-                f"the weights do not fit the network, missing: {missing}, unexpected: {unexpected}. "
+                f"The weights do not fit the network, missing: {missing}, unexpected: {unexpected}. "
                 "Delete the file and run again."
             )
         self._device = device

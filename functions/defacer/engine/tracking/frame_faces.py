@@ -116,9 +116,10 @@ def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> Ta
         number, is_ambiguous = ask(found), False
     if is_ambiguous or not 1 <= (number or 1) <= count:
         time, lines = format_time(moment.seconds), found.lines()
+        listed = "\n".join(lines)
         raise ArgumentError(
-            f"The video shows {pluralize(len(lines), 'face')} at {time} "
-            f"(corners in pixels): {'; '.join(lines)}. Name one of them by its number, such as {time}#{count}."
+            f"The video shows {pluralize(len(lines), 'face')} at {time} (corners in pixels):\n{listed}\n"
+            f"Name one of them by its number, such as {time}#{count}."
         )
     face = found.faces[(number or 1) - 1]
     return TargetFace(f"person at {moment}", f"the face at {moment}", found.image, face)

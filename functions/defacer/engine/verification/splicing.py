@@ -26,6 +26,9 @@ class Part:
     path: str
     written: WrittenSegment
 
+    def contains(self, pts: int) -> bool:
+        return self.start <= pts and (self.end is None or pts < self.end)
+
 
 def ranges_around(path: str, base: Fraction, intervals: Sequence[Interval]) -> list[tuple[int, int | None]]:
     """Return the time ranges to encode again so that the intervals change, in units of `base`.
@@ -84,14 +87,17 @@ def splice(
             packet.dts = shown[before] if before >= 0 else shown[0] + before
             with translate_write_errors():
                 result.mux_one(packet)
-    return WrittenSegment(shown, depth, whole.black_frames, whole.first_fitted)
+    copied = array("q", (pts for pts in whole.copied if not any(part.contains(pts) for part in parts)))
+    for part in parts:
+        copied.extend(part.written.copied)
+    return WrittenSegment(shown, depth, whole.black_frames, whole.first_fitted, copied)
 
 
 def _splice_packets(path: str, parts: Sequence[Part], base: Fraction) -> Iterator[Timed]:
     """Yield packets in decode order. All packets of a part are consecutive."""
     remaining = list(parts)
     for packet, pts in _read_packets(path, base):
-        if not any(part.start <= pts and (part.end is None or pts < part.end) for part in parts):
+        if not any(part.contains(pts) for part in parts):
             yield packet, pts
         elif remaining and pts >= remaining[0].start:
             yield from _read_packets(remaining.pop(0).path, base)

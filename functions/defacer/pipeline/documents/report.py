@@ -68,6 +68,8 @@ class ReportHead(Document):
     """The number of frames."""
     black_frames: int = 0
     """The number of frames that could not be decoded and are black."""
+    copied_frames: int = 0
+    """The number of frames that `copy_untouched` copied without encoding them."""
     audio_packets: int
     """The number of copied packets of sound."""
     fingerprint: str

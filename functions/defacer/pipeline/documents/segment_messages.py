@@ -44,6 +44,7 @@ class SegmentReport(Document):
     """A worker's report of a redacted segment, written once. `frames` are the presentation times of its frames.
 
     `reorder_depth` is the largest number of frames that one frame is decoded ahead of its display order.
+    `copied_frames` were not encoded.
     `first_fitted` is the time of the first frame that had another size or format than the video's first one.
     `checked` is None where the policy says `verify: off`.
     """
@@ -56,6 +57,7 @@ class SegmentReport(Document):
     frames: Times
     reorder_depth: int = Field(ge=0)
     black_frames: int = Field(default=0, ge=0)
+    copied_frames: int = Field(default=0, ge=0)
     first_fitted: int | None = None
     checked: SegmentCheck | None = None
     seconds: float

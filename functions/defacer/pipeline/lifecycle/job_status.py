@@ -151,7 +151,12 @@ class JobStatus:
     @property
     def is_rerender(self) -> bool:
         """Whether the video is re-rendered: then no faces are detected."""
-        return self.manifest is not None and self.manifest.rerender is not None
+        if self.manifest is not None:
+            return self.manifest.rerender is not None
+        video = self.failed.source if self.failed is not None else None
+        if video is not None and object_names.parse_video(video.name) is not None:
+            return object_names.job_of(video) != self.job  # the id of an upload's job is made from its video
+        return self.source is not None and object_names.parse_rerender(self.source) is not None
 
     @property
     def can_try_again(self) -> bool:

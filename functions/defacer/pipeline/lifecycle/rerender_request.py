@@ -161,7 +161,7 @@ def _source_of(job: str) -> ObjectRef:
                 source = _source_in(blob)
     if source is None:
         raise PermanentError(
-            ErrorCode.NO_JOB, f"There is no job {job!r} that was published: look for it in the list of jobs."
+            ErrorCode.NO_JOB, f"There is no job {job!r} that was published. Choose one in the list of jobs."
         )
     return source
 

@@ -18,7 +18,7 @@ from defacer.engine.media.segment_writer import SegmentWriter
 
 
 class GroupCopier:
-    """Writes the frames of a segment in order. `copied_frames` is the number of those that were not encoded.
+    """Writes the frames of a segment in order.
 
     With `measures`, copied frames are measured for the comparison with the written file (see readback.py). `progress`
     is called for each frame.
@@ -27,7 +27,6 @@ class GroupCopier:
     def __init__(
         self, writer: SegmentWriter, groups: SourceGroups, progress: Callable[[], None], *, measures: bool
     ):
-        self.copied_frames = 0
         self._progress = progress
         self._writer = writer
         self._groups = groups
@@ -62,7 +61,6 @@ class GroupCopier:
             # Compared last, because the other thread can add frames until the group is closed.
             if reason is None and self._waiting == sorted(group.frames):
                 self._writer.copy(group, self._measured)
-                self.copied_frames += len(self._waiting)
                 self._forget_waiting()
         self._encode_waiting()
         self._group, self._must_encode = None, False

@@ -71,7 +71,7 @@ def _graph_constants(
 def _fill(state: dict[str, torch.Tensor], keys: list[str], values: list[torch.Tensor]) -> None:
     if len(keys) != len(values):
         raise WeightsError(
-            f"the FaceNet graph has {len(values)} tensors, the network has {len(keys)}. "
+            f"The FaceNet graph has {len(values)} tensors, the network has {len(keys)}. "
             "Delete the file and run again."
         )
     for key, value in zip(keys, values, strict=True):
