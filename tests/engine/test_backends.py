@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -144,6 +145,20 @@ def test_facenet_in_the_fastest_precision_moves_no_face_far(facenet: Array) -> N
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-3)
     # Different people are at least 0.6 apart.
     assert np.linalg.norm(found - facenet, axis=1).max() < 0.03
+
+
+def test_openvino_binds_no_thread_to_a_core() -> None:
+    """A bound thread waits for its core while another core is free."""
+    network = openvino_backend.CenterFaceNetwork(weights.centerface(), "f32")
+    seen: set[frozenset[int]] = set()
+    with ThreadPoolExecutor(1) as pool:
+        computing = pool.submit(lambda: [network(pictures()) for _ in range(5)])
+        while not computing.done():
+            for thread in os.listdir("/proc/self/task"):
+                with suppress(ProcessLookupError):  # the thread has ended
+                    seen.add(frozenset(os.sched_getaffinity(int(thread))))
+    assert seen == {frozenset(os.sched_getaffinity(0))}
+    computing.result()
 
 
 def test_openvino_telemetry_is_disabled(tmp_path: Path) -> None:

@@ -99,12 +99,14 @@ class CenterFaceNetwork(_AnySizeNetwork):
 
     def __call__(self, pictures: Image) -> list[Array]:
         """Return heat, size, offset and landmarks, each (N, channels, H / 4, W / 4)."""
-        request = self._requests_for_size(pictures.shape[1:]).for_this_thread()
-        found = []
+        requests = self._requests_for_size(pictures.shape[1:])
+        outputs: list[Array] = []
         for index in range(len(pictures)):
-            request.infer([pictures[index : index + 1]])
-            found.append([tensor.data[0].copy() for tensor in request.output_tensors])
-        return [np.stack(output) for output in zip(*found, strict=True)]
+            found = [tensor.data[0] for tensor in requests.infer(pictures[index : index + 1]).output_tensors]
+            outputs = outputs or [np.empty((len(pictures), *output.shape), np.float32) for output in found]
+            for output, values in zip(outputs, found, strict=True):
+                output[index] = values
+        return outputs
 
 
 class YuNetNetwork(_AnySizeNetwork):
@@ -114,8 +116,7 @@ class YuNetNetwork(_AnySizeNetwork):
 
     def __call__(self, picture: Image, outputs: Sequence[str]) -> list[Array]:
         """Return the outputs of these names, each (cells, channels)."""
-        request = self._requests_for_size(picture.shape).for_this_thread()
-        request.infer([picture[None]])
+        request = self._requests_for_size(picture.shape).infer(picture[None])
         return [request.get_tensor(name).data[0].copy() for name in outputs]
 
 
@@ -130,8 +131,9 @@ class SFaceNetwork:
 
     def __call__(self, faces: Image) -> Array:
         """Return the embeddings (N, 128), one face at a time."""
-        request = self._requests.for_this_thread()
-        return np.concatenate([request.infer([face[None]])[0].copy() for face in faces])
+        return np.concatenate(
+            [self._requests.infer(face[None]).get_output_tensor().data.copy() for face in faces]
+        )
 
 
 class FaceNetNetwork:
@@ -151,8 +153,9 @@ class FaceNetNetwork:
 
     def __call__(self, faces: Image) -> Array:
         """Return the embeddings (N, 512)."""
-        request = self._requests.for_this_thread()
-        return np.concatenate([request.infer([face[None]])[0].copy() for face in faces])
+        return np.concatenate(
+            [self._requests.infer(face[None]).get_output_tensor().data.copy() for face in faces]
+        )
 
 
 class _Requests:
@@ -163,12 +166,16 @@ class _Requests:
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": usable_threads(),
+            # By default, threads are bound to cores, and two networks often share a core while another one is free.
+            "ENABLE_CPU_PINNING": False,
         }
         self._compiled = _core().compile_model(model, "CPU", settings)
         self._local = local()
 
-    def for_this_thread(self) -> Any:
-        """Return the request of the calling thread."""
+    def infer(self, pictures: Image) -> Any:
+        """Compute with the request of the calling thread, and return it. The next call overwrites its outputs."""
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
+        # By default, OpenVINO copies the pictures, and returns copies of all outputs.
+        self._local.request.infer([pictures], share_inputs=True, share_outputs=True)
         return self._local.request
