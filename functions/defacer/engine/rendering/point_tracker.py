@@ -72,12 +72,14 @@ class FacePoints:
             return None
         start = (self._last - origin) / self._step
         no_shift = np.zeros(2, np.float32)
-        coarse, is_coarse = self._flow_both_ways(before, now, start, no_shift, COARSE_LEVELS)
+        coarse, is_coarse = self._flow(before, now, start, no_shift, COARSE_LEVELS)
+        is_coarse &= self._leads_back(before, now, start, coarse, is_coarse, no_shift, COARSE_LEVELS)
         # The second search starts from the median shift, because coarse levels fail near the frame's edge.
         shift = np.median((coarse - start)[is_coarse], axis=0) if is_coarse.any() else no_shift
-        found, kept = self._flow_both_ways(before, now, start, shift, FINE_LEVELS)
-        similarity = (self._patches * self._cut_patches(now, found)).sum(axis=1)
-        kept &= similarity >= MIN_SIMILARITY
+        found, kept = self._flow(before, now, start, shift, FINE_LEVELS)
+        # Only points with similar surroundings are followed back, because that takes longer than to compare them.
+        kept &= self._is_similar(now, found, kept)
+        kept &= self._leads_back(before, now, start, found, kept, shift, FINE_LEVELS)
         if not kept.any():
             return None
         last = found * self._step + origin
@@ -129,19 +131,30 @@ class FacePoints:
             )
         return np.ascontiguousarray(part, np.uint8), np.array([left, top], np.float32)
 
-    def _flow_both_ways(
-        self, before: Image, now: Image, points: Array, shift: Array, levels: int
-    ) -> tuple[Array, Mask]:
-        """Return the points' places in `now`, and which of them lead back to `points`. The search starts at `shift`."""
-        found, is_found = self._flow(before, now, points, points + shift, levels)
-        back, is_back = self._flow(now, before, found, found - shift, levels)
-        return found, is_found & is_back & (np.linalg.norm(back - points, axis=1) < MAX_ROUND_TRIP_ERROR)
+    def _is_similar(self, now: Image, found: Array, wanted: Mask) -> Mask:
+        """Return which of the `wanted` points resemble their surroundings in the sampled frame."""
+        similar = np.zeros_like(wanted)
+        similarity = (self._patches[wanted] * self._cut_patches(now, found[wanted])).sum(axis=1)
+        similar[wanted] = similarity >= MIN_SIMILARITY
+        return similar
+
+    def _leads_back(
+        self, before: Image, now: Image, points: Array, found: Array, wanted: Mask, shift: Array, levels: int
+    ) -> Mask:
+        """Return which of the `wanted` points in `now` lead back to `points`. They were `found` from a `shift` on."""
+        leading = np.zeros_like(wanted)
+        if wanted.any():
+            back, is_back = self._flow(now, before, found[wanted], -shift, levels)
+            error = np.linalg.norm(back - points[wanted], axis=1)
+            leading[wanted] = is_back & (error < MAX_ROUND_TRIP_ERROR)
+        return leading
 
     def _flow(
-        self, before: Image, now: Image, points: Array, guess: Array, levels: int
+        self, before: Image, now: Image, points: Array, shift: Array, levels: int
     ) -> tuple[Array, Mask]:
+        """Return the points' places in `now`, and which of them were found. The search starts at `shift`."""
         start, goal = (
-            np.ascontiguousarray(places, np.float32).reshape(-1, 1, 2) for places in (points, guess)
+            np.ascontiguousarray(places, np.float32).reshape(-1, 1, 2) for places in (points, points + shift)
         )
         found, is_found, _ = cv2.calcOpticalFlowPyrLK(
             before,
@@ -156,11 +169,10 @@ class FacePoints:
 
     def _cut_patches(self, image: Image, points: Array) -> Array:
         """Return each point's surroundings (N, pixels), with the mean 0 and the length 1."""
-        parts = [
-            cv2.getRectSubPix(image, self._window, (float(x), float(y))).ravel().astype(np.float32)
-            for x, y in points
-        ]
-        cut = np.reshape(parts, (len(points), self._window[0] * self._window[1])).astype(np.float32)
+        parts = np.empty((len(points), *self._window), np.uint8)
+        for part, place in zip(parts, points.tolist(), strict=True):
+            cv2.getRectSubPix(image, self._window, place, part)
+        cut = parts.reshape(len(points), self._window[0] * self._window[1]).astype(np.float32)
         cut -= cut.mean(axis=1, keepdims=True)
         lengths: Array = np.linalg.norm(cut, axis=1, keepdims=True)
         cut /= np.maximum(lengths, 1e-3)
