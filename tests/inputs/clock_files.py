@@ -166,6 +166,33 @@ def flv_with_restart(folder: Path) -> Path:
     return patch(recording(folder, "in.flv"), change)
 
 
+def flv_with_jump(folder: Path) -> Path:
+    """Write an FLV whose clock jumps three hours ahead at a key frame, and that has a damaged packet of sound.
+
+    The packet's codec is PCM instead of AAC.
+    """
+
+    def change(data: bytearray) -> None:
+        tags = list(flv_tags(data))
+        for offset, _, time in tags:
+            if time >= 800:
+                set_flv_time(data, offset, time + 3 * 3600 * 1000)
+        sound = [offset for offset, kind, _ in tags if kind == 8]
+        data[sound[20] + 11] = 0x3F
+
+    return patch(recording(folder, "in.flv"), change)
+
+
+def ts_with_jump(folder: Path) -> Path:
+    """Write a transport stream whose clock jumps 20 s ahead at a key frame."""
+
+    def change(packet: Any) -> bool:
+        is_later = packet.dts * packet.time_base > 0.71
+        return _shift(20)(packet) if is_later else True
+
+    return remux(recording(folder, "plain.mp4"), folder / "in.ts", change)
+
+
 def joined(name: str, count: int, **changes: object) -> Maker:
     """Return a function that writes the same recording `count` times into one file, as `cat` does."""
 

@@ -125,7 +125,7 @@ def two_tracks(folder: Path) -> Path:
     return write(folder / "in.mov", Video(sound=(first, replace(second, language="deu"))))
 
 
-def with_late_packet(folder: Path, name: str, hours: int) -> Path:
+def with_late_packet(folder: Path, name: str, hours: float) -> Path:
     """Write a video whose last packet of sound is that late."""
     whole = write(
         folder / f"whole{Path(name).suffix}",

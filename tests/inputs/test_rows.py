@@ -83,6 +83,7 @@ SIMILAR = {
     "a raw stream of HEVC",
     "frames with the same time, MKV",
     "two recordings in one file, MPEG-2 program stream",
+    "a clock that jumps 20 s ahead, transport stream",
     "two recordings in one file, with the policy to hide damage",
     "the time of day, MKV",
     "cut off within a cluster, MKV, with the policy to hide damage",

@@ -9,6 +9,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any
 
 from defacer.engine.media.clock.clocked_source import Source
+from defacer.engine.media.clock.packet_clock import read_raw_packets
 from defacer.engine.media.reader import open_video
 from defacer.engine.media.side_streams import seconds_of
 from defacer.engine.media.subtitles import subtitles_of
@@ -112,7 +113,7 @@ def find_telemetry_tracks(source: Source) -> frozenset[int]:
     with open_video(source) as (container, _):
         filters = {stream.index: TelemetryFilter(stream) for stream in subtitles_of(container)}
         begin, is_late = None, False
-        for packet in container.demux() if filters else ():
+        for packet in read_raw_packets(container) if filters else ():
             if packet.stream_index in filters and packet.size:
                 filters[packet.stream_index].accept(bytes(packet))
             if packet.dts is not None:

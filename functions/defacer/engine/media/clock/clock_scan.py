@@ -31,6 +31,7 @@ from defacer.report.clock import Clock
 ORDER_FRAMES = 300  # their decoded order is compared with their times
 MAX_LISTED = 3  # restarts with a time in the report
 MAX_RESTARTS = 1000  # the manifest lists an offset for each
+MIN_JUMP_SECONDS = 0.5
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
@@ -55,7 +56,10 @@ def examine_video(
         if not past_damage:
             scan.require_whole(clock)
         begin, end = scan.extent(clock)
-    clock = _with_first_frame(source, scan, _with_order(source, clock))
+    clock = _with_order(source, clock)
+    if scan.jumps_within_group:
+        clock = replace(clock, is_reordered=True)
+    clock = _with_first_frame(source, scan, clock)
     if not past_damage:
         scan.require_intact(clock)
     if strict_timing:
@@ -91,6 +95,7 @@ class _Scan:
         self.key: int | None = None
         self.early: list[int] = []  # frames that are decoded or displayed before the first key frame
         self.begins_with_key = True
+        self.jumps_within_group = False  # so frames that are decoded before a jump can be displayed after it
         self._base = time_base(picture)
         self._begin = begin_seconds(container, Clock(), self._base)
         self._picture = picture
@@ -101,6 +106,7 @@ class _Scan:
         self._rises = True
         self._back = 0  # frames whose time is before that of an earlier packet
         self._newest: int | None = None
+        self._decoded: Fraction | None = None  # the last decode time
         self._last: tuple[int, bool] | None = None
         self._bits: Counter[Part] = Counter()
         self._keys: list[tuple[int, int]] = []  # restarts before each key frame, and its time
@@ -112,6 +118,8 @@ class _Scan:
         is_picture = index == self._picture.index
         if is_picture and packet.is_keyframe and self.key is None:
             self.key = packet.pts
+        if is_picture and packet.dts is not None:
+            self._check_jump(packet.dts * packet.time_base, packet.is_keyframe)
         if not packet.size or packet.pts is None or packet.is_discard:
             return
         if not is_picture and packet.stream.type != "audio":
@@ -139,6 +147,11 @@ class _Scan:
             self._count_early(packet)
             if packet.is_keyframe:
                 self._add_keyframe(packet.pts)
+
+    def _check_jump(self, decoded: Fraction, is_keyframe: bool) -> None:
+        if self._decoded is not None and not is_keyframe and self._picture.codec_context.reorder_depth:
+            self.jumps_within_group |= abs(decoded - self._decoded) > MIN_JUMP_SECONDS
+        self._decoded = decoded
 
     def _count_early(self, packet: "Packet[Any]") -> None:
         if packet.pts is None:

@@ -5,8 +5,9 @@ The rules, in this order:
 1. A packet without a presentation time gets its decode time. So do H.264 and HEVC in AVI, because FFmpeg makes up
    their presentation times, with a delay. A packet without any time follows the one before it.
 2. A clock restarts where the decode times of a track go back by more than `RESTART_SECONDS`. In a broadcast it also
-   restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings, and where all times go
-   forward by more than `GAP_SECONDS`. Each restart has an offset.
+   restarts where they go back by more than `OVERLAP_SECONDS`, as at the seam of two recordings. It restarts where all
+   times go forward by more than `MAX_PAUSE_SECONDS`, or `MAX_DISCONTINUOUS_PAUSE_SECONDS` in a format whose clock can
+   jump, such as a broadcast. Both are ffplay's limits (`max_frame_duration`). Each restart has an offset.
 3. A frame with the time of another frame moves to the next free time.
 
 Which frame is displayed first is the decoder's decision (see `display_order.py`).
@@ -20,6 +21,7 @@ from typing import Any
 
 from av import Packet
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from defacer.engine.media.clock.field_pairs import FieldJoiner
@@ -30,7 +32,9 @@ BROADCASTS = ("mpegts", "mpeg")
 DELAYED_IN_AVI = ("h264", "hevc")
 RESTART_SECONDS = 0.5
 OVERLAP_SECONDS = 0.02
-GAP_SECONDS = 10.0
+DISCONTINUOUS = 0x200  # FFmpeg's flag for formats whose clock can jump (AVFMT_TS_DISCONT)
+MAX_PAUSE_SECONDS = 3600.0
+MAX_DISCONTINUOUS_PAUSE_SECONDS = 10.0
 RECENT_FRAMES = 64  # frames that can have the time of a new one
 FALLBACK_RATE = 25
 
@@ -62,6 +66,8 @@ class PacketClock:
         )
         self._can_reorder = picture.codec_context.reorder_depth > 0
         self._is_broadcast = container.format.name in BROADCASTS
+        can_jump = bool(container.format.flags & DISCONTINUOUS)
+        self._max_pause = MAX_DISCONTINUOUS_PAUSE_SECONDS if can_jump else MAX_PAUSE_SECONDS
         self._latest = 0
         self._newest: dict[int, float] = {}  # by the number of restarts
         self._last: dict[int, float] = {}
@@ -87,6 +93,10 @@ class PacketClock:
     def _set_missing(self, packet: "Packet[Any]") -> None:
         if self._has_decode_times and packet.dts is not None:
             packet.pts = packet.dts
+        if packet.pts is not None and packet.dts is not None:
+            delay = float((packet.pts - packet.dts) * packet.time_base)
+            if delay > self._max_pause:  # FFmpeg guesses it from the packets before a jump
+                packet.dts = packet.pts
         rate = self._picture.guessed_rate or self._picture.average_rate or FALLBACK_RATE
         usual = max(1, round(1 / rate / packet.time_base))
         pts = packet.dts if packet.pts is None else packet.pts
@@ -133,7 +143,7 @@ class PacketClock:
         """Return whether a time restarts the clock. `newest` is the latest of all tracks since the last restart."""
         if seconds < last - (OVERLAP_SECONDS if self._is_broadcast else RESTART_SECONDS):
             return True
-        return self._is_broadcast and seconds > newest + GAP_SECONDS
+        return seconds > newest + self._max_pause
 
     def _make_unique(self, packet: "Packet[Any]") -> None:
         found = packet.pts
@@ -148,17 +158,22 @@ class PacketClock:
         self._recent.append(found)
 
 
-def read_packets(
-    container: InputContainer, picture: VideoStream, *, picture_only: bool = False
-) -> "Iterator[Packet[Any]]":
-    """Yield the packets of the picture, or of all tracks, as they are. Two fields of a frame are one packet.
+def read_raw_packets(container: InputContainer, *streams: Stream) -> "Iterator[Packet[Any]]":
+    """Yield the packets of some tracks, by default of all, as they are.
 
     A broadcast can get another track in the middle. PyAV does not know it, and raises IndexError after the last packet.
     """
-    joiner = FieldJoiner(container, picture)
     with suppress(IndexError):
-        for packet in container.demux(*([picture] if picture_only else [])):
-            yield from joiner.add(packet)
+        yield from container.demux(*streams)
+
+
+def read_packets(
+    container: InputContainer, picture: VideoStream, *, picture_only: bool = False
+) -> "Iterator[Packet[Any]]":
+    """Yield the packets of the picture, or of all tracks, as they are. Two fields of a frame are one packet."""
+    joiner = FieldJoiner(container, picture)
+    for packet in read_raw_packets(container, *([picture] if picture_only else [])):
+        yield from joiner.add(packet)
     yield from joiner.flush()
 
 

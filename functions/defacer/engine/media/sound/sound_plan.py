@@ -11,16 +11,20 @@ from av.container import InputContainer
 
 from defacer.engine.errors import SoundError
 from defacer.engine.media.clock.clocked_source import Source, file_of
+from defacer.engine.media.clock.packet_clock import read_raw_packets
 from defacer.engine.media.mp4.header_check import read_header
 from defacer.engine.media.reader import open_video
 from defacer.engine.media.sound.copied_sound import add_copied_stream
 from defacer.engine.media.sound.latm import can_repackage
 from defacer.engine.media.sound.sound_encoding import SoundEncoding, choose_encoding, describe_mix
 from defacer.engine.options import SoundMode
+from defacer.plurals import pluralize
 from defacer.report.changes import ChangeCode, SourceChange
 
 COPIED = frozenset({"aac", "ac3", "alac", "dts", "eac3", "flac", "mp2", "mp3", "opus", "vorbis"})
 LATM_PACKETS = 50  # about a second
+# An FLV has one sound track, and names the codec in each packet. A damaged name looks like another track.
+MIN_FLV_PACKETS = 10
 MAX_SEARCHED_BYTES = 16 * 1024 * 1024  # of packets, until each sound track has one
 
 
@@ -62,8 +66,13 @@ def plan_sound(source: Source, mode: SoundMode) -> SoundPlans:
     with open_video(source) as (container, _):
         streams = list(container.streams.audio)
         first = _first_packets(container)
+        is_flv = container.format.name == "flv"
         for number, stream in enumerate(streams, start=1):
             packets = first.get(stream.index, [])
+            if is_flv and 0 < len(packets) < min(MIN_FLV_PACKETS, max(map(len, first.values()))):
+                why = f"which has {pluralize(len(packets), 'packet')}, so its name is damaged"
+                dropped.append(_dropped(number, _describe_unknown(source, stream), why))
+                continue
             plan = _plan_track(stream, packets, number)
             if plan is not None:
                 tracks.append(plan)
@@ -134,16 +143,17 @@ def _has_decoder(stream: AudioStream) -> bool:
 def _first_packets(container: InputContainer) -> dict[int, list["Packet[Any]"]]:
     """Return the first packets of each sound track, by the index of its stream.
 
-    Several for LATM, because not each of its packets states the form.
+    Several for LATM, because not each of its packets states the form, and for an FLV.
     """
+    usual = MIN_FLV_PACKETS if container.format.name == "flv" else 1
     wanted = {
-        stream.index: LATM_PACKETS if _name_of(stream) == "aac_latm" else 1
+        stream.index: LATM_PACKETS if _name_of(stream) == "aac_latm" else usual
         for stream in container.streams.audio
         if stream.codec_context is not None
     }
     found: dict[int, list[Packet[Any]]] = {index: [] for index in wanted}
     searched = 0
-    for packet in container.demux() if wanted else ():
+    for packet in read_raw_packets(container) if wanted else ():
         searched += packet.size
         packets = found.get(packet.stream_index)
         if packet.size and packets is not None and len(packets) < wanted[packet.stream_index]:
