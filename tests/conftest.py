@@ -87,6 +87,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.relative_to(ROOT / "tests").as_posix(), len(rank)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """After a fresh clone, let one worker compile the tests and packages. The others read its bytecode."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    folder = session.config.cache.mkdir("bytecode")
+    with (folder / "gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        if not (folder / "written").exists():
+            result = yield
+            (folder / "written").touch()
+            return result
+    return (yield)
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector skip the modules and the thousands of tests, which stay until the end."""
     gc.collect()

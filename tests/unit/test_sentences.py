@@ -38,6 +38,7 @@ def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
                 yield path, ast.parse(path.read_text())
 
 
+@cache
 def error_makers() -> set[str]:
     """Return the names of the functions that return an error."""
     functions = (node for _, tree in modules(*PACKAGES) for node in ast.walk(tree))
@@ -48,11 +49,8 @@ def error_makers() -> set[str]:
     }
 
 
-MAKERS = error_makers()
-
-
 def test_functions_that_make_errors_are_known() -> None:
-    assert {"_exceeded", "source_gone"} <= MAKERS
+    assert {"_exceeded", "source_gone"} <= error_makers()
 
 
 def errors(tree: ast.AST) -> Iterator[ast.Call]:
@@ -60,7 +58,9 @@ def errors(tree: ast.AST) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
-            if (name.endswith(("Error", "HTTPException")) or name in MAKERS) and name not in FOR_OTHERS:
+            if (
+                name.endswith(("Error", "HTTPException")) or name in error_makers()
+            ) and name not in FOR_OTHERS:
                 yield node
 
 
