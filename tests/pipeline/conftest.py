@@ -13,10 +13,13 @@ from defacer.pipeline.documents.job_records import Failed, Published
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
+from defacer_emulator.emulator import Receiver as WebhookOptions
 from defacer_emulator.pubsub.google import INSTALL_HINT, find_google_emulator
+from tests.receiver import Receiver, open_receiver
 
 # `upload` accepts it: its first bytes are not those of a text, a picture or a document.
 NOISE = bytes(range(256)) * 8
+WEBHOOK_SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
 CLIP_SECONDS, CLIP_SIZE, CLIP_RATE = 4.0, (640, 360), 15
 # The clip has a key frame every 2 s, so it has two segments.
 VARIABLES = (("DEFACER_SEGMENT_SECONDS", "2"), ("DEFACER_LEASE_SECONDS", "20"))
@@ -72,13 +75,23 @@ class Pipeline:
         return Published.model_validate_json(blob.download_as_bytes()) if blob else None
 
 
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Receiver]:
+    """Open the webhook receiver of this module's emulator."""
+    with open_receiver() as receiver:
+        yield receiver
+
+
 # tests/contract holds both Pub/Subs to the same behavior: the built-in one on every commit, Google's in the slow tests.
 @pytest.fixture(scope="module", params=["builtin", pytest.param("google", marks=pytest.mark.slow)])
-def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator(
+    request: pytest.FixtureRequest, webhook: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Emulator]:
     if request.param == "google" and find_google_emulator() is None:
         pytest.skip(f"Google's Pub/Sub emulator is not installed: {INSTALL_HINT}")
     folder = tmp_path_factory.mktemp(f"emulator-{request.param}")
-    with Emulator(EmulatorOptions(folder, request.param, variables=VARIABLES)) as running:
+    receiver = WebhookOptions(webhook.address, WEBHOOK_SECRET)
+    with Emulator(EmulatorOptions(folder, request.param, variables=VARIABLES, receiver=receiver)) as running:
         yield running
         for name, log in running.log_files():  # printed if a test of this module fails
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")

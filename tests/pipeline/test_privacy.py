@@ -16,32 +16,28 @@ from google.pubsub_v1.types import PubsubMessage
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.storage import object_names
 from defacer.pipeline.topology import FUNCTIONS, SEGMENTS, SEGMENTS_DONE, UPLOADS, WEBHOOK
-from defacer_emulator.emulator import Emulator, EmulatorOptions, Receiver
+from defacer_emulator.emulator import Emulator, EmulatorOptions
+from defacer_emulator.emulator import Receiver as WebhookOptions
 from defacer_emulator.services import messaging
 from tests.clips import Clip, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.inputs import write_video
-from tests.pipeline.conftest import NOISE, VARIABLES, Pipeline
-from tests.receiver import open_receiver
+from tests.pipeline.conftest import NOISE, VARIABLES, WEBHOOK_SECRET, Pipeline
+from tests.receiver import Receiver
 from tests.servers import DEFACER, ROOT, wait_until
 
 # Not a part of any word in this code, so a hit comes from the name of an object or person, or from a video.
 MARK = "zq7"
 DEBUG = (*VARIABLES, ("DEFACER_LOG_LEVEL", "DEBUG"), ("GUNICORN_LOG_LEVEL", "debug"))
-SECRET = "only for the tests of this repository"  # noqa: S105 - no secret
 NUMBERS = re.compile(r"(-?\d+\.\d+[\s,]+){8}")
 ENCODED = re.compile(r"[A-Za-z0-9+/]{120}")
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator(webhook: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("emulator")
-    with (
-        open_receiver() as receiver,
-        Emulator(
-            EmulatorOptions(folder, "builtin", variables=DEBUG, receiver=Receiver(receiver.address, SECRET))
-        ) as running,
-    ):
+    receiver = WebhookOptions(webhook.address, WEBHOOK_SECRET)
+    with Emulator(EmulatorOptions(folder, "builtin", variables=DEBUG, receiver=receiver)) as running:
         yield running
         for name, log in running.log_files():  # printed if a test of this module fails
             sys.stderr.write(f"---- {name}\n{log.read_text(errors='replace')}\n")

@@ -14,15 +14,26 @@ from defacer.commands.app import main
 from defacer.commands.common.deployment import Deployment
 from defacer.commands.jobs import waiting
 from defacer.pipeline import awaiting_review
+from defacer.pipeline.documents.job_records import JobEvent
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
 from defacer.pipeline.storage import object_names
 from defacer.report.edits import Edits
+from defacer.webhook.delivery import sign
 from tests.clips import Clip, Picture, admiral, encode_picture, write_clip
 from tests.clips import astronaut as portrait
 from tests.demo_boxes import compute_demo_boxes
-from tests.pipeline.conftest import CLIP_RATE, CLIP_SECONDS, CLIP_SIZE, NOISE, CommandResult, Pipeline
+from tests.pipeline.conftest import (
+    CLIP_RATE,
+    CLIP_SECONDS,
+    CLIP_SIZE,
+    NOISE,
+    WEBHOOK_SECRET,
+    CommandResult,
+    Pipeline,
+)
 from tests.pipeline.doubling import duplicate_messages
+from tests.receiver import Call, Receiver
 from tests.sentences import require_plain
 from tests.servers import wait_until
 
@@ -314,3 +325,34 @@ def test_rerender_changes_decisions_without_another_detection(
     gone = run_rerender(pipeline, ended.job, "--keep", kept[0])
     assert gone.code == 1
     assert "was deleted or replaced after its upload. Upload the video again." in gone.errors
+
+
+def calls_about(webhook: Receiver, jobs: list[str]) -> list[Call]:
+    return [c for c in webhook.calls if JobEvent.model_validate_json(c.body).data.job in jobs]
+
+
+def test_webhook_is_called_for_a_published_and_a_failed_job(
+    pipeline: Pipeline, webhook: Receiver, tmp_path: Path
+) -> None:
+    video = write_clip(tmp_path / "called.mp4", Clip(seconds=2, portrait=admiral()))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(NOISE)
+    jobs = []
+    for path in (video, broken):
+        uploaded = pipeline.upload(path)
+        assert uploaded.code == 0
+        jobs.append(uploaded.job)
+        wait_until(lambda: len(calls_about(webhook, jobs)) == len(jobs), "the webhook was called", SECONDS)
+
+    calls = calls_about(webhook, jobs)
+    events = [JobEvent.model_validate_json(call.body) for call in calls]
+    assert [(event.type, event.data.job) for event in events] == [
+        ("job.completed", jobs[0]),
+        ("job.failed", jobs[1]),
+    ]
+    assert events[0].data.result is not None
+    assert events[0].data.result.name == "channels/demo/called.mp4"
+    assert events[1].data.code == "not-a-video"
+    for call in calls:
+        secret, stamp = WEBHOOK_SECRET, call.headers["defacer-timestamp"]
+        assert call.headers["defacer-signature"] == sign(secret, stamp, call.body)
