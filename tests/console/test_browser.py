@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 from defacer.pipeline.storage import object_names
 from defacer_emulator.demo.demo_clip import make_demo_clip, write_target_picture
 from defacer_emulator.emulator import Emulator, EmulatorOptions
-from tests.console.browser import PIPELINE_TIMEOUT_MS, Window, launch_browser
+from tests.console.browser import PIPELINE_TIMEOUT_MS, SERIOUS_IMPACTS, Window, launch_browser, run_axe
 from tests.demo_boxes import compute_demo_boxes
 
 CHANNEL = "vlog & <b>co</b>".replace("/", "")
@@ -336,7 +336,9 @@ def test_every_page_fits_a_phone_in_light_and_dark(
         page.goto(address)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         window.errors.clear() if name == "nothing" else None  # the browser logs the 404
-        window.check_page(f"phone-{colors}-{name}")
+        window.check_width(f"phone-{colors}-{name}")
+        if colors == "dark":  # the other tests check the accessibility in light colors
+            assert [found for found in run_axe(page) if found["impact"] in SERIOUS_IMPACTS] == []
     context.close()
 
 
