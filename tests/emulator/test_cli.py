@@ -212,6 +212,7 @@ def test_file_that_is_not_a_picture_is_rejected(
     assert f"The {description} {path} is not a picture that can be read." in read_error(capsys)
 
 
+@pytest.mark.slow
 def test_target_picture_without_a_face_is_rejected_before_any_upload(
     running: Emulator, video: Path, tmp_path: Path, capsys: Output
 ) -> None:

@@ -96,6 +96,7 @@ def test_changed_function_ends_its_requests_before_it_is_replaced(reloading: Rel
     assert reloading.pid() != earlier
 
 
+@pytest.mark.slow
 def test_message_of_a_request_that_did_not_end_is_delivered_again(
     reloading: Reloading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_message_of_a_request_that_did_not_end_is_delivered_again(
     assert f"first ended {endless}" not in reloading.wait_for_log(f"second ended {endless}")
 
 
+@pytest.mark.slow
 def test_function_with_an_error_starts_again_when_it_is_corrected(reloading: Reloading) -> None:
     reloading.change("an error")
     reloading.wait_for_line("ingest has ended. Correct its code")

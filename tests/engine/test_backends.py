@@ -132,12 +132,14 @@ def test_centerface_accepts_more_sizes_than_it_caches() -> None:
     assert all((one == other).all() for one, other in zip(network(pictures()), first, strict=True))
 
 
+@pytest.mark.slow
 def test_facenet_in_float32_equals_the_published_graph(facenet: Array) -> None:
     network = openvino_backend.FaceNetNetwork(weights.casia_graph(), "f32")
     for count in (3, 1, 2):
         assert np.abs(network(crops()[:count]) - facenet[:count]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_facenet_in_the_fastest_precision_moves_no_face_far(facenet: Array) -> None:
     found = openvino_backend.FaceNetNetwork(weights.casia_graph(), openvino_backend.fastest_precision())(
         crops()
@@ -184,6 +186,7 @@ def test_centerface_in_half_precision_detects_the_same_faces(centerface: list[Ar
     assert_same_faces(network(pictures()), centerface)
 
 
+@pytest.mark.slow
 def test_sface_in_half_precision_moves_no_face_far(sface: Array) -> None:
     backend = torch_backend()
     network = backend.SFaceNetwork(weights.sface(), "cpu", import_module("torch").float16)

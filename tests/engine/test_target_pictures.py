@@ -130,6 +130,7 @@ def test_a_strip_of_a_picture_shows_no_face(engine: Engine, size: tuple[int, int
         gallery_of(engine, encode_picture(strip))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not EVAL, reason="DEFACER_EVAL does not name the folder with real clips")
 def test_only_the_profile_of_the_real_target_pictures_is_warned_about(engine: Engine) -> None:
     found = sorted(Path(str(EVAL), "clips").glob("*.target.*"))

@@ -16,6 +16,7 @@ from tests.clips import Clip, astronaut, write_clip
 from tests.servers import ROOT
 
 
+@pytest.mark.slow
 def test_converted_facenet_equals_the_original_graph() -> None:
     """OpenCV evaluates the published TensorFlow graph without our code."""
     import torch  # takes seconds, so only in the workers that run such a test

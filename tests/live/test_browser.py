@@ -143,6 +143,7 @@ def test_page_shows_its_redacted_camera_through_cloud_run_proxy(
         assert [url for url in urls if stream in url] == []
 
 
+@pytest.mark.slow
 def test_page_of_another_origin_shows_why_its_stream_is_refused(storage_address: str, tmp_path: Path) -> None:
     port, own = free_port(), "https://live-1.europe-west1.run.app"
     with (
@@ -156,6 +157,7 @@ def test_page_of_another_origin_shows_why_its_stream_is_refused(storage_address:
         expect(page.locator("#problem")).to_have_text(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("intake")
 def test_page_continues_after_a_frame_that_fails(storage_address: str, video: Path, tmp_path: Path) -> None:
     fail_first_calls = """
@@ -176,6 +178,7 @@ def test_page_continues_after_a_frame_that_fails(storage_address: str, video: Pa
         wait_until(lambda: count_frames(page) > 1, "later frames are shown", TIMEOUT_SECONDS)
 
 
+@pytest.mark.slow
 def test_unredacted_camera_shows_both_faces(video: Path, clip: Clip) -> None:
     """The other tests can detect a leak: here both faces are visible."""
     with page_with_camera(video) as page:
