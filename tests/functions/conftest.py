@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.clips import write_clip
+from tests.clips import Clip, write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.planned import Planned, link_job, plan_job
 
@@ -24,7 +24,8 @@ App = Callable[[str], FlaskClient]
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4")
+    """Write a clip of two segments. A test redacts it several times, so it has few frames."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", Clip(rate=10))
 
 
 @pytest.fixture

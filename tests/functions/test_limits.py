@@ -63,6 +63,12 @@ LIMITS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a video of 50 frames."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "walk.mp4")
+
+
 def fill_channel(buckets: Buckets) -> None:
     buckets.put(buckets.intake, POLICY, b'{"mode": "solid"}')
     buckets.put(buckets.intake, "channels/street/targets/Eileen.png", encode_picture(astronaut()))

@@ -8,11 +8,18 @@ from defacer.pipeline.errors import RetryableError
 from defacer.pipeline.lifecycle.segments import publish_first_tasks
 from defacer.pipeline.messaging import pubsub
 from defacer.pipeline.storage import object_names
+from tests.clips import write_clip
 from tests.cloud import Buckets, Post, Topics
 from tests.functions.records import put_lease
 from tests.functions.working import do_step, lease_name, work
 from tests.inbox import document
 from tests.planned import Planned, plan_job, with_window
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a video that half a second divides into five segments."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "walk.mp4")
 
 
 @pytest.fixture
