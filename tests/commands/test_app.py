@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,21 +139,32 @@ def test_verbose_after_the_command_prints_log_lines(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["defacer", "ren"], ["render"]),
-        (["defacer", "render", "--mo"], ["--mode"]),
-        (["defacer", "version", "--j"], ["--json"]),
+        (["defacer", "ren"], "render"),
+        (["defacer", "render", "--mo"], "--mode"),
+        (["defacer", "version", "--j"], "--json"),
     ],
     ids=lambda words: " ".join(words),
 )
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_shell_completes_commands_and_options(
-    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shell: str,
+    words: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("_DEFACER_COMPLETE", "complete_bash")
+    """Each shell has its own variables for the words, and its own form of the answer."""
+    monkeypatch.setenv("_DEFACER_COMPLETE", f"complete_{shell}")
     monkeypatch.setenv("COMP_WORDS", " ".join(words))
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", " ".join(words))
+    monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", words[-1])
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
     with pytest.raises(SystemExit):
         main([])
-    assert capsys.readouterr().out.split() == expected
+    offered = capsys.readouterr().out
+    assert re.findall(r"--[a-z-]+|\brender\b", offered)[0] == expected
+    assert "version" not in offered
 
 
 def leaves_of(name: str, command: Any) -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,9 @@ from defacer.engine.verification import release_gate
 from defacer.program import program
 from tests.clips import Clip, admiral, astronaut, encode_picture, frame_times, write_clip
 from tests.commands.conftest import RESULT_FIELDS, Run
+from tests.engine.copied_videos import ENCODER
 from tests.engine.scene_files import Shown, write_scene
+from tests.inputs import write_video
 from tests.servers import wait_until
 
 CLIP = Clip(seconds=0.6, portrait=admiral()[:400, 60:460])
@@ -164,6 +166,17 @@ def test_folder_that_gets_no_result_does_not_remain(
     new = ["-o", tmp_path / "out", "--report", tmp_path / "reports"]
     assert defacer("run", tmp_path / "a.mp4", tmp_path / "b.mp4", *new, *arguments).code != 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_copied_frames_are_counted(tmp_path: Path, defacer: Run) -> None:
+    video = write_video.write(
+        tmp_path / "in.mp4", write_video.Video(size=(160, 90), seconds=0.4, options=ENCODER, sound=())
+    )
+    command = ["run", video, "--copy-untouched", "--verify", "off", "--force"]
+    assert "\ncopied: 10 of 10 frames, without encoding them\n" in defacer(*command).out
+    assert json.loads(defacer(*command, "--json").out)["copied_frames"] == 10
+    command.remove("--copy-untouched")
+    assert "copied:" not in defacer(*command).out
 
 
 def test_control_characters_of_a_name_are_escaped(video: Path, defacer: Run) -> None:

@@ -110,6 +110,25 @@ def test_named_files_exist(page: Path) -> None:
     assert not {name for name in named if not any((folder / name).exists() for folder in folders)}
 
 
+def test_workflow_and_compose_name_existing_files_and_targets() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    steps = re.findall(r"- run: (.+)", text)
+    assert [step for step in steps if (ROOT / step.split()[0]).is_file()] == [".ci/run"]
+    assert {step.split()[1] for step in steps if step.startswith("make ")} <= targets
+    for step in steps:
+        if step.startswith("python -m ") and (module := step.split()[2]) not in OTHER_MODULES:
+            assert Path(ROOT, *module.split(".")).with_suffix(".py").is_file(), step
+        if step.startswith("defacer "):
+            assert find_command(step.split()[1:]), step
+    compose = (ROOT / "compose.yaml").read_text()
+    (file,), (stage,) = re.findall(r"dockerfile: (.+)", compose), re.findall(r"target: (.+)", compose)
+    assert re.search(rf"^FROM .* AS {stage}$", (ROOT / file).read_text(), re.MULTILINE)
+    for template in (ROOT / ".github").rglob("*.*"):
+        wrong = [name for name in FILE.findall(template.read_text()) if not (ROOT / name).exists()]
+        assert not wrong, template
+
+
 def sentences_of(text: str) -> Iterator[str]:
     """Yield the sentences of a page, with one word for each code span and without code blocks and headings."""
     text = re.sub(r"^```.*?^```|^#.*?$|^<!--.*?$", "\n", text, flags=re.MULTILINE | re.DOTALL)

@@ -3,6 +3,7 @@
 NUT keeps any time base and absolute times, so the joiner does not have to convert times (see joiner.py).
 """
 
+import errno
 import os
 from array import array
 from collections.abc import Iterator, Sequence
@@ -207,9 +208,8 @@ def translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"the result could not be written: {error.strerror or error}. Try again."
-        ) from error
+        advice = "Free some space there, and try again." if error.errno == errno.ENOSPC else "Try again."
+        raise OutputError(f"the result could not be written: {error.strerror or error}. {advice}") from error
     except av.error.FFmpegError as error:
         raise VideoError(
             "an MP4 can't hold its streams. Convert the video to H.264 and AAC first."
