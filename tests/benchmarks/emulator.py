@@ -16,8 +16,11 @@ STOP_SECONDS = 30
 
 
 @contextmanager
-def running_emulator(folder: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """Run the emulator. Yield the seconds until it was ready, and the command that uploads a video to it."""
+def running_emulator(folder: Path) -> Iterator[tuple[float, int, tuple[str, ...]]]:
+    """Run the emulator.
+
+    Yield the seconds until it was ready, its process, and the command that uploads a video to it.
+    """
     command = (sys.executable, "-m", "defacer", "emulator")
     ports = [f"--port={name}=0" for name in SERVICES]
     with tempfile.TemporaryDirectory(prefix="emulator-", dir=folder) as own:
@@ -32,7 +35,11 @@ def running_emulator(folder: Path) -> Iterator[tuple[float, tuple[str, ...]]]:
             try:
                 if process.stdout is None or not process.stdout.readline():
                     raise BenchmarkError(f"The emulator did not start: see {log.name}.")
-                yield time.monotonic() - started, (*command, "upload", "--quiet", "--force", "--dir", own)
+                yield (
+                    time.monotonic() - started,
+                    process.pid,
+                    (*command, "upload", "--quiet", "--force", "--dir", own),
+                )
             finally:
                 process.send_signal(signal.SIGINT)
                 process.wait(STOP_SECONDS)

@@ -163,19 +163,19 @@ def emulator(bench: Bench) -> list[Row]:
     models at its first message.
     """
     video = bench.videos.create(bench.works.drop)
-    with running_emulator(bench.folder) as (start_seconds, upload):
-        dropped = Program(
-            f"{OURS}, on the emulator", (*upload, "IN", "--keep", str(bench.target), "-o", "OUT")
-        )
+    with running_emulator(bench.folder) as (start_seconds, server, upload):
+        command = (*upload, "IN", "--keep", str(bench.target), "-o", "OUT")
+        dropped = Program(f"{OURS}, on the emulator", command, server)
         on_emulator, alone = bench.runner.run_interleaved(
             (dropped, video), (bench.ours(), video), with_loading=True
         )
     return [
         Row("start of the emulator", bounds.EMULATOR_START, (start_seconds,)),
-        Row(
+        _row(
             "time from drop to result on the emulator / that of the engine alone, 10 s",
             bounds.EMULATOR_DROP,
-            _ratios(on_emulator, alone),
+            on_emulator,
+            alone,
         ),
     ]
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOAD_RUNS = 3
 SAMPLE_SECONDS = 0.1
 PAGE_BYTES = resource.getpagesize()
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 X264_OPTIONS = re.compile(rb"x264 - core[^\0]*?options: ([^\0]*)")
 
 
@@ -29,10 +30,14 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A command line with `IN` and `OUT` as placeholders for the input and output video."""
+    """A command line with `IN` and `OUT` as placeholders for the input and output video.
+
+    The processor time includes that of the process `server` and its descendants, which work for the command.
+    """
 
     name: str
     command: tuple[str, ...]
+    server: int | None = None
 
     def arguments(self, video: Path, out: Path) -> list[str]:
         places = {"IN": str(video), "OUT": str(out)}
@@ -141,7 +146,7 @@ class Runner:
 
     def _run(self, program: Program, video: Video) -> Run:
         out = self._result()
-        run = run_timed(program.arguments(video.path, out), self._log)
+        run = run_timed(program.arguments(video.path, out), self._log, program.server)
         if not out.exists():
             raise BenchmarkError(f"{program.name} succeeded but wrote no video: see {self._log}.")
         frames, options = _frames_and_encoder(out)
@@ -160,9 +165,13 @@ class Runner:
         return out
 
 
-def run_timed(command: Sequence[str], log: Path) -> Run:
-    """Run a command from the repository's root without a GPU. Raise BenchmarkError with its last line of output."""
+def run_timed(command: Sequence[str], log: Path, server: int | None = None) -> Run:
+    """Run a command from the repository's root without a GPU. Raise BenchmarkError with its last line of output.
+
+    The processor time includes that of the process `server`.
+    """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    server_before = _tree_cpu_seconds(server)
     started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -176,7 +185,8 @@ def run_timed(command: Sequence[str], log: Path) -> Run:
         raise BenchmarkError(
             f"{' '.join(command)} ended with status {process.returncode}: {output_lines[-1]}"
         )
-    return Run(seconds, usage.ru_utime + usage.ru_stime, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
+    cpu_seconds = usage.ru_utime + usage.ru_stime + _tree_cpu_seconds(server) - server_before
+    return Run(seconds, cpu_seconds, max(sampler.peak_bytes, usage.ru_maxrss * 1024))
 
 
 def say(line: str) -> None:
@@ -229,10 +239,27 @@ def _tree_bytes(pid: int) -> int:
     process = Path("/proc") / str(pid)
     try:
         own = int((process / "statm").read_text().split()[1]) * PAGE_BYTES
-        children = [child for task in process.glob("task/*/children") for child in task.read_text().split()]
+        children = _children(process)
     except (OSError, IndexError):
         return 0
-    return own + sum(_tree_bytes(int(child)) for child in children)
+    return own + sum(map(_tree_bytes, children))
+
+
+def _tree_cpu_seconds(pid: int | None) -> float:
+    """Return the processor time of a process and its descendants; 0 for no process, or one that has ended."""
+    process = Path("/proc") / str(pid)
+    try:
+        # The fields after the name, which can contain spaces: see proc(5). Children that have ended count as well.
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        own = sum(map(int, fields[11:15])) / CLOCK_TICKS
+        children = _children(process)
+    except (OSError, IndexError):
+        return 0.0
+    return own + sum(map(_tree_cpu_seconds, children))
+
+
+def _children(process: Path) -> list[int]:
+    return [int(child) for task in process.glob("task/*/children") for child in task.read_text().split()]
 
 
 def _frames_and_encoder(path: Path) -> tuple[int, str]:
