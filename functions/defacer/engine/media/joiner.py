@@ -319,10 +319,11 @@ def _video_packets(
                     f"segment {number} was encoded in another way than the first. Nothing was published. "
                     "Process the video again."
                 )
+            scale = time_base(encoded) / base
             for packet in container.demux(encoded):
                 if not packet.size:
                     continue
-                time = _source_time(packet, time_base(encoded), base)
+                time = _source_time(packet, scale)
                 decode_time = next(decode_times, None)
                 if decode_time is None or decode_time > time:
                     raise CheckError(
@@ -333,20 +334,23 @@ def _video_packets(
                 # NUT has no durations. Only those of the last packets matter (see `join`).
                 packet.duration = 1
                 packet.stream = stream
-                yield float(packet.dts * base), packet
+                yield side_streams.to_seconds(packet.dts, base), packet
         _require_equal(
             np.sort(times), np.sort(segment.written.frames), f"segment {number} has", "its report lists"
         )
 
 
-def _source_time(packet: "Packet[VideoStream]", written: Fraction, base: Fraction) -> int:
-    """Return a packet's time in the source's time base, which is coarser than NUT's. Raises CheckError."""
-    time = (packet.pts or 0) * written / base
-    if packet.pts is None or time.denominator != 1:
+def _source_time(packet: "Packet[VideoStream]", scale: Fraction) -> int:
+    """Return a packet's time in the source's time base, which is coarser than NUT's. Raises CheckError.
+
+    `scale` is the number of the source's units in one unit of the packet.
+    """
+    time, rest = divmod((packet.pts or 0) * scale.numerator, scale.denominator)
+    if packet.pts is None or rest:
         raise CheckError(
             "a segment has a frame at a time that the source does not have. Process the video again."
         )
-    return int(time)
+    return time
 
 
 def _decode_times(shown: Times, segments: Sequence[SegmentFile]) -> Iterator[int]:

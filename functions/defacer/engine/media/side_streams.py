@@ -9,6 +9,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -74,12 +75,17 @@ def payload(packet: "Packet[Any]") -> bytes:
 def seconds_of(packet: "Packet[Any]") -> float:
     """Return the decode time of a packet in seconds, or the presentation time of a packet without one."""
     when = packet.dts if packet.dts is not None else packet.pts
-    return float((when or 0) * packet.time_base)
+    return to_seconds(when or 0, packet.time_base)
 
 
 def end_of(packet: "Packet[Any]") -> float:
     """Return the end of a packet in seconds."""
-    return seconds_of(packet) + float((packet.duration or 0) * packet.time_base)
+    return seconds_of(packet) + to_seconds(packet.duration or 0, packet.time_base)
+
+
+def to_seconds(units: int, base: Fraction) -> float:
+    """Return a time in seconds, the same number as `float(units * base)` in a small part of its time."""
+    return float(units * base.numerator / base.denominator)
 
 
 def find_dropped(container: InputContainer, picture_index: int) -> Iterator[SourceChange]:

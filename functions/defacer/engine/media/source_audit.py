@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from defacer.engine.errors import VideoError
 from defacer.engine.media.clock.packet_clock import is_shown
 from defacer.engine.media.damage import CUT_OFF_ADVICE
+from defacer.engine.media.side_streams import to_seconds
 from defacer.report.clock import Clock
 
 # A header's duration can be rounded, and the last frame can be shown for longer than its packet says.
@@ -48,7 +49,7 @@ class SourceAudit:
             return
         self._counts[packet.stream_index] += 1
         if packet.pts is not None:
-            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            self._end = max(self._end, to_seconds(packet.pts + (packet.duration or 0), packet.time_base))
         if packet.stream_index != self._picture:
             return
         if packet.dts is not None:

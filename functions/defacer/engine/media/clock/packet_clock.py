@@ -97,14 +97,16 @@ class PacketClock:
             delay = float((packet.pts - packet.dts) * packet.time_base)
             if delay > self._max_pause:  # FFmpeg guesses it from the packets before a jump
                 packet.dts = packet.pts
-        rate = self._picture.guessed_rate or self._picture.average_rate or FALLBACK_RATE
-        usual = max(1, round(1 / rate / packet.time_base))
         pts = packet.dts if packet.pts is None else packet.pts
         if pts is None:
             self.undated += 1
-            pts, packet.duration = self._next, usual  # FFmpeg's duration can be one tick
+            pts, packet.duration = self._next, self._usual_duration(packet)  # FFmpeg's can be one tick
         packet.pts = pts
-        self._next = pts + (packet.duration or usual)
+        self._next = pts + (packet.duration or self._usual_duration(packet))
+
+    def _usual_duration(self, packet: "Packet[Any]") -> int:
+        rate = self._picture.guessed_rate or self._picture.average_rate or FALLBACK_RATE
+        return max(1, round(1 / rate / packet.time_base))
 
     def _find_offset(self, packet: "Packet[Any]") -> int:
         offsets = self._clock.offsets
