@@ -68,11 +68,16 @@ def suggest_merges(
         progress()
         before = by_id.get(-1 if track.continues is None else track.continues)
         is_stranger = decisions[number].reason == Reason.UNLIKE_TARGET
-        if before is not None and not is_stranger and _continues_in_place(tracks[before], track, max_gap):
+        if (
+            before is not None
+            and not is_stranger
+            and _continues_in_place(tracks[before], track, max_gap)
+            and not _look_unlike(tracks[before], track, limits.match)
+        ):
             links.append((adjoining_distance(tracks[before], track), before, number))
     for _, before, number in sorted(links):
         people.try_merge(groups[before], groups[number])
-    _merge_alike(people, limits.match, progress)
+    _merge_alike(people, limits.resembles, progress)
     return tuple(people.merged)
 
 
@@ -81,6 +86,12 @@ def _continues_in_place(before: Track, track: Track, max_gap: int) -> bool:
         return False
     ends = np.array([before.detections[-1].box, track.detections[0].box])
     return bool(compute_overlaps(ends[0], ends[1:])[0] >= MIN_OVERLAP)
+
+
+def _look_unlike(before: Track, track: Track, limit: float) -> bool:
+    """Return whether the last clear view of a track and the first one of the next track are of two people."""
+    last, first = clear_views(before)[-1:], clear_views(track)[:1]
+    return bool(len(last) and len(first)) and float(np.linalg.norm(last - first)) > limit
 
 
 def _merge_alike(people: "_People", limit: float, progress: Callable[[], None]) -> None:
