@@ -12,6 +12,7 @@ from defacer.engine.errors import VideoError
 from defacer.engine.media.orientation import Orientation, orientation_of
 from defacer.engine.media.reader import read_frames, read_video_info
 from tests.clips import astronaut
+from tests.inputs.write_video import X265, Video, write
 
 ALL = [(degrees, mirrored) for degrees in (0, 90, 180, -90) for mirrored in (False, True)]
 WIDTH, HEIGHT = 320, 192
@@ -64,6 +65,16 @@ def test_stored_picture_and_box_are_restored(rotated: Path) -> None:
 
 def test_frame_without_a_matrix_is_upright() -> None:
     assert orientation_of(av.VideoFrame(16, 16, "yuv420p")) == Orientation()
+
+
+def test_rotated_hevc_of_a_phone_is_read(tmp_path: Path) -> None:
+    contents = Video(
+        codec="libx265", options=X265, turned=(90.0, False), sound=(), seconds=0.4, size=(128, 96)
+    )
+    path = write(tmp_path / "in.mp4", contents)
+    info = read_video_info(str(path))
+    assert (info.width, info.height) == (96, 128)
+    assert len(list(read_frames(str(path)))) == 10
 
 
 def test_rotation_by_30_degrees_is_refused(tmp_path: Path) -> None:

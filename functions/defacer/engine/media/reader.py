@@ -58,7 +58,13 @@ MAX_SECONDS = 24 * 3600  # the part of a video that is searched for key frames; 
 MAX_PIXELS = 8192 * 8192  # of a frame, because a decoder allocates several frames of the claimed size
 MAX_FRAME_SECONDS = 60.0  # the last frame can be a still picture
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
-MESSAGE_UNITS = {"h264": "6", "hevc": "39-40"}  # types of the units that contain supplemental messages (SEI)
+MATROSKA_KEY = "enc_key_id"  # a tag by FFmpeg for a track that is encrypted
+# Filters that remove the units with supplemental messages (SEI). They write start codes, which FFmpeg's decoder of HEVC
+# does not accept in place of lengths unless the parameter sets are in the packets, too.
+WITHOUT_MESSAGES = {
+    "h264": "filter_units=remove_types=6",
+    "hevc": "hevc_mp4toannexb,filter_units=remove_types=39-40",
+}
 # Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
@@ -284,7 +290,7 @@ def first_frame(
     picture, and if no frame can be decoded.
     """
     for packet in demux(container, stream, clock or Clock(), picture_only=True):
-        if packet.has_sidedata("encryption_info"):
+        if packet.has_sidedata("encryption_info") or MATROSKA_KEY in stream.metadata:
             raise VideoError("it is encrypted. Export it without copy protection.")
         try:
             parts = without.filter(packet) if without and packet.size else [packet]
@@ -312,10 +318,12 @@ def form_of_first(
     number, codec = container.streams.video.index(stream), stream.codec_context.name
     shape = _changing_shape(container, stream) or stream.sample_aspect_ratio
     form = PictureForm.of_first(frame, shape, read_crop(file_of(source), number), codec in PHOTO_CODECS)
-    if form.matrix == UPRIGHT or codec not in MESSAGE_UNITS:
+    if form.matrix == UPRIGHT or codec not in WITHOUT_MESSAGES:
         return form
     with open_video(source) as (container, stream):  # the caller does not read from its container anymore
-        messages = BitStreamFilterContext(f"filter_units=remove_types={MESSAGE_UNITS[codec]}", stream)
+        messages = BitStreamFilterContext(WITHOUT_MESSAGES[codec], stream)
+        if codec == "hevc":
+            stream.codec_context.extradata = None
         return form.with_matrix(matrix_of(first_frame(container, stream, without=messages)))
 
 
