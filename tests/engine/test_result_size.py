@@ -155,3 +155,14 @@ def test_result_of_a_real_clip_is_about_as_large(clip: str, tmp_path: Path) -> N
     limited = rewrite(source, tmp_path)
     assert picture_bytes(limited) <= 1.5 * picture_bytes(source)
     assert mean_psnr(source, limited) > 43
+
+
+def test_encoder_holds_few_large_frames(low_rate: Path) -> None:
+    large = replace(encoding_of(str(low_rate)), width=2560, height=1440)
+    encoder = cast(VideoCodecContext, av.CodecContext.create(large.codec, "w"))
+    encoder.width, encoder.height, encoder.pix_fmt = large.width, large.height, large.pixel_format
+    encoder.time_base, encoder.options = Fraction(1, RATE), large.options(quality=18)
+    frames = [av.VideoFrame(large.width, large.height, large.pixel_format) for _ in range(8)]
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number, Fraction(1, RATE)
+    assert sum(len(encoder.encode(frame)) for frame in frames) > 0
