@@ -70,6 +70,20 @@ def raw_hevc(folder: Path) -> Path:
     return recording(folder, "in.hevc", sound=(), codec="libx265", options=options)
 
 
+def raw_mpeg4(folder: Path) -> Path:
+    options = (("b", "2M"), ("g", "20"), ("bf", "2"))
+    plain = recording(folder, "plain.mp4", codec="mpeg4", options=options, sound=())
+    with av.open(str(plain)) as container:
+        header = container.streams.video[0].codec_context.extradata or b""
+        path = folder / "in.m4v"
+        path.write_bytes(header + b"".join(bytes(packet) for packet in container.demux(video=0)))
+    return path
+
+
+def raw_av1(folder: Path) -> Path:
+    return recording(folder, "in.obu", sound=(), codec="libsvtav1", options=(("preset", "10"), ("crf", "30")))
+
+
 def avi_with_dropped_frames(folder: Path) -> Path:
     """Write an AVI with an empty chunk for each sixth frame, as recorders do that were too slow."""
     times = tuple(number / 25 for number in range(60) if number % 6 != 3)

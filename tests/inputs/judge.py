@@ -101,7 +101,7 @@ def _clock(source: Path) -> float:
 
 
 def _like(before: av.VideoFrame, after: av.VideoFrame) -> av.VideoFrame:
-    if before.format.is_rgb:
+    if before.format.is_rgb or before.format.has_palette:
         return before.reformat(format=after.format.name, dst_colorspace="ITU601", dst_color_range="MPEG")
     return before.reformat(format=after.format.name)
 
@@ -234,7 +234,7 @@ def _judge_format(row: Row, source: Path, result: Path) -> None:
         assert (after.sample_aspect_ratio or Fraction(1)) == shape
         one, other = next(given.decode(before)), next(made.decode(after))
         assert one.interlaced_frame == other.interlaced_frame
-        if not one.format.is_rgb:
+        if not (one.format.is_rgb or one.format.has_palette):
             for name in ("color_primaries", "color_trc", "colorspace"):
                 assert int(getattr(one, name)) == int(getattr(other, name)), name
             assert _range(one) == _range(other)

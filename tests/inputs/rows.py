@@ -143,6 +143,8 @@ PICTURE = [
     Row("4:2:2", "picture", video("in.mp4", pixel_format="yuv422p"), pixel_format="yuv422p"),
     Row("4:4:4", "picture", video("in.mp4", pixel_format="yuv444p"), pixel_format="yuv444p"),
     Row("RGB", "picture", video("in.mp4", codec="libx264rgb", pixel_format="rgb24"), pixel_format="yuv444p"),
+    Row("a palette of 256 colors, PNG in MOV", "picture",
+        video("in.mov", codec="png", pixel_format="pal8", options=()), pixel_format="yuv444p"),
     Row("gray", "picture", video("in.mp4", pixel_format="gray")),
     Row("full range", "picture", video("in.mp4", pixel_format="yuvj420p", color=(2, 1, 1, 1)),
         pixel_format="yuvj420p"),

@@ -158,7 +158,9 @@ def _frames(video: Video) -> Iterator[tuple[float, av.VideoFrame]]:
     full = bool(video.color and video.color[0] == 2) or video.pixel_format.startswith("yuvj")
     for number, seconds in enumerate(times):
         frame = av.VideoFrame.from_ndarray(_picture(video, number), format="rgb24")
-        if not video.pixel_format.startswith(("rgb", "bgr", "gbr", "pal")):
+        if video.pixel_format == "pal8":
+            frame = _with_palette(_picture(video, number))
+        elif not video.pixel_format.startswith(("rgb", "bgr", "gbr")):
             frame = frame.reformat(
                 format=video.pixel_format,
                 dst_colorspace=matrix,
@@ -167,6 +169,15 @@ def _frames(video: Video) -> Iterator[tuple[float, av.VideoFrame]]:
         else:
             frame = frame.reformat(format=video.pixel_format)
         yield seconds, mark(frame)
+
+
+def _with_palette(picture: Picture) -> av.VideoFrame:
+    """Return a frame of 256 colors: 8 levels of red and green, and 4 of blue."""
+    red, green, blue = np.moveaxis(picture >> 5, 2, 0)
+    numbers = np.arange(256)
+    palette = np.stack([np.full(256, 255), numbers >> 5 << 5, numbers << 3 & 0xE0, numbers << 6 & 0xC0], 1)
+    colors: Any = (red << 5 | green << 2 | blue >> 1, palette.astype(np.uint8))
+    return av.VideoFrame.from_ndarray(colors, format="pal8")
 
 
 def _picture(video: Video, number: int) -> Picture:

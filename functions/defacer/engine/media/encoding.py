@@ -32,7 +32,7 @@ FALLBACK_RATE = Fraction(30)
 # AVFieldOrder as FFmpeg's decoders use it, by the field that is shown first. FFmpeg's header describes the mixed
 # orders the other way round.
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
-BT601 = 6  # ITU-T H.273
+RGB, BT601 = 0, 6  # ITU-T H.273
 # The largest rate, by the rate of the source's picture, and the bits that a part of the result can take in advance, in
 # seconds of that rate. A result of 2 s or more is so at most 1.48 times as large. Five clips of 10 s and 260 to 1,975
 # kbit/s become 1.36 to 1.38 times as large, at 43.6 to 48.5 dB. Without a limit: 1.59 to 3.84 times, 45.4 to 52.2 dB.
@@ -110,9 +110,9 @@ class Encoding:
         """Return the frame in the pixel format of the encoding."""
         if frame.format.name == self.pixel_format:
             return frame
-        if frame.format.is_rgb:
+        if _is_rgb(frame.format):
             return frame.reformat(format=self.pixel_format, dst_colorspace="ITU601", dst_color_range="MPEG")
-        if frame.format.name.startswith("gray") and frame.color_range:  # otherwise FFmpeg assumes full range
+        if _is_gray(frame.format) and frame.color_range:  # otherwise FFmpeg assumes full range
             color_range = int(frame.color_range)
             return frame.reformat(
                 format=self.pixel_format, src_color_range=color_range, dst_color_range=color_range
@@ -131,7 +131,7 @@ def encoding_of(source: Source) -> Encoding:
         if frame.format.name.startswith("yuvj") and not deep:
             pixel_format = pixel_format.replace("yuv", "yuvj")
         codec = "libx265" if deep and not fields else "libx264"
-        rgb = frame.format.is_rgb
+        rgb = _is_rgb(frame.format)
         rate = stream.average_rate or FALLBACK_RATE
         return Encoding(
             codec=codec,
@@ -144,7 +144,8 @@ def encoding_of(source: Source) -> Encoding:
             color_range=0 if rgb else int(frame.color_range),
             color_primaries=int(frame.color_primaries),
             color_transfer=int(frame.color_trc),
-            color_matrix=BT601 if rgb else int(frame.colorspace),
+            # A gray PNG states the matrix of RGB too, and players would show its result in color.
+            color_matrix=BT601 if rgb or int(frame.colorspace) == RGB else int(frame.colorspace),
             orientation=form.orientation,
             form=form,
             fields=fields,
@@ -197,11 +198,20 @@ def _changing_limit(stream: VideoStream) -> int:
     return limit_sections({(0, int(place)): int(found) for place, found in zip(places, sums, strict=True)})
 
 
+def _is_gray(form: av.VideoFormat) -> bool:
+    return form.name.startswith(("gray", "ya"))  # "ya" has transparency too
+
+
+def _is_rgb(form: av.VideoFormat) -> bool:
+    """Return whether the samples are RGB values, numbers of palette colors, or black and white."""
+    return form.is_rgb or form.has_palette or form.name.startswith("mono")
+
+
 def _chroma(frame: av.VideoFrame, size: PictureForm) -> str:
     """Return the planar 8-bit format that keeps all chroma samples, of those that players support."""
     form = frame.format
-    if form.name.startswith("gray") or form.is_rgb:
-        across, down = (2, 2) if form.name.startswith("gray") else (1, 1)
+    if _is_gray(form) or _is_rgb(form):
+        across, down = (2, 2) if _is_gray(form) else (1, 1)
     else:
         across = -(-64 // form.chroma_width(64))
         down = -(-64 // form.chroma_height(64))

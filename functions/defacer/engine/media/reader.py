@@ -68,7 +68,8 @@ WITHOUT_MESSAGES = {
 # Demuxers that read only the given file. A playlist (concat, HLS, DASH, SDP) would open the files that it names.
 DEMUXERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "flv", "asf", "ogg", "nut", "mxf", "h264",
-    "hevc", "ivf", "dv", "gif", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "mp3", "aac", "wav", "flac",
+    "hevc", "ivf", "obu", "yuv4mpegpipe", "dv", "gif", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "mp3", "aac",
+    "wav", "flac",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import av
 from av import Packet
 from av.container import InputContainer
+from av.format import Flags
 from av.video.stream import VideoStream
 
 from defacer.engine.errors import NO_FRAME, VideoError
@@ -99,6 +100,8 @@ class _Scan:
         self._base = time_base(picture)
         self._begin = begin_seconds(container, Clock(), self._base)
         self._picture = picture
+        # FFmpeg can't seek in a raw stream, even if it makes up a time for each frame.
+        self._has_no_times = bool(container.format.flags & Flags.no_timestamps.value)
         is_indexed = container.format.name.startswith("mov") and picture.frames > 0
         self._times = PacketClock(container, picture, Clock(), restarts=not is_indexed)
         self._spans: dict[int, dict[int, _Span]] = {}
@@ -186,7 +189,7 @@ class _Scan:
         lost = self._last[1]
         clock = Clock(
             offsets=offsets,
-            is_sequential=len(offsets) > 1 or times.undated > 0,
+            is_sequential=len(offsets) > 1 or times.undated > 0 or self._has_no_times,
             is_reordered=(self._rises or times.moved > 0) if can_reorder else self._is_backward(),
             has_moved=times.moved > 0,
             cut=self._last[0] + offsets[-1] if lost else None,
