@@ -12,7 +12,8 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from defacer.engine.media.clock.clocked_source import ClockedSource
-from defacer.engine.media.encoding import MIN_LIMIT, Encoding, encoding_of
+from defacer.engine.media.clock.section_rates import MIN_LIMIT
+from defacer.engine.media.encoding import Encoding, encoding_of
 from defacer.engine.media.probe import probe
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options, SizeLimit
@@ -103,6 +104,31 @@ def test_hard_section_of_an_easy_clip_keeps_its_quality(suffix: str, tmp_path: P
     limited = rewrite(source, tmp_path)
     assert picture_bytes(limited) <= 1.5 * picture_bytes(path)
     assert mean_psnr(path, limited, slice(100, 160)) > 40
+
+
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("mkv", marks=pytest.mark.slow)])
+def test_hard_section_of_a_low_rate_clip_keeps_its_quality(suffix: str, tmp_path: Path) -> None:
+    """A still slide, and 4 s of a moving texture. The mean rate is so low that the result can be larger."""
+    path, rate = tmp_path / f"slide.{suffix}", 5
+    random = np.random.default_rng(0)
+    texture = random.integers(0, 256, (90, 160 + 40 * rate), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=rate)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        video.options = {"preset": "veryfast", "crf": "26"}
+        for index in range(40 * rate):
+            gray = np.full(SIZE[::-1], 90, np.uint8)
+            if 100 <= index < 120:
+                gray = np.ascontiguousarray(texture[:, 2 * index : 2 * index + SIZE[0]])
+            frame = av.VideoFrame.from_ndarray(gray, format="gray")
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    source = ClockedSource(str(path), probe(str(path), Options()).info.clock)
+    limited = rewrite(source, tmp_path)
+    assert picture_bytes(path) * 8 / 40 < MIN_LIMIT / 4
+    assert picture_bytes(limited) * 8 / 40 < MIN_LIMIT
+    assert mean_psnr(path, limited, slice(100, 120)) > 45
 
 
 def test_lossless_result_has_no_limit(low_rate: Path) -> None:

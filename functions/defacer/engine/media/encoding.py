@@ -18,7 +18,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from defacer.engine.media.clock.clocked_source import Source, clock_of
-from defacer.engine.media.clock.section_rates import PART_SECONDS, RATE_FACTOR, limit_sections
+from defacer.engine.media.clock.section_rates import (
+    PART_SECONDS,
+    RATE_FACTOR,
+    LowRates,
+    limit_sections,
+    lowest_limit,
+)
 from defacer.engine.media.display.picture_form import PictureForm
 from defacer.engine.media.hdr import x265_parameters
 from defacer.engine.media.orientation import Orientation
@@ -37,9 +43,6 @@ RGB, BT601 = 0, 6  # ITU-T H.273
 # seconds of that rate. A result of 2 s or more is so at most 1.48 times as large. Five clips of 10 s and 260 to 1,975
 # kbit/s become 1.36 to 1.38 times as large, at 43.6 to 48.5 dB. Without a limit: 1.59 to 3.84 times, 45.4 to 52.2 dB.
 MAX_BUFFER_SECONDS, BUFFER_SHARE = 1.5, 0.15
-# The limit is never below these rates, in bits per second and in bits per pixel: at lower rates, key frames every two
-# seconds would look poor.
-MIN_LIMIT, MIN_PIXEL_LIMIT = 250_000, 0.01
 MAX_BUFFER_BITS = 2**31 - 1  # FFmpeg's own limit, which a picture without compression can exceed
 
 
@@ -172,9 +175,8 @@ def _rate_limit(
     sound = sum(track.bit_rate or 0 for track in container.streams.audio if track.codec_context is not None)
     # A header can state a wrong duration, and the index of a fragmented file has its first frames only.
     found = max(container.size * 8 / seconds - sound, _indexed_rate(stream))
-    rate = max(
-        RATE_FACTOR * found, _changing_limit(stream), scanned, MIN_LIMIT, MIN_PIXEL_LIMIT * float(pixel_rate)
-    )
+    lowest = lowest_limit(float(pixel_rate))
+    rate = max(RATE_FACTOR * found, _changing_limit(stream, lowest), scanned, lowest)
     buffer_bits = int(rate * min(MAX_BUFFER_SECONDS, BUFFER_SHARE * seconds))
     return RateLimit(int(rate), buffer_bits) if buffer_bits <= MAX_BUFFER_BITS else None
 
@@ -188,14 +190,17 @@ def _indexed_rate(stream: VideoStream) -> float:
     return sum(entry.size for entry in entries) * 8 / seconds if seconds > 0 else 0.0
 
 
-def _changing_limit(stream: VideoStream) -> int:
+def _changing_limit(stream: VideoStream, lowest: float) -> int:
     """Return the limit for the changing rate of the packets in the index, or 0 without an index."""
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.float64) * float(time_base(stream))
     bits = np.array([entry.size for entry in entries], np.float64) * 8
     places, parts = np.unique(np.floor(times / PART_SECONDS), return_inverse=True)
     sums = np.bincount(parts, bits)
-    return limit_sections({(0, int(place)): int(found) for place, found in zip(places, sums, strict=True)})
+    keys = [entry.size * 8 for entry in entries if entry.is_keyframe]
+    seconds = float(np.ptp(times)) if len(times) else 0.0
+    low = LowRates(lowest, seconds, float(np.median(keys)) if keys else 0.0)
+    return limit_sections({(0, int(place)): int(n) for place, n in zip(places, sums, strict=True)}, low)
 
 
 def _is_gray(form: av.VideoFormat) -> bool:

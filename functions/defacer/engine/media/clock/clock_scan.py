@@ -1,6 +1,8 @@
 """Examine a video before any work begins: read all its packets, and decide how their times are corrected."""
 
 import math
+import statistics
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,14 +14,19 @@ from typing import Any, BinaryIO
 import av
 from av import Packet
 from av.container import InputContainer
-from av.format import Flags
 from av.video.stream import VideoStream
 
 from defacer.engine.errors import NO_FRAME, VideoError
 from defacer.engine.media.clock.clocked_source import ClockedSource
 from defacer.engine.media.clock.hidden_frames import is_hidden
 from defacer.engine.media.clock.packet_clock import PacketClock, begin_seconds, demux, read_packets
-from defacer.engine.media.clock.section_rates import PART_SECONDS, Part, limit_sections
+from defacer.engine.media.clock.section_rates import (
+    PART_SECONDS,
+    LowRates,
+    Part,
+    limit_sections,
+    lowest_limit,
+)
 from defacer.engine.media.clock.sound_gaps import SoundGaps
 from defacer.engine.media.damage import CUT_OFF_ADVICE, damage_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
@@ -34,6 +41,7 @@ MAX_LISTED = 3  # restarts with a time in the report
 MAX_RESTARTS = 1000  # the manifest lists an offset for each
 MIN_JUMP_SECONDS = 0.5
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
+NO_TIMESTAMPS = 0x80  # FFmpeg's flag of formats without times (AVFMT_NOTIMESTAMPS)
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
 
 
@@ -101,7 +109,7 @@ class _Scan:
         self._begin = begin_seconds(container, Clock(), self._base)
         self._picture = picture
         # FFmpeg can't seek in a raw stream, even if it makes up a time for each frame.
-        self._has_no_times = bool(container.format.flags & Flags.no_timestamps.value)
+        self._has_no_times = bool(container.format.flags & NO_TIMESTAMPS)
         is_indexed = container.format.name.startswith("mov") and picture.frames > 0
         self._times = PacketClock(container, picture, Clock(), restarts=not is_indexed)
         self._spans: dict[int, dict[int, _Span]] = {}
@@ -112,6 +120,7 @@ class _Scan:
         self._decoded: Fraction | None = None  # the last decode time
         self._last: tuple[int, bool] | None = None
         self._bits: Counter[Part] = Counter()
+        self._key_sizes = array("q")
         self._keys: list[tuple[int, int]] = []  # restarts before each key frame, and its time
 
     def add_packet(self, packet: "Packet[Any]") -> None:
@@ -149,6 +158,7 @@ class _Scan:
             self._last = (packet.pts, packet.is_corrupt)
             self._count_early(packet)
             if packet.is_keyframe:
+                self._key_sizes.append(packet.size)
                 self._add_keyframe(packet.pts)
 
     def _check_jump(self, decoded: Fraction, is_keyframe: bool) -> None:
@@ -193,9 +203,17 @@ class _Scan:
             is_reordered=(self._rises or times.moved > 0) if can_reorder else self._is_backward(),
             has_moved=times.moved > 0,
             cut=self._last[0] + offsets[-1] if lost else None,
-            rate_limit=limit_sections(self._bits),
+            rate_limit=limit_sections(self._bits, self._low_rates()),
         )
         return replace(clock, changes=tuple(self._describe(clock)))
+
+    def _low_rates(self) -> LowRates:
+        picture = self._picture
+        pixel_rate = picture.width * picture.height * float(picture.average_rate or 0)
+        key_bits = statistics.median(self._key_sizes) * 8 if self._key_sizes else 0.0
+        spans = [span for tracks in self._spans.values() if (span := tracks.get(picture.index))]
+        seconds = float(sum(span.end - span.start for span in spans))
+        return LowRates(lowest_limit(pixel_rate), seconds, key_bits)
 
     def find_keyframes(self, clock: Clock) -> tuple[int, ...]:
         """Return the corrected times of the key frames, at most two a second."""
