@@ -42,6 +42,7 @@ STARTED = time.monotonic()
 LONG_FILES = (
     "infra/test_rehearsal.py",
     "inputs/test_rows.py",
+    "inputs/test_pipeline.py",
     "pipeline/test_privacy.py",
     "live/test_stream.py",
     "emulator/test_processes.py",
