@@ -8,19 +8,19 @@ import pytest
 
 from defacer.engine.corrections.drawn_mask import DrawnMask, SecondsRange, parse_mask, parse_range, read_masks
 from defacer.engine.errors import ArgumentError
-from defacer.engine.models.arrays import Detector
 from defacer.report.compact_boxes import BoxAt
+from defacer.report.edits import AddedTrack
 from defacer.report.faces import Faces
 
 FACES = Faces("", None, 0.7, 640, 360, "1/100", 500, 0, (), (), start=50, end=5040)
 
 
-def no_detector() -> Detector:
-    raise AssertionError("the detector was asked for")
+def follow_nothing(*_: object) -> AddedTrack:
+    raise AssertionError("the mask was to follow a face")
 
 
 def keyframes(mask: DrawnMask) -> list[BoxAt]:
-    return list(mask.to_track("no such video", FACES, no_detector).detections)
+    return list(mask.to_track("no such video", FACES, follow_nothing).detections)
 
 
 def test_mask_has_a_span_a_box_and_corrections() -> None:
@@ -37,7 +37,9 @@ def test_mask_has_a_span_a_box_and_corrections() -> None:
 def test_times_that_a_command_printed_leave_no_frame_out() -> None:
     """At 30 frames per second, the commands print the times 12.033 and 12.067 of frames as 12.03 and 12.07."""
     faces = replace(FACES, time_base="1/15360", start=0, end=15360 * 20)
-    track = parse_mask("12.07-14.03@10,20,30,40", follow=False).to_track("no such video", faces, no_detector)
+    track = parse_mask("12.07-14.03@10,20,30,40", follow=False).to_track(
+        "no such video", faces, follow_nothing
+    )
     first, last = (number * 15360 // 30 for number in (12 * 30 + 2, 14 * 30 + 1))
     assert first - 512 < track.detections[0].pts <= first
     assert last <= track.detections[-1].pts < last + 512

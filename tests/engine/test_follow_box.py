@@ -11,11 +11,13 @@ import av
 import numpy as np
 import pytest
 
+from defacer.engine.corrections.follow_box import GAP_MARGIN
 from defacer.engine.corrections.span_search import TimeSpan
 from defacer.engine.engine import Engine
 from defacer.engine.errors import ArgumentError
 from defacer.engine.media.reader import Segment, read_frames
 from defacer.engine.options import Options
+from defacer.engine.rendering.box_motion import enclose_boxes, expand_box
 from defacer.engine.rendering.redact_segment import redact_segment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits
@@ -142,14 +144,19 @@ def test_no_face_is_visible_after_one_box_covers_a_deleted_track(
     assert seen == [False] * FRAMES
 
 
-def test_gap_without_detections_is_covered_and_marked(scene: Write) -> None:
-    """The mask covers the last and the next confirmed box, wherever the face is in between."""
+def test_gap_is_covered_by_the_union_of_the_boxes_around_it_and_marked(scene: Write) -> None:
+    """The mask covers the union of the last and the next confirmed box with a margin."""
     gap = range(20, 35)
     video = scene(shown(*(n for n in range(FRAMES) if n not in gap)))
     mask = video.follow({5: around(walk(5)), 45: around(walk(45))})
     assert set(gap) <= set(video.unconfirmed(mask)) <= set(range(17, 38))
+    (first, last), *_ = mask.unconfirmed
+    before = max(item.pts for item in mask.detections if item.pts < first)
+    after = min(item.pts for item in mask.detections if item.pts > last)
+    union = enclose_boxes(*(mask.detections.box_at(pts) for pts in (before, after)))
     for number in gap:
         place = mask.detections.box_at(number * video.unit)
+        assert place == pytest.approx(expand_box(union, GAP_MARGIN), abs=0.2)
         assert covered_share(walk(number), [], WIDTH, HEIGHT, [place]) == 1
 
 

@@ -46,6 +46,13 @@ def faces() -> Faces:
     )
 
 
+def test_kept_poster_is_kept_for_its_track_alone(faces: Faces) -> None:
+    """A poster shows a face. Another track of the same person group can be the person."""
+    one_group = replace(faces, tracks=tuple(replace(track, group=2) for track in faces.tracks))
+    made = Faces.from_bytes(with_edits(one_group.to_bytes(), Edits(decisions={3: "keep"}), PEOPLE).document)
+    assert [track.decision for track in made.tracks] == ["keep", "keep", "keep", "keep", "hide"]
+
+
 @pytest.mark.parametrize(
     ("hide", "keep"), [((), ()), ((0,), ()), ((1, 2), (4,)), ((), (3, 4)), ((0, 1, 2, 3, 4), ())]
 )

@@ -159,7 +159,9 @@ class Engine:
         self, span: TimeSpan, anchors: Sequence[BoxAt], progress: Callable[[int], None] = lambda _: None
     ) -> AddedTrack:
         """Return a mask that follows the face inside the drawn boxes: see `corrections.follow_box`."""
-        return follow_box(span, anchors, self.sensitive_detector(), progress)
+        return follow_box(
+            span, anchors, self.sensitive_detector(), lambda: self.recognizer("sface"), progress
+        )
 
     def look_again(
         self, span: TimeSpan, progress: Callable[[int], None] = lambda _: None

@@ -1,16 +1,16 @@
 """Find the tracks that a person adds to a report: drawn masks, and faces in a time span that is searched again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from defacer.engine.corrections.drawn_mask import DrawnMask, SecondsRange
-from defacer.engine.corrections.look_again import look_again
+from defacer.engine.corrections.span_search import FrameCallback, TimeSpan
 from defacer.engine.engine import Engine
 from defacer.engine.media.clock.clocked_source import Source
 from defacer.engine.models import weights
-from defacer.engine.models.arrays import Detector
 from defacer.engine.options import Options
 from defacer.engine.render_file import StageCallback
+from defacer.report.compact_boxes import BoxAt
 from defacer.report.edits import MAX_ADDED, AddedTrack
 from defacer.report.faces import Faces
 
@@ -38,9 +38,12 @@ class Corrections:
         """
         engine = Engine()
 
-        def load_detector() -> Detector:
+        def fetch_weights() -> None:
             weights.fetch_all(progress=lambda line: progress(line, 0, None))
-            return engine.sensitive_detector()
+
+        def follow(span: TimeSpan, anchors: Sequence[BoxAt], callback: FrameCallback) -> AddedTrack:
+            fetch_weights()
+            return engine.follow_box(span, anchors, callback)
 
         past_damage = options.on_decode_error == "hide"
         for mask in self.masks:  # before any of them is followed, which takes time
@@ -51,9 +54,10 @@ class Corrections:
             return lambda done: progress(stage, done, None)
 
         found = [
-            mask.to_track(source, faces, load_detector, show(FOLLOWING), past_damage=past_damage)
+            mask.to_track(source, faces, follow, show(FOLLOWING), past_damage=past_damage)
             for mask in self.masks
         ]
         for span in spans:
-            found += look_again(span, load_detector(), show(LOOKING_AGAIN))
+            fetch_weights()
+            found += engine.look_again(span, show(LOOKING_AGAIN))
         return found

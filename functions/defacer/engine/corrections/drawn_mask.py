@@ -9,11 +9,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from defacer.engine.corrections.follow_box import follow_box
 from defacer.engine.corrections.span_search import FrameCallback, TimeSpan
 from defacer.engine.errors import ArgumentError
 from defacer.engine.media.clock.clocked_source import Source
-from defacer.engine.models.arrays import Detector
 from defacer.engine.tracking.frame_faces import format_time, parse_moment
 from defacer.report.compact_boxes import Box, BoxAt, CompactBoxes
 from defacer.report.edits import AddedTrack
@@ -70,18 +68,18 @@ class DrawnMask:
         self,
         source: Source,
         faces: Faces,
-        detector: Callable[[], Detector],
+        follow: Callable[[TimeSpan, Sequence[BoxAt], FrameCallback], AddedTrack],
         progress: FrameCallback = lambda _: None,
         *,
         past_damage: bool = False,
     ) -> AddedTrack:
-        """Return the mask as a track. `detector` is called if the mask follows a face.
+        """Return the mask as a track. `follow` (`Engine.follow_box`) is called if the mask follows a face.
 
         Raise ArgumentError for times and boxes outside the video, and VideoError.
         """
         span, anchors = self.place(source, faces, past_damage=past_damage)
         if self.follow:
-            return follow_box(span, anchors, detector(), progress)
+            return follow(span, anchors, progress)
         boxes = {anchor.pts: anchor.box for anchor in anchors}
         boxes.setdefault(span.start, anchors[0].box)
         boxes.setdefault(span.end, anchors[-1].box)
