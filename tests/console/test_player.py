@@ -188,6 +188,18 @@ def test_keys_play_in_both_directions_and_can_be_switched_off(open_review: Open)
     expect(page.locator(".screens")).to_have_attribute("data-view", "side")
 
 
+def test_chosen_speed_plays_source_and_result_alike(open_review: Open) -> None:
+    page = open_review()
+    rates = "() => ['source', 'result'].map((id) => document.getElementById(id).playbackRate)"
+    for speed in (0.5, 4.0):
+        page.get_by_label("Speed").select_option(str(speed).removesuffix(".0"))
+        assert page.evaluate(rates) == [speed, speed]
+    page.keyboard.press("Home")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.getElementById('source').currentTime > 0.1")
+    assert page.evaluate(rates) == [4, 4]
+
+
 def test_next_to_check_visits_each_unsure_track_and_begins_again(open_review: Open) -> None:
     page = open_review()
     expect(page.locator("#moment")).to_have_text("2 to check.")

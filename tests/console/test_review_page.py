@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -340,7 +341,7 @@ def test_pictures_are_requested_again_after_an_error_and_freed(page: Page) -> No
 def test_page_with_2000_tracks_has_few_elements_at_any_place(
     window: Window, visitor: Visitor, buckets: Buckets, tmp_path: Path
 ) -> None:
-    """Print the times of the first cards and of the slowest frame, without a limit: the machine can be busy."""
+    """Print the times of the first cards and of the frames of a scroll, without a limit: the machine can be busy."""
     clip = write_clip(tmp_path / "walk.mp4")
     times = frame_times(clip)
     spans = [(times[number % 40], times[number % 40 + 2]) for number in range(2000)]
@@ -363,22 +364,26 @@ def test_page_with_2000_tracks_has_few_elements_at_any_place(
     first_cards = page.evaluate("() => performance.getEntriesByName('cards')[0].startTime")
     assert page.locator(".chip").first.text_content() == "All 1000"
     page.get_by_role("button", name="Short 1000").click()
-    slowest, most = page.evaluate(
+    frames, most = page.evaluate(
         """async () => {
-            let [slowest, most, before] = [0, 0, performance.now()];
+            const frames = [];
+            let [most, before] = [0, performance.now()];
             for (let step = 0; step <= 60; step += 1) {
                 scrollTo(0, (step / 60) * document.documentElement.scrollHeight);
                 await new Promise(requestAnimationFrame);
-                slowest = Math.max(slowest, performance.now() - before);
+                frames.push(performance.now() - before);
                 before = performance.now();
                 most = Math.max(most, document.querySelectorAll("#cards > li").length);
             }
-            return [slowest, most];
+            return [frames, most];
         }"""
     )
     assert most < 40
     assert page.locator(".person").last.get_attribute("aria-posinset") == "1000"
-    print(f"first cards after {first_cards:.0f} ms, slowest frame of the scroll {slowest:.0f} ms")
+    print(
+        f"first cards after {first_cards:.0f} ms; frames of the scroll: median {median(frames):.0f} ms, slowest "
+        f"{max(frames):.0f} ms, {sum(frame > 50 for frame in frames)} of {len(frames)} above 50 ms"
+    )
 
 
 def make_people(clip: Path, *spans: tuple[int, int], **more: Any) -> list[TrackRecord]:

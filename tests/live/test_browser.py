@@ -1,6 +1,7 @@
 """The live page in a real browser: a file is its camera, and the tests judge the pixels that the page shows."""
 
 import base64
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect, sync_playwright
 
 from defacer.engine.media.pictures.still_image import decode_picture
 from tests.cloud_run import cloud_run_proxy
@@ -201,3 +202,21 @@ def test_unredacted_camera_shows_both_faces(video: Path, clip: Clip) -> None:
 
         wait_until(is_enough, "both faces are visible", TIMEOUT_SECONDS)
     assert seen.kept > 0
+
+
+@pytest.mark.usefixtures("intake")
+def test_watch_page_advises_what_to_do_while_detection_is_too_slow(
+    storage_address: str, video: Path, tmp_path: Path
+) -> None:
+    """The test answers for the stream, because an overload of the real one depends on the machine."""
+    status = {"frames_per_second": 0.0, "kept": 0, "hidden": 0, "watching": 1, "ended": None}
+    sockets: list[WebSocketRoute] = []
+    with live_service(tmp_path, storage_address) as service, page_with_camera(video) as page:
+        page.route_web_socket("**/sockets/watch*", lambda route: sockets.append(route))
+        page.goto(f"{service.url}/watch#{'a' * 32}")
+        wait_until(lambda: page.evaluate("1") and bool(sockets), "the page opens its socket", 60)
+        for black in (True, False):
+            sockets[0].send(json.dumps({**status, "black": black}))
+            expect(page.locator("#black")).to_be_visible(visible=black)
+        expect(page.locator("#black")).to_contain_text("end other streams")
+        expect(page.locator("#black")).to_contain_text("choose a longer look-ahead")

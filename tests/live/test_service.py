@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,15 @@ def test_stream_keeps_the_targets_of_its_channel(
         f"{service.url}/streams", json={"channel": "street/../../x"}, timeout=60
     )
     assert answer.status_code in (422, 429)
+
+
+def test_page_lists_the_channels_where_everyone_can_open_them(
+    storage_address: str, intake: storage.Bucket, tmp_path: Path
+) -> None:
+    intake.blob("channels/street/policy.json").upload_from_string(b"{}")
+    with live_service(tmp_path, storage_address, live_channel_list=True) as listing:
+        page = listing.open_page().get(listing.url, timeout=60).text
+    assert "<option>street</option>" in page
 
 
 def test_mjpeg_camera_is_read(service: Service, clip: Clip) -> None:
