@@ -12,7 +12,7 @@ from av.container import OutputContainer
 from defacer.engine.errors import SoundError
 from defacer.engine.media.side_streams import copy_language
 from defacer.engine.media.sound.audio_planes import make_silence, planes_of
-from defacer.engine.media.sound.channels import mix_to_stereo, read_layout, relabel
+from defacer.engine.media.sound.channel_layouts import mix_to_stereo, read_layout, relabel
 from defacer.engine.media.sound.copied_sound import SoundPackets
 from defacer.engine.media.sound.sound_clock import PlacedFrame, SoundClock
 from defacer.engine.media.sound.sound_encoding import SoundEncoding

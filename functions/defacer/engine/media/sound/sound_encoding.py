@@ -16,7 +16,7 @@ from av.codec.codec import Properties
 from av.container import OutputContainer
 
 from defacer.engine.media.sound.audio_planes import make_silence
-from defacer.engine.media.sound.channels import choose_layout, mixes_channels, read_layout
+from defacer.engine.media.sound.channel_layouts import choose_layout, mixes_channels, read_layout
 from defacer.engine.media.sound.copied_sound import DEFAULT_LAYOUTS
 
 # Written again from their samples, so that gaps stay gaps: an MP4 states no times inside PCM.

@@ -16,7 +16,7 @@ from defacer.engine.media.sound.audio_planes import planes_of
 
 STEREO = 2  # channels
 RATE = 48_000
-Matrix = NDArray[np.float32]
+MixMatrix = NDArray[np.float32]
 
 
 def choose_layout(layout: AudioLayout, possible: Sequence[str]) -> str:
@@ -83,11 +83,11 @@ def _keeps_channels(layout: str, name: str) -> bool:
     return bool(is_moved and (matrix.sum(axis=0) == 1).all() and (matrix.sum(axis=1) <= 1).all())
 
 
-def _is_identity(matrix: Matrix | None) -> bool:
+def _is_identity(matrix: MixMatrix | None) -> bool:
     return matrix is not None and np.array_equal(matrix, np.eye(len(matrix)))
 
 
-def _mix_matrix(layout: str, name: str) -> Matrix | None:
+def _mix_matrix(layout: str, name: str) -> MixMatrix | None:
     """Return FFmpeg's matrix from one layout to another: a row for each channel of the result. None if it has none."""
     count = AudioLayout(layout).nb_channels
     frame = AudioFrame(format="flt", layout=layout, samples=count)  # each sample is of another channel
