@@ -43,12 +43,46 @@ def test_two_faces_side_by_side_stay_apart() -> None:
     assert all(len(track.observations) == 10 for track in found.tracks)
 
 
-def test_faint_face_continues_a_track_but_never_begins_one() -> None:
+def test_brief_faint_face_continues_a_track_but_begins_none() -> None:
     found = tracker()
     found.add_faces(0, [face(10), face(300, score=0.2)])
     found.add_faces(6, [face(12, score=0.2), face(300, score=0.2)])
     (track,) = found.tracks
     assert track.last == 6
+
+
+def test_faint_face_that_becomes_sure_is_one_track_from_its_beginning() -> None:
+    """A face that appears in a dissolve, or comes into the frame, is detected with low scores at first."""
+    found = tracker()
+    for pts, score in enumerate((0.16, 0.2, 0.25, 0.5)):
+        found.add_faces(6 * pts, [face(300, score=0.8), face(10 + 3 * pts, score=score)])
+    assert [(track.first, track.last) for track in found.tracks] == [(0, 18), (0, 18)]
+
+
+def test_faint_face_that_lasts_is_a_track() -> None:
+    """A covered face, or one that leans, can have low scores all the time."""
+    found = tracker()
+    for pts in range(0, 24, 6):
+        found.add_faces(pts, [face(10, score=0.2)])
+    (track,) = found.tracks
+    assert (track.first, track.last) == (0, 18)
+
+
+def test_faint_part_of_a_sure_face_is_no_track() -> None:
+    found = tracker()
+    for pts in range(0, 60, 6):
+        found.add_faces(pts, [face(100), face(130, 130, side=30, score=0.25)])
+    (track,) = found.tracks
+    assert {float(seen.box[2] - seen.box[0]) for seen in track.observations} == {60}
+
+
+def test_cut_ends_faint_faces() -> None:
+    found = tracker()
+    for pts in (0, 6, 12):
+        found.add_faces(pts, [face(10, score=0.2)])
+        found.end_shot()
+    found.add_faces(18, [face(10)])
+    assert [track.first for track in found.tracks] == [18]
 
 
 def test_cut_ends_every_track_even_with_a_face_in_the_same_place() -> None:

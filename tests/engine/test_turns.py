@@ -15,8 +15,9 @@ from defacer.engine.models.arrays import Detection
 from defacer.engine.options import Options
 from defacer.engine.recognition.gallery import Picture
 from defacer.engine.tracking.linking import link_faces
+from defacer.engine.tracking.reduced_frame import ReducedFrame
 from defacer.engine.tracking.segment_detections import SegmentDetections
-from defacer.engine.tracking.turns.turn_finder import find_face_turns
+from defacer.engine.tracking.turns.turn_finder import TurnFinder, find_face_turns
 from defacer.engine.tracking.turns.turned_views import TurnedFace, merge_views, turn_back, turn_image
 from defacer.report.faces import Faces
 from tests.clips import Clip, admiral, astronaut, encode_picture, write_clip
@@ -99,6 +100,18 @@ def test_turn_that_makes_a_face_upright_is_found(
     )
     turned = [find_face_turns(turn_image(picture, turn), engine.checker()) for turn in range(4)]
     assert turned == [(), (3,), (2,), (1,)]
+
+
+def test_turn_of_a_small_face_is_found_in_the_whole_frame(engine: Engine) -> None:
+    """YuNet detects no clear face in the small copies of this frame."""
+    picture = np.full((360, 640, 3), 90, np.uint8)
+    picture[30:100, 200:270] = cv2.resize(
+        rolled(admiral()[:400, 60:460], 60), (70, 70), interpolation=cv2.INTER_AREA
+    )
+    assert find_face_turns(picture, engine.checker()) is None
+    frame = ReducedFrame(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+    TurnFinder(engine.checker, engine.detector(Options().detector)).set_turns(frame)
+    assert frame.turns == (3,)
 
 
 def test_picture_without_a_face_leaves_the_turns_undecided(engine: Engine) -> None:

@@ -111,7 +111,7 @@ def follow(
 def _searched(
     frames: Iterable[av.VideoFrame], detector: Detector, checker: Callable[[], Detector]
 ) -> Generator[Window]:
-    sampler, set_turns = Sampler(detector), TurnFinder(checker).set_turns
+    sampler, set_turns = Sampler(detector), TurnFinder(checker, detector).set_turns
     for window in split_into_windows(
         frames, seconds=WINDOW_SECONDS, frames_ahead=FRAMES_AHEAD, set_turns=set_turns
     ):

@@ -42,7 +42,7 @@ class Detector(Protocol):
     """Detect faces in RGB uint8 images (H, W, 3).
 
     A detection with at least `confident_score` counts on its own. Detections with a lower score are returned too. They
-    only confirm a face that has a confident detection in a neighboring frame.
+    count where they last, or where a confident detection is in a neighboring frame.
     """
 
     name: str

@@ -101,7 +101,7 @@ def detect_subsegments(
     begin = first
     sampler, set_turns = Sampler(detector), ignore_turns
     if checker:
-        set_turns = TurnFinder(checker).set_turns
+        set_turns = TurnFinder(checker, detector).set_turns
         # They can be found before the segment.
         begin = None if first is None else first - first % TURN_WINDOWS
     start = None if begin is None else math.floor((begin * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)

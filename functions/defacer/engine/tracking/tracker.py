@@ -3,6 +3,9 @@
 A track has only certain links: the boxes overlap, no other face is near, and consecutive views are alike. A new track
 that `continues` the old one begins where a face is lost for a moment, moves far, meets another face, or changes into
 another face. The gap between them is masked, but each track is identified on its own.
+
+A face can be covered, turned away, or appear slowly. Then the detector is unsure of it. Unsure detections away from
+sure ones are followed too. They become a track if a sure detection continues them, or if they last for FAINT_SECONDS.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from defacer.engine.models.arrays import Array, compute_overlaps
+from defacer.engine.models.arrays import Array, box_areas, compute_overlaps, shared_areas
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.report.compact_boxes import CompactBoxes
 
@@ -22,6 +25,8 @@ GAP_SECONDS = 0.3  # after a longer gap the face in the same place is a new trac
 ANOTHER_FACE = 1.0  # distance of two consecutive views that show different people
 SIZE_RATIO = 0.6
 MAX_DISTANCE = 0.8  # of a face's size, between a face that was lost and its predicted place
+FAINT_SECONDS, MIN_FAINT = 0.4, 3  # time and number of unsure detections that are a face
+FAINT_OVERLAP = 0.2  # share of the smaller box: an unsure detection shows a part of another one
 MAX_UNLIKE_VIEWS = 8  # views that are kept for a face that is unlike all targets
 
 
@@ -147,12 +152,20 @@ class Track:
         return expected
 
 
+def _is_part_of_any(box: Array, others: Array) -> bool:
+    """Return whether a detection overlaps one of the others so much that it shows a part of the same face."""
+    shared = shared_areas(box, others)
+    return bool((shared > FAINT_OVERLAP * np.minimum(box_areas(box), box_areas(others))).any())
+
+
 def _stack(embeddings: Sequence[Array]) -> Array:
     return np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
 
 
 class Tracker:
-    """Links detections in the order of time. A face with at least the score `sure` can begin a track.
+    """Links detections in the order of time. A face with at least the score `sure` begins a track.
+
+    Detections with a lower score begin one if they last (FAINT_SECONDS), or if a sure detection continues them.
 
     `seconds` converts a difference of two times. `is_near` returns whether an embedding is like a target's. For other
     faces only MAX_UNLIKE_VIEWS views are stored.
@@ -168,12 +181,14 @@ class Tracker:
         self._sure = sure
         self._is_near = is_near
         self._active: list[Track] = []
-        self._numbers = count()
+        self._faint: list[Track] = []  # unsure detections that can become a track
+        self._numbers, self._faint_numbers = count(), count()
         self.tracks: list[Track] = []
 
     def end_shot(self) -> None:
         """End all tracks, because a shot cut follows."""
         self._active.clear()
+        self._faint.clear()
 
     def compact(self) -> None:
         """Reduce the memory of tracks that have ended: keep only their boxes and views."""
@@ -198,11 +213,14 @@ class Tracker:
 
     def add_faces(self, pts: int, faces: Sequence[DetectedFace]) -> None:
         """Link the faces that were detected at `pts`."""
-        self._active = [track for track in self._active if self._seconds(pts - track.last) <= LOST_SECONDS]
+        self._active, self._faint = (
+            [track for track in tracks if self._seconds(pts - track.last) <= LOST_SECONDS]
+            for tracks in (self._active, self._faint)
+        )
         seen = [Observation(pts, face, self._is_occluded(faces, n)) for n, face in enumerate(faces)]
         free = set(range(len(faces)))
         linked: set[int] = set()
-        for _, track, index in self._candidate_links(pts, faces):
+        for _, track, index in self._candidate_links(pts, faces, self._active):
             if index not in free or track.id in linked:
                 continue
             free.discard(index)
@@ -215,15 +233,49 @@ class Tracker:
                 self._active.remove(track)
                 met = track.observations[-1].is_occluded or seen[index].is_occluded
                 self._start_track(seen[index], continues=track.id, link="met" if met else "moved")
+        self._follow_faint(pts, seen, free)
         for index in sorted(free):
             if faces[index].score >= self._sure:
                 self._start_track(seen[index])
 
-    def _candidate_links(self, pts: int, faces: Sequence[DetectedFace]) -> list[tuple[float, Track, int]]:
+    def _follow_faint(self, pts: int, seen: Sequence[Observation], free: set[int]) -> None:
+        """Follow unsure detections, and make them tracks. Remove the indices from `free` that belong to a track."""
+        faces = [observation.face for observation in seen]
+        known = np.array(
+            [face.box for n, face in enumerate(faces) if n not in free or face.score >= self._sure],
+            np.float32,
+        ).reshape(-1, 4)
+        alone = {n for n in free if faces[n].score >= self._sure or not _is_part_of_any(faces[n].box, known)}
+        linked: set[int] = set()
+        for _, track, index in self._candidate_links(pts, faces, self._faint):
+            if index not in alone or track.id in linked or not self._is_certain(track, seen[index]):
+                continue
+            if track.shows_other_person(seen[index]):
+                continue
+            alone.discard(index)
+            linked.add(track.id)
+            track.observe(seen[index], self._is_near)
+            if faces[index].score >= self._sure or self._lasts(track):
+                free.discard(index)
+                self._faint.remove(track)
+                track.id = next(self._numbers)
+                self.tracks.append(track)
+                self._active.append(track)
+        for index in sorted(alone):
+            if faces[index].score < self._sure:
+                self._faint.append(Track(next(self._faint_numbers), [seen[index]]))
+
+    def _lasts(self, track: Track) -> bool:
+        seconds = self._seconds(track.last - track.first)
+        return seconds >= FAINT_SECONDS and len(track.observations) >= MIN_FAINT
+
+    def _candidate_links(
+        self, pts: int, faces: Sequence[DetectedFace], tracks: Sequence[Track]
+    ) -> list[tuple[float, Track, int]]:
         """Return possible links, best first: by overlap with the prediction, then by distance."""
         links = []
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-        for track in self._active:
+        for track in tracks:
             if not len(boxes):
                 break
             expected = track.predicted(pts)

@@ -3,6 +3,9 @@
 A detector scores an upright face higher than a turned one. So a frame is searched in all four positions, in small
 copies. Where several positions show a face, the best score wins. The crop of each face that is turned by this rule is
 then scored in all four positions, with more pixels, and the best score has to be the same one.
+
+YuNet detects no small profile in such a copy. So where it detects no clear face, the detector of the detection pass
+searches the whole frame in all four positions, once in a block.
 """
 
 from collections.abc import Callable
@@ -24,10 +27,13 @@ COPY_SIDE = 320  # pixels, of the copies: a face of 1/32 of the frame's longer s
 
 
 class TurnFinder:
-    """Sets the turns of frames. Ask for the frames in the order of time. `checker` returns YuNet."""
+    """Sets the turns of frames. Ask for the frames in the order of time.
 
-    def __init__(self, checker: Callable[[], Detector]):
-        self._checker = checker
+    `checker` returns YuNet, and `detector` is the one of the detection pass.
+    """
+
+    def __init__(self, checker: Callable[[], Detector], detector: Detector):
+        self._checker, self._detector = checker, detector
         self._turns: tuple[int, ...] = ()
         self._found: tuple[int, ...] | None = None  # in this block
         self._block: int | None = None
@@ -39,11 +45,15 @@ class TurnFinder:
         that were found in the block before count. So they are the same wherever reading began before that block.
         """
         block = int(frame.seconds // Fraction(TURN_SECONDS))
-        if block != self._block or frame.starts_shot:
+        is_first = block != self._block or frame.starts_shot
+        if is_first:
             self._turns = () if frame.starts_shot else self._found or ()
             self._block, self._found = block, None
         if self._found is None:
-            self._found = find_face_turns(frame.detector_image(), self._checker())
+            image = frame.detector_image()
+            self._found = find_face_turns(image, self._checker())
+            if self._found is None and is_first:
+                self._found = find_small_face_turns(image, self._detector)
             self._turns = self._turns if self._found is None else self._found
         frame.turns = self._turns
 
@@ -51,21 +61,31 @@ class TurnFinder:
 def find_face_turns(image: Image, detector: Detector) -> tuple[int, ...] | None:
     """Return the turns, other than 0, that make faces of the image upright; None if it shows no clear face."""
     small, scale = _small_square(image)
-    copies = detector.detect([turn_image(small, turn) for turn in TURNS])
-    views = [
-        (turn_back(face, turn, small.shape).scaled(1 / scale), turn)
-        for turn, faces in zip(TURNS, copies, strict=True)
-        for face in faces
-        if face.score >= detector.confident_score
-    ]
-    if not views:
+    best = [(face.scaled(1 / scale), turn) for face, turn in _best_views(small, detector)]
+    if not best:
         return None
-    boxes = np.array([face.box for face, _ in views], np.float32)
-    best = [views[index] for index in suppress_overlaps(boxes, np.array([face.score for face, _ in views]))]
     turned = sorted(((face, turn) for face, turn in best if turn), key=lambda view: -_side(view[0]))
     return tuple(
         sorted({turn for face, turn in turned[:MAX_FACES] if turn == _turn_of(image, face, detector)})
     )
+
+
+def find_small_face_turns(image: Image, detector: Detector) -> tuple[int, ...] | None:
+    """Return the turns, other than 0, of the faces' best views in the whole image; None if no face is turned."""
+    return tuple(sorted({turn for _, turn in _best_views(image, detector) if turn})) or None
+
+
+def _best_views(image: Image, detector: Detector) -> list[tuple[Detection, int]]:
+    """Return the faces of the image, in its pixels, each with the turn of the view with its best score."""
+    copies = detector.detect([turn_image(image, turn) for turn in TURNS])
+    views = [
+        (turn_back(face, turn, image.shape), turn)
+        for turn, faces in zip(TURNS, copies, strict=True)
+        for face in faces
+        if face.score >= detector.confident_score
+    ]
+    boxes = np.array([face.box for face, _ in views], np.float32).reshape(-1, 4)
+    return [views[index] for index in suppress_overlaps(boxes, np.array([face.score for face, _ in views]))]
 
 
 def _turn_of(image: Image, face: Detection, detector: Detector) -> int:
