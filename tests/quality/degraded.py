@@ -1,72 +1,52 @@
-"""Degrade the clips of DEFACER_EVAL, and grade them again: blurred, half covered, badly lit or noisy faces.
+"""Vary short spans of the clips of DEFACER_EVAL, and grade them: sizes, crops, light, noise, edits, covered faces.
 
-    python -m tests.quality.degraded [--clips c04,c11] [--kinds motion,hands,stage,noise]
+    python -m tests.quality.degraded [--clips c04,c11] [--kinds dark,mask] [--half choose|check]
 
-Each degraded clip has the times of its source. The engine processes it with its target and hiding everyone, and
-score.py compares the result with the degraded clip. A target that cannot be recognized is hidden, which is right:
-"target kept" is for information. Nothing is stored.
+The engine processes each varied span with the clip's target and hiding everyone, with the check of the result, and
+score.py compares the result with the varied span. A target that cannot be recognized is hidden, which is right: "target
+kept" is for information. Nothing is stored.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import av
-import cv2
-import numpy as np
 
 from defacer.engine.engine import Engine
-from defacer.engine.media.reader import Segment, read_frames
+from defacer.engine.media.joiner import SegmentFile, join_files
+from defacer.engine.media.reader import Segment
 from defacer.engine.options import Options
+from defacer.engine.recognition.gallery import Gallery
 from defacer.engine.tracking.linking import link_faces
-from tests.quality.clips import Clip, load_clips, load_score
-from tests.quality.figures import pooled, table
-from tests.quality.grades import Grades
+from defacer.engine.verification.release_gate import redact_and_verify
+from tests.quality.clips import Clip, Truth, load_clips, load_score
+from tests.quality.figures import Share, pooled, table
 from tests.quality.people import gallery_of, given_target
-from tests.quality.replay import grade
+from tests.quality.spans import read_span, write_span
+from tests.quality.variations import VARIATIONS
 
-Image = np.ndarray
-Boxes = Sequence[tuple[int, tuple[int, int, int, int]]]  # annotated track, box
-SKIN = (196, 150, 120)
-LAMPS = ((1.3, 0.35, 0.5), (0.3, 0.5, 1.4), (0.9, 0.3, 1.0))  # colors of stage light
-
-
-def motion(image: Image, number: int, boxes: Boxes) -> Image:
-    """Blur the image over 25 pixels to the side, like a fast camera."""
-    return cv2.blur(image, (25, 1))
+SECONDS = 2.0
+START = 0.3  # of a clip: where its span begins
+SECOND_CLIP = 3  # the second clip of an edit is this many clips further on
+HALVES = ("choose", "check")
 
 
-def hands(image: Image, number: int, boxes: Boxes) -> Image:
-    """Cover the lower third of each face with an ellipse like a hand, every other half second."""
-    image = image.copy()
-    for track, (x1, y1, x2, y2) in boxes:
-        if (number // 15 + track) % 2:
-            center = ((x1 + x2) // 2, y1 + (y2 - y1) * 8 // 10)
-            axes = (max(1, (x2 - x1) * 6 // 10), max(1, (y2 - y1) // 3))
-            cv2.ellipse(image, center, axes, 15, 0, 360, SKIN, -1)
-    return image
+@dataclass(frozen=True)
+class Result:
+    """The grades of a varied span. `findings` are the faces that the check of the result masked."""
 
-
-def stage(image: Image, number: int, boxes: Boxes) -> Image:
-    """Add colored lamps that change six times a second. Every seventh frame and the next one are dark."""
-    light = np.array(LAMPS[number // 5 % 3]) * (0.55 if number % 7 < 5 else 0.2)
-    return np.clip(image * light, 0, 255).astype(np.uint8)
-
-
-def noise(image: Image, number: int, boxes: Boxes) -> Image:
-    """Reduce the light to a quarter, and add the noise of a small sensor."""
-    random = np.random.default_rng(number).normal(0, 14, image.shape)
-    return np.clip(image * 0.25 + random, 0, 255).astype(np.uint8)
-
-
-KINDS: dict[str, Callable[[Image, int, Boxes], Image]] = {
-    "motion": motion, "hands": hands, "stage": stage, "noise": noise,
-}  # fmt: skip
+    clip: str
+    kind: str
+    leaked: Share
+    kept: Share
+    leaked_hiding_everyone: Share
+    over_masking: float
+    findings: int
+    leaked_at: Sequence[Sequence[int]]  # frame and track
 
 
 def main() -> int:
@@ -74,68 +54,113 @@ def main() -> int:
         prog="python -m tests.quality.degraded", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--clips", metavar="c04,c11", help="only these (default: all)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {','.join(KINDS)} (default: all)")
+    parser.add_argument("--kinds", metavar="dark,mask", help="only these (default: all)")
+    parser.add_argument(
+        "--half", choices=HALVES, help="half of the pairs of clip and kind (default: all pairs)"
+    )
     given = parser.parse_args()
     if "DEFACER_EVAL" not in os.environ:
         print("skipped: DEFACER_EVAL does not name the folder with the clips to judge by.")
         return 0
-    folder = Path(os.environ["DEFACER_EVAL"])
-    clips, score, engine = load_clips(folder, given.clips), load_score(folder), Engine()
-    rows = []
-    for kind in given.kinds.split(","):
-        grades: list[Grades] = []
-        for clip in clips:
-            with tempfile.TemporaryDirectory(prefix="defacer-degraded-") as temporary:
-                grades += _judge(clip, kind, Path(temporary), engine, score)
-            print(f"{kind} {clip.name} done", file=sys.stderr)
-        rows.append(_row(kind, grades))
-    print(table(["degraded by", "leaked, with a target", "target kept", "leaked, hiding everyone"], rows))
+    kinds = given.kinds.split(",") if given.kinds else list(VARIATIONS)
+    results: list[Result] = []
+    for result in judge(Path(os.environ["DEFACER_EVAL"]), given.clips, kinds, given.half):
+        results.append(result)
+        print(f"{result.kind} {result.clip}: {_line(result)}", file=sys.stderr, flush=True)
+    print(_table(results))
     return 0
 
 
-def _judge(clip: Clip, kind: str, folder: Path, engine: Engine, score: ModuleType) -> list[Grades]:
-    """Return the grades of the harder clip with its target, and of hiding everyone."""
-    harder = folder / "harder.mp4"
-    _write(clip.video, harder, kind, clip.truth["faces"])
-    person = given_target(clip)
+def judge(folder: Path, names: str | None, kinds: Sequence[str], half: str | None) -> Iterator[Result]:
+    """Yield the result of each clip and kind."""
+    clips, score, engine = load_clips(folder), load_score(folder), Engine()
+    chosen = {clip.name for clip in load_clips(folder, names)}
+    for number, clip in enumerate(clips):
+        wanted = [
+            kind
+            for place, kind in enumerate(VARIATIONS)
+            if kind in kinds and (half is None or HALVES[(number + place) % 2] == half)
+        ]
+        if clip.name not in chosen or not wanted:
+            continue
+        person = given_target(clip)
+        gallery = gallery_of(person, engine, Options()) if person else None
+        other = clips[(number + SECOND_CLIP) % len(clips)]
+        span, second = read_span(clip, START, SECONDS), read_span(other, START, SECONDS)
+        for kind in wanted:
+            variation = VARIATIONS[kind]
+            with tempfile.TemporaryDirectory(prefix="defacer-degraded-") as temporary:
+                video = Path(temporary) / "varied.mp4"
+                truth = write_span(variation.vary(span, second), video, variation.crf)
+                yield _judge(clip, kind, video, truth, gallery, engine, score)
+
+
+def _judge(
+    clip: Clip,
+    kind: str,
+    video: Path,
+    truth: Truth,
+    gallery: Gallery | None,
+    engine: Engine,
+    score: ModuleType,
+) -> Result:
+    options = Options()
+    found = engine.detect_segment(Segment(str(video)), gallery, options)
+    out, nut = video.with_name("out.mp4"), video.with_name("segment.nut")
     grades = []
-    for gallery in (gallery_of(person, engine, Options()), None) if person else (None,):
-        faces = link_faces(
-            engine.detect_subsegments(Segment(str(harder)), gallery, Options()), gallery, Options()
+    findings = 0
+    for people in (gallery, None):
+        faces = link_faces([found], people, options)
+        if people and all(track.decision == "hide" for track in faces.tracks):
+            continue  # the result is that of hiding everyone
+        done = redact_and_verify(Segment(str(video)), faces, nut, options, engine.checker)
+        join_files(str(video), [SegmentFile.from_path(str(nut), done.written)], out)
+        grades.append(score.score(truth, str(video), str(out), people is None))
+        findings += len(done.checked.tracks) if done.checked else 0
+    targets, everyone = (grades[0] if len(grades) > 1 else None), grades[-1]
+    target_faces = sum(role == "target" for _, _, role, *_ in truth["faces"])
+    return Result(
+        clip.name,
+        kind,
+        _share(targets, "leaked", "faces_to_hide"),
+        Share(round((targets["kept"] or 0) * targets["target_faces"]), targets["target_faces"])
+        if targets
+        else Share(0, target_faces),
+        _share(everyone, "leaked", "faces_to_hide"),
+        everyone["spill"],
+        findings,
+        [*(targets["leaked_at"] if targets else ()), *everyone["leaked_at"]],
+    )
+
+
+def _share(grades: dict[str, int] | None, count: str, of: str) -> Share:
+    return Share(grades[count], grades[of]) if grades else Share(0, 0)
+
+
+def _line(result: Result) -> str:
+    return (
+        f"leaked {result.leaked.count}/{result.leaked.of} and {result.leaked_hiding_everyone.count}/"
+        f"{result.leaked_hiding_everyone.of}, kept {result.kept.count}/{result.kept.of}, over-masking "
+        f"{result.over_masking:.4f}, found {result.findings} {list(result.leaked_at)[:12] or ''}"
+    )
+
+
+def _table(results: Sequence[Result]) -> str:
+    rows = []
+    for kind in dict.fromkeys(result.kind for result in results):
+        of_kind = [result for result in results if result.kind == kind]
+        rows.append(
+            [
+                VARIATIONS[kind].meaning,
+                len(of_kind),
+                pooled(result.leaked for result in of_kind),
+                pooled(result.kept for result in of_kind),
+                pooled(result.leaked_hiding_everyone for result in of_kind),
+                sum(result.findings for result in of_kind),
+            ]
         )
-        grades.append(grade(harder, faces, clip.truth, folder, score, hides_all=gallery is None))
-    return grades
-
-
-def _write(video: Path, harder: Path, kind: str, annotated: Sequence[Sequence[Any]]) -> None:
-    by_frame: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = {}
-    for frame, track, _, *box in annotated:
-        x1, y1, x2, y2 = (int(side) for side in box)
-        by_frame.setdefault(frame, []).append((track, (x1, y1, x2, y2)))
-    with av.open(str(harder), "w") as out:
-        stream = None
-        for number, frame in enumerate(read_frames(str(video))):
-            if stream is None:
-                stream = out.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "16"})
-                stream.width, stream.height = frame.width, frame.height
-                stream.time_base = stream.codec_context.time_base = frame.time_base
-            image = KINDS[kind](frame.to_ndarray(format="rgb24"), number, by_frame.get(number, ()))
-            made = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
-            made.pts, made.time_base = frame.pts, frame.time_base
-            out.mux(stream.encode(made))
-        if stream is not None:
-            out.mux(stream.encode(None))
-
-
-def _row(kind: str, grades: Sequence[Grades]) -> list[object]:
-    meaning = (KINDS[kind].__doc__ or "").splitlines()[0].rstrip(".")
-    targets = [one for one in grades if not one.hides_all]
-    return [
-        f"{kind}: {meaning[0].lower()}{meaning[1:]}",
-        pooled(one.leaked for one in targets),
-        pooled(one.kept for one in targets),
-        pooled(one.leaked for one in grades if one.hides_all),
-    ]
+    head = ["clips", "leaked, with a target", "target kept", "leaked, hiding everyone", "found by the check"]
+    return table(["varied by", *head], rows)
 
 
 if __name__ == "__main__":
