@@ -101,11 +101,12 @@ def _spans_to_search(span: TimeSpan, doubts: Sequence[Doubt]) -> list[tuple[Time
 
 @dataclass(frozen=True)
 class _Place:
-    """A box at a time. It is unconfirmed if two chains contradict each other there."""
+    """A box at a time. It is unconfirmed if two chains contradict each other there. A person drew it if `is_drawn`."""
 
     pts: int
     box: Box
     is_confirmed: bool = True
+    is_drawn: bool = False
 
 
 def _place_boxes(
@@ -139,7 +140,7 @@ def _place_boxes(
         add(_without_drift(forwards, backwards, anchors[number], anchors[number + 1]))
     add([link(len(anchors) - 1, len(samples))])
     for anchor, index in zip(anchors, indices, strict=True):
-        found[samples[index].pts] = _Place(samples[index].pts, anchor.box)
+        found[samples[index].pts] = _Place(samples[index].pts, anchor.box, is_drawn=True)
     return [found[pts] for pts in sorted(found)], doubts
 
 
@@ -247,7 +248,8 @@ def _steady_boxes(span: TimeSpan, places: Sequence[_Place], close: Collection[in
     """
     steady = list(places)
     for number, (before, place, after) in enumerate(zip(places, places[1:], places[2:], strict=False), 1):
-        if place.pts in close and span.seconds(after.pts - before.pts) <= STEP_SECONDS:
+        is_fast = place.pts in close and span.seconds(after.pts - before.pts) <= STEP_SECONDS
+        if is_fast and not place.is_drawn:
             between = CompactBoxes([(before.pts, before.box), (after.pts, after.box)]).box_at(place.pts)
             steady[number] = replace(place, box=enclose_boxes(place.box, between))
     return steady
