@@ -13,7 +13,6 @@ from defacer.pipeline.lifecycle import rerender_request
 from defacer.pipeline.storage import object_names
 from defacer.report.edits import Edits
 from defacer_emulator.chaos.plan import Plan, read_plan
-from defacer_emulator.errors import EmulatorUsageError
 from defacer_emulator.uploading import Upload, check_upload
 from tests.cloud import Environment
 
@@ -56,7 +55,7 @@ def test_drop_accepts_a_policy_with_a_mark_but_not_utf_16(tmp_path: Path) -> Non
     policy.write_text('{"mode": "solid"}', encoding="utf-8-sig")
     check_upload(Upload(video, "street", policy=policy))
     policy.write_text('{"mode": "solid"}', encoding="utf-16")
-    with pytest.raises(EmulatorUsageError, match=r"policy.json: it is encoded in UTF-16 .* Save it as UTF-8"):
+    with pytest.raises(PermanentError, match=r"policy.json: it is encoded in UTF-16 .* Save it as UTF-8"):
         check_upload(Upload(video, "street", policy=policy))
 
 
