@@ -195,7 +195,8 @@ def test_tracks_travel_to_a_file_and_back(missed: Path, tmp_path: Path, defacer:
     decisions = tmp_path / "decisions.json"
     decisions.write_text('{"0": "keep", "1": "keep"}')
     done = defacer(*command, "--decisions", decisions)
-    assert "2 tracks: 2 kept (unnamed), 0 hidden" in done.out
+    assert "2 tracks: 2 kept (Person 1, Person 2), 0 hidden" in done.out
+    assert "The old report has none of these changes." in done.err
     assert is_hidden(missed, tmp_path / "out.mp4") == [False] * CLIP.frames
 
 

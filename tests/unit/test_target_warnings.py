@@ -80,11 +80,12 @@ def track_of(decision: Decision, person: str | None) -> TrackRecord:
     )  # fmt: skip
 
 
-def test_track_list_shows_how_many_strangers_are_as_similar(report: JobReport) -> None:
-    alike = "distance 1.10: about 21 in 10,000 strangers look this similar"
-    _, line = track_lines(with_track(report, track_of("hide", None)))
-    place = "left (1,2 to 3,4)".ljust(32)
-    assert line == f"    4      0.00s      2.00s  Person 1  {place}  hide: near no target ({alike})"
+def test_track_list_shows_how_many_strangers_are_as_similar_as_a_kept_face(report: JobReport) -> None:
+    _, hidden = track_lines(with_track(report, track_of("hide", None)))
+    place = "left (1,2,2,2)".ljust(32)
+    assert hidden == f"    4      0.00s      2.00s  Person 1  {place}  hide: near no target (distance 1.10)"
+    _, kept = track_lines(with_track(report, track_of("keep", None)))
+    assert kept.endswith("(distance 1.10: about 21 in 10,000 strangers look this similar)")
 
 
 def test_track_of_a_forgotten_person_has_no_distance(report: JobReport) -> None:

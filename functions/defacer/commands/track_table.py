@@ -45,15 +45,14 @@ def track_lines(report: Tracked) -> Iterator[str]:
 
     People without a name have the same numbers as on the console.
     """
-    people = [_name_person(track) for track in report.tracks]
+    people = [name_person(track) for track in report.tracks]
     width = max(map(len, ["WHO", *people]))
     yield f"{'TRACK':>5}  {'FROM':>9}  {'TO':>9}  {'WHO':<{width}}  {'BEGINS AT':<32}  DECISION"
     base, first = Fraction(report.faces.time_base), report.faces.start or 0
     for track, person in zip(report.tracks, people, strict=True):
         start, end = (float((pts - first) * base) for pts in (track.start, track.end))
         who = f" as {printable(track.person)}" if track.person and track.decision == "keep" else ""
-        alike = resemblance(track.distance, track.strangers_per_10000)
-        alike = f" ({alike})" if alike else ""
+        alike = _describe_likeness(track)
         place = describe_place(track.detections[0].box, report.faces.width)
         yield (
             f"{track.id:>5}  {start:>8.2f}s  {end:>8.2f}s  {person:<{width}}  {place:<32}  "
@@ -61,7 +60,13 @@ def track_lines(report: Tracked) -> Iterator[str]:
         )
 
 
-def _name_person(track: TrackRecord) -> str:
+def _describe_likeness(track: TrackRecord) -> str:
+    """Return how much a track looks like a target, as the end of a line. Strangers matter only where one is kept."""
+    alike = resemblance(track.distance, track.strangers_per_10000 if track.decision == "keep" else None)
+    return f" ({alike})" if alike else ""
+
+
+def name_person(track: TrackRecord) -> str:
     if track.person:
         return printable(track.person)
     return "a drawn mask" if track.origin == Origin.MANUAL else f"Person {track.group + 1}"
@@ -70,7 +75,7 @@ def _name_person(track: TrackRecord) -> str:
 def _unconfirmed(track: TrackRecord | AddedTrack, first: int, base: Fraction) -> str:
     """Return the spans of a drawn mask to check, as the end of a line. `first` is the time of the first frame."""
     spans = [" to ".join(f"{float((pts - first) * base):.2f}s" for pts in span) for span in track.unconfirmed]
-    return f" (check this: {', '.join(spans)})" if spans else ""
+    return f" (no detection confirms its place: watch {', '.join(spans)})" if spans else ""
 
 
 def uncovered_lines(uncovered: Mapping[int, tuple[int, int]], faces: FacesHead) -> Iterator[str]:

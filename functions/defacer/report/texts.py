@@ -39,10 +39,13 @@ ADVICE = {
 
 
 def describe_place(box: Iterable[float], width: int) -> str:
-    """Return where a box (x1, y1, x2, y2 in pixels) is in a frame of this width: `left (219,197 to 366,371)`."""
+    """Return where a box (x1, y1, x2, y2 in pixels) is in a frame of this width, for example `left (219,197,147,174)`.
+
+    The numbers are those of `--mask`: the upper left corner, the width and the height.
+    """
     x1, y1, x2, y2 = (round(float(side)) for side in box)
     place = ("left", "middle", "right")[max(0, min(2, 3 * (x1 + x2) // 2 // width))]
-    return f"{place} ({x1},{y1} to {x2},{y2})"
+    return f"{place} ({x1},{y1},{x2 - x1},{y2 - y1})"
 
 
 def describe_reason(reason: Reason, rival: int | None = None) -> str:

@@ -136,5 +136,11 @@ def render(  # noqa: PLR0913 - Typer reads the options from the parameters
         if write_report:
             new.write(write_report)
     results.print_result(file, new, json_output=json_output)
+    if not edits and options == old.options and replacement is None:
+        terminal.print_line("No decision was changed. The result is as the report says.")
+    elif write_report is None:
+        terminal.print_line(
+            "To be able to change more, add --report FILE. The old report has none of these changes."
+        )
     for line in added_lines(edits.added, len(old.tracks), old.faces):
         terminal.print_line(line)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from defacer.commands.common.exit_codes import sentence_of
 from defacer.commands.files.local_files import LocalFile
-from defacer.commands.track_table import describe_copied, result_as_json
+from defacer.commands.track_table import describe_copied, name_person, result_as_json
 from defacer.engine.file_report import Report
 from defacer.plurals import pluralize, printable
 from defacer.program import program, quote_words
@@ -104,7 +104,7 @@ def _lines(out: Path, report: Report) -> Iterator[str]:
     hidden = sum(track.decision == "hide" for track in tracks)
     removed = len(tracks) - len(kept) - hidden
     masks = f", {pluralize(removed, 'mask')} removed" if removed else ""
-    people = ", ".join(sorted({track.person or "unnamed" for track in kept})) or "no one"
+    people = ", ".join(sorted({name_person(track) for track in kept})) or "no one"
     yield (
         f"{printable(str(out))}: {pluralize(report.faces.frames, 'frame')}, {pluralize(len(tracks), 'track')}: "
         f"{len(kept)} kept ({people}), {hidden} hidden{masks}"

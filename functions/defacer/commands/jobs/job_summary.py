@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from defacer.commands.common.result_files import report_beside
-from defacer.commands.track_table import describe_copied, result_as_json
+from defacer.commands.track_table import describe_copied, name_person, result_as_json
 from defacer.pipeline.documents.manifest import RerenderRecord
 from defacer.pipeline.documents.report import JobReport
 from defacer.pipeline.lifecycle.job_status import JobStatus
@@ -29,11 +29,9 @@ def describe_result(status: JobStatus, report: JobReport, out: Path | None = Non
 
 def summarize(report: JobReport, rerender: str) -> str:
     """Return a few lines about the kept and hidden tracks. `rerender` is the command that changes a decision."""
-    kept = Counter(track.person or "unnamed" for track in report.tracks if track.is_kept_face)
+    kept = Counter(name_person(track) for track in report.tracks if track.is_kept_face)
     hidden = sum(track.decision == "hide" for track in report.tracks)
-    people = ", ".join(
-        f"{printable(person)} ({pluralize(number, 'track')})" for person, number in sorted(kept.items())
-    )
+    people = ", ".join(f"{person} ({pluralize(number, 'track')})" for person, number in sorted(kept.items()))
     lines = [
         f"{pluralize(report.frames, 'frame')} in {pluralize(len(report.segments), 'segment')}, "
         f"{pluralize(report.audio_packets, 'audio packet')} copied",

@@ -118,7 +118,7 @@ def choose_face(moment: Moment, found: FrameFaces, ask: Ask | None = None) -> Ta
         time, lines = format_time(moment.seconds), found.lines()
         listed = "\n".join(lines)
         raise ArgumentError(
-            f"The video shows {pluralize(len(lines), 'face')} at {time} (corners in pixels):\n{listed}\n"
+            f"The video shows {pluralize(len(lines), 'face')} at {time} (x,y,width,height in pixels):\n{listed}\n"
             f"Name one of them by its number, such as {time}#{count}."
         )
     face = found.faces[(number or 1) - 1]
