@@ -76,6 +76,17 @@ def test_faint_part_of_a_sure_face_is_no_track() -> None:
     assert {float(seen.box[2] - seen.box[0]) for seen in track.observations} == {60}
 
 
+@pytest.mark.parametrize("score", [0.2, 0.5])
+def test_faint_face_that_becomes_a_track_gets_one_of_two_near_faces(score: float) -> None:
+    """Two detections with an overlap of 0.36 to 0.44 can both continue it."""
+    found = tracker()
+    for pts in (0, 6):
+        found.add_faces(pts, [face(600), face(100, score=0.2)])
+    found.add_faces(12, [face(600), face(100, score=score), face(127, score=score)])
+    (first,) = [track for track in found.tracks if track.first == 0 and track.observations[0].box[0] == 100]
+    assert [seen.pts for seen in first.observations] == [0, 6, 12]
+
+
 def test_cut_ends_faint_faces() -> None:
     found = tracker()
     for pts in (0, 6, 12):

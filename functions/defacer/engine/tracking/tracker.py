@@ -246,14 +246,14 @@ class Tracker:
             np.float32,
         ).reshape(-1, 4)
         alone = {n for n in free if faces[n].score >= self._sure or not _is_part_of_any(faces[n].box, known)}
-        linked: set[int] = set()
+        linked: set[Track] = set()  # a track that is made here gets another number
         for _, track, index in self._candidate_links(pts, faces, self._faint):
-            if index not in alone or track.id in linked or not self._is_certain(track, seen[index]):
+            if index not in alone or track in linked or not self._is_certain(track, seen[index]):
                 continue
             if track.shows_other_person(seen[index]):
                 continue
             alone.discard(index)
-            linked.add(track.id)
+            linked.add(track)
             track.observe(seen[index], self._is_near)
             if faces[index].score >= self._sure or self._lasts(track):
                 free.discard(index)
