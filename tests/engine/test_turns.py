@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -102,16 +103,39 @@ def test_turn_that_makes_a_face_upright_is_found(
     assert turned == [(), (3,), (2,), (1,)]
 
 
-def test_turn_of_a_small_face_is_found_in_the_whole_frame(engine: Engine) -> None:
-    """YuNet detects no clear face in the small copies of this frame."""
+def small_profile() -> Portrait:
+    """Return a frame in whose small copies YuNet detects no clear face."""
     picture = np.full((360, 640, 3), 90, np.uint8)
     picture[30:100, 200:270] = cv2.resize(
         rolled(admiral()[:400, 60:460], 60), (70, 70), interpolation=cv2.INTER_AREA
     )
-    assert find_face_turns(picture, engine.checker()) is None
-    frame = ReducedFrame(av.VideoFrame.from_ndarray(picture, format="rgb24"))
-    TurnFinder(engine.checker, engine.detector(Options().detector)).set_turns(frame)
-    assert frame.turns == (3,)
+    return picture
+
+
+def set_turns(pictures: dict[int, Portrait], engine: Engine) -> list[tuple[int, ...]]:
+    """Return the turns of these frames, by their times in tenths of a second."""
+    finder, found = TurnFinder(engine.checker, engine.detector(Options().detector)), []
+    for time, picture in pictures.items():
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = time, Fraction(1, 10)
+        reduced = ReducedFrame(frame)
+        finder.set_turns(reduced)
+        found.append(reduced.turns)
+    return found
+
+
+def test_turn_of_a_small_face_is_found_in_the_whole_frame(engine: Engine) -> None:
+    assert find_face_turns(small_profile(), engine.checker()) is None
+    assert set_turns({0: small_profile()}, engine) == [(3,)]
+
+
+def test_turn_of_a_small_face_leaves_the_turn_of_a_large_one(engine: Engine) -> None:
+    """The large face can be blurred in the first frame of a block, and clear in the next ones."""
+    large = np.full((360, 640, 3), 90, np.uint8)
+    large[30:230, 200:400] = cv2.resize(astronaut()[:400, 60:460], (200, 200), interpolation=cv2.INTER_AREA)
+    large = np.ascontiguousarray(large[::-1, ::-1])
+    turns = set_turns({0: large, 12: large, 24: small_profile(), 36: large}, engine)
+    assert turns == [(2,), (2,), (2, 3), (2, 3)]
 
 
 def test_picture_without_a_face_leaves_the_turns_undecided(engine: Engine) -> None:

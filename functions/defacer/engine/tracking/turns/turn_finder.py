@@ -52,9 +52,11 @@ class TurnFinder:
         if self._found is None:
             image = frame.detector_image()
             self._found = find_face_turns(image, self._checker())
-            if self._found is None and is_first:
-                self._found = find_small_face_turns(image, self._detector)
-            self._turns = self._turns if self._found is None else self._found
+            if self._found is not None:
+                self._turns = self._found
+            elif is_first and (found := find_small_face_turns(image, self._detector)):
+                # A larger face that YuNet lost in this frame can still be there.
+                self._found, self._turns = found, tuple(sorted({*self._turns, *found}))
         frame.turns = self._turns
 
 
