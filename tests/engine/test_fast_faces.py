@@ -1,12 +1,14 @@
 """A drawn box follows a fast face, and does not change over to another face that has no track."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from defacer.engine.corrections.span_search import TimeSpan
+from defacer.engine.corrections import follow_box
+from defacer.engine.corrections.span_search import SampledFrame, TimeSpan, search_closely
 from defacer.engine.engine import Engine
 from defacer.engine.verification.visible_faces import covered_share
 from defacer.report.compact_boxes import Box, BoxAt
@@ -108,3 +110,23 @@ def test_mask_does_not_follow_another_face_that_takes_the_place(scene: Write) ->
     assert set(range(22, FRAMES)) <= set(video.unconfirmed(mask))
     assert covers(video, at(200), mask.detections.box_at(45 * video.unit))
     assert not covers(video, at(200 + 9 * 21), mask.detections.box_at(45 * video.unit))
+
+
+def test_close_search_reads_no_more_frames_than_allowed(
+    scene: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near another face, each link is doubtful. The crops of all frames of a long video would not fit into memory."""
+    read: list[int] = []
+
+    def search(*arguments: Any) -> Generator[SampledFrame]:
+        for sample in search_closely(*arguments):
+            read.append(sample.pts)
+            yield sample
+
+    monkeypatch.setattr(follow_box, "MAX_CLOSE_FRAMES", 12)
+    monkeypatch.setattr(follow_box, "search_closely", search)
+    frames = [[Shown("astronaut", at(200)), Shown("admiral", at(300))] for _ in range(FRAMES)]
+    video = scene(frames)
+    mask = video.follow({5: around(at(200))})
+    assert len(read) == 12
+    assert len(video.unconfirmed(mask)) > FRAMES / 2

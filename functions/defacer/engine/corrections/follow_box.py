@@ -6,8 +6,9 @@ place, the mask covers the last and the next confirmed box with a margin, and th
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from defacer.engine.corrections.box_chain import Doubt, is_cut_between, link_detections
 from defacer.engine.corrections.face_looks import FaceLooks
@@ -75,10 +76,13 @@ def follow_box(
     looks = FaceLooks(load_recognizer)
     samples = list(search_span(span, detector, SAMPLES_PER_SECOND, count, times=times))
     places, doubts = _place_boxes(span, samples, anchors, looks)
-    while doubts and sum(sample.is_close for sample in samples) < MAX_CLOSE_FRAMES:
+    left_to_search = MAX_CLOSE_FRAMES
+    while doubts and left_to_search:
         closely = {sample.pts: sample for sample in samples}
         for part, near in _spans_to_search(span, doubts):
-            found = search_closely(part, detector, looks.crop, near, lambda: count(0))
+            with closing(search_closely(part, detector, looks.crop, near, lambda: count(0))) as searched:
+                found = list(islice(searched, left_to_search))
+            left_to_search -= len(found)
             closely.update((sample.pts, sample) for sample in found)
         samples = [closely[pts] for pts in sorted(closely)]
         places, doubts = _place_boxes(span, samples, anchors, looks)

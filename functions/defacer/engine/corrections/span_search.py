@@ -1,6 +1,6 @@
 """Detect the faces in a time span of a video whose report exists already."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -91,7 +91,7 @@ def search_span(
 
 def search_closely(
     span: TimeSpan, detector: Detector, crop: CropFace, near: Sequence[Box], progress: Callable[[], None]
-) -> Iterator[SampledFrame]:
+) -> Generator[SampledFrame]:
     """Yield every frame with its detections, and with crops of the faces that are nearest to the boxes `near`."""
     orientation = read_picture_form(span.source).orientation
     places = np.array(near, np.float32).reshape(-1, 2, 2).mean(axis=1)
