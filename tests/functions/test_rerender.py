@@ -97,6 +97,7 @@ def test_commands_print_jobs_and_tracks_as_json(
         (["--keep", "3", "--hide", "4"], "There are no tracks 3, 4, "),
         (["--keep", "-1"], "There is no track -1, "),
         (["--split", "9@0:01"], "There is no track 9, "),
+        (["--split", "00@9:00"], "--split 00@9:00: track 0 has no box "),
         (["--split", "0@9:00"], "--split 0@9:00: track 0 has no box "),
         (["--decisions", "FILE"], "There is no track 50, "),
         (["--hide", "4", "--mask", "10,40,60,70", "--no-follow"], "There is no track 4, "),

@@ -165,17 +165,16 @@ def split_tracks(splits: list[str] | None, faces: "Faces", listing: str) -> "tup
     from defacer.engine.corrections.drawn_mask import parse_seconds, to_pts
     from defacer.report.track_splits import SplitError, split_track
 
-    by_id, parts = {str(track.id): track for track in faces.tracks}, []
+    by_id, parts = {track.id: track for track in faces.tracks}, []
     for text in splits or ():
         number, at, time = text.partition("@")
         if not (at and number.isascii() and number.isdigit()):
             raise UsageError(
                 f"--split {text!r} is not a track and a time. Write TRACK@TIME, such as 4@0:12.5."
             )
-        if number not in by_id:
-            require_tracks([int(number)], len(by_id), listing)
+        require_tracks([int(number)], len(by_id), listing)
         try:
-            parts.append(split_track(by_id[number], to_pts(parse_seconds(time), faces)))
+            parts.append(split_track(by_id[int(number)], to_pts(parse_seconds(time), faces)))
         except SplitError as error:
             raise UsageError(f"--split {text}: {error}") from error
     return tuple(parts)
