@@ -151,7 +151,7 @@ def test_correction_of_a_rendered_mask_keeps_its_other_boxes(
     expect(page.locator("#moment")).to_have_text("2 to check.")
     page.locator("[data-key=person0] .go").click()
     page.get_by_role("button", name="Correct the mask").click()
-    expect(page.locator("#mask-title")).to_contain_text("Correct")
+    expect(page.locator("#mask-status")).to_have_text("Go to any moment and correct the box there.")
     page.keyboard.press("Home")
     for _ in range(2):
         page.keyboard.press(".")

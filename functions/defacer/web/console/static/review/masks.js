@@ -236,6 +236,7 @@ class MaskEditor {
     this.#isLoading = true;
     byId("mask-trim").hidden = true;
     this.#show();
+    this.#say("Loading the boxes of this mask …");
     const detections = await this.player.boxes.read(track).catch((error) => this.#say(error.message));
     if (this.#id !== track.id || !detections) return; // another mask was chosen since
     this.#isLoading = false;
