@@ -18,6 +18,7 @@ VP8 = (("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M"))
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 TICKS_33_BITS = 2**33
 PACKET_BYTES = 188  # of a transport stream
+EMPTY_VOP = b"\0\0\1\xb6\x50\x5f"  # P, no full second, time 0 of 25 ticks (5 bits), not coded, stuffing
 TABLES = 3  # packets at its start: service description, program association, program map
 
 
@@ -114,6 +115,49 @@ def avi_with_empty_frames(folder: Path) -> Path:
             written.stream = copied[packet.stream_index]
             made.mux(written)
     return folder / "in.avi"
+
+
+def packed_avi(b_frames: int) -> Maker:
+    """Return a function that writes an AVI of MPEG-4 with a packed bitstream, as DivX does.
+
+    The first B-frame after another frame is in the packet of that frame, and an empty frame (N-VOP) follows them.
+    """
+
+    def make(folder: Path) -> Path:
+        options = (("b", "2M"), ("g", "20"), ("bf", str(b_frames)))
+        plain = recording(folder, "plain.mkv", codec="mpeg4", options=options, sound=())
+        with av.open(str(plain)) as given, av.open(str(folder / "in.avi"), "w") as made:
+            coded = [bytes(packet) for packet in given.demux(video=0) if packet.size]
+            out = made.add_stream_from_template(given.streams.video[0])
+            out.codec_context.extradata = (out.codec_context.extradata or b"") + b"\0\0\1\xb2DivX503b1393p"
+            for number, data in enumerate(_pack(coded)):
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = out, Fraction(1, 25)
+                packet.pts = packet.dts = number
+                packet.is_keyframe = _vop_kind(data) == 0
+                made.mux(packet)
+        return folder / "in.avi"
+
+    return make
+
+
+def _vop_kind(data: bytes) -> int:
+    """Return the kind of the first MPEG-4 frame in a packet: 0 for I, 1 for P, 2 for B."""
+    return data[data.index(b"\0\0\1\xb6") + 4] >> 6
+
+
+def _pack(coded: list[bytes]) -> Iterator[bytes]:
+    """Yield the packets of a packed bitstream for frames in the order of decoding."""
+    number = 0
+    while number < len(coded):
+        end = number + 1
+        while end < len(coded) and _vop_kind(coded[end]) == 2:
+            end += 1
+        yield b"".join(coded[number : number + 2] if end > number + 1 else coded[number:end])
+        yield from coded[number + 2 : end]
+        if end > number + 1:
+            yield EMPTY_VOP
+        number = end
 
 
 def avi_with_long_header(folder: Path) -> Path:

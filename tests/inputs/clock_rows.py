@@ -18,6 +18,7 @@ from tests.inputs.clock_files import (
     mkv_at_time_of_day,
     mkv_with_same_times,
     mp4_without_offsets,
+    packed_avi,
     raw_av1,
     raw_h264,
     raw_hevc,
@@ -48,6 +49,10 @@ CUT = ("the incomplete last frame",)
 CLOCKS = [
     Row("H.264 with B-frames, AVI", "clocks", avi_with_b_frames, times=USUAL, corrected=NO_TIMES, dropped=SOFTWARE,
         emulated=True),
+    Row("two frames in a packet, one B-frame in a row, MPEG-4 in AVI", "clocks", packed_avi(1), times=USUAL,
+        corrected=NO_TIMES, dropped=SOFTWARE),
+    Row("two frames in a packet, two B-frames in a row, MPEG-4 in AVI", "clocks", packed_avi(2), times=USUAL,
+        corrected=NO_TIMES, dropped=SOFTWARE),
     Row("MPEG-4 with B-frames and the times of decoding, MP4", "clocks", mp4_without_offsets, times=USUAL,
         corrected=NO_TIMES),
     Row("a raw stream of H.264", "clocks", raw_h264, times=tuple(number / 30 for number in range(72)),

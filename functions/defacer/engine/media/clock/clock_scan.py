@@ -314,14 +314,17 @@ def _require_plausible_sound(source: str | BinaryIO, picture_seconds: float) -> 
 
 
 def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:
-    """Return the clock without `is_reordered` if the decoder's first frames are in the order of their times.
+    """Return the clock with `is_reordered` if the decoder's first frames are not in the order of their times.
 
-    Codecs can reorder frames although an encoder never does it.
+    Codecs can reorder frames although an encoder never does it. AVI has no presentation times, and those that FFmpeg
+    makes up for MPEG-4 can look plausible where the file stores two frames in one packet ("packed bitstream").
     """
-    if not clock.is_reordered or clock.is_sequential or clock.changes:
+    if clock.is_sequential or clock.changes:
         return clock
     times: list[int] = []
     with open_video(source) as (container, picture), suppress(av.error.InvalidDataError):
+        if not clock.is_reordered and container.format.name != "avi":
+            return clock
         for packet in demux(container, picture, clock, picture_only=True):
             times += [frame.pts for frame in packet.decode() if frame.pts is not None]
             if len(times) >= ORDER_FRAMES:
@@ -329,7 +332,7 @@ def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:
     if all(one < other for one, other in pairwise(times)):
         return replace(clock, is_reordered=False)
     change = SourceChange(ChangeCode.CORRECTED_TIMES, "frames without a presentation time")
-    return replace(clock, changes=(*clock.changes, change))
+    return replace(clock, is_reordered=True, changes=(*clock.changes, change))
 
 
 def _with_first_frame(source: str | BinaryIO, scan: _Scan, clock: Clock) -> Clock:
