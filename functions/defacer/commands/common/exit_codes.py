@@ -17,7 +17,8 @@ class ExitCode(IntEnum):
     SUCCESS = 0
     """Success."""
     FAILED = 1
-    """A video can't be processed, the work failed, or one of several files failed. Standard error has the reason."""
+    """A video can't be processed, the work failed, or one of several files failed. Standard error has the reason. It is
+    also the code, without a message, if the program that reads the output closes it."""
     WRONG_USAGE = 2
     """An option, a value, a setting, or a named file other than a video can't be used. A named track or job does not
     exist. Nothing was done."""
