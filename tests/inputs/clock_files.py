@@ -18,7 +18,6 @@ VP8 = (("cpu-used", "8"), ("deadline", "realtime"), ("b", "1M"))
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 TICKS_33_BITS = 2**33
 PACKET_BYTES = 188  # of a transport stream
-EMPTY_VOP = b"\0\0\1\xb6\x50\x5f"  # P, no full second, time 0 of 25 ticks (5 bits), not coded, stuffing
 TABLES = 3  # packets at its start: service description, program association, program map
 
 
@@ -107,14 +106,19 @@ def avi_with_empty_frames(folder: Path) -> Path:
             written = packet
             if packet.stream.type == "video":
                 if number in (10, 11, 30):
-                    # P, no full second, 5 bits of time (25 ticks a second), not coded, stuffing
-                    bits = f"0101{number % 25:05b}10" + "01111"
-                    written = av.Packet(b"\0\0\1\xb6" + int(bits, 2).to_bytes(2))
+                    written = av.Packet(_empty_vop(number))
                     written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
                 number += 1
             written.stream = copied[packet.stream_index]
             made.mux(written)
     return folder / "in.avi"
+
+
+def _empty_vop(number: int) -> bytes:
+    """Return an MPEG-4 frame that is not coded (N-VOP), at 25 frames a second."""
+    # P, no full second, 5 bits of time (25 ticks a second), not coded, stuffing
+    bits = f"0101{number % 25:05b}10" + "01111"
+    return b"\0\0\1\xb6" + int(bits, 2).to_bytes(2)
 
 
 def packed_avi(b_frames: int) -> Maker:
@@ -153,10 +157,11 @@ def _pack(coded: list[bytes]) -> Iterator[bytes]:
         end = number + 1
         while end < len(coded) and _vop_kind(coded[end]) == 2:
             end += 1
-        yield b"".join(coded[number : number + 2] if end > number + 1 else coded[number:end])
-        yield from coded[number + 2 : end]
-        if end > number + 1:
-            yield EMPTY_VOP
+        group = coded[number:end]
+        yield b"".join(group[:2])
+        yield from group[2:]
+        if len(group) > 1:
+            yield _empty_vop(0)
         number = end
 
 

@@ -65,7 +65,9 @@ def examine_video(
         if not past_damage:
             scan.require_whole(clock)
         begin, end = scan.extent(clock)
-    clock = _with_order(source, clock)
+        can_be_reordered = scan.can_be_reordered(clock)
+    if can_be_reordered:
+        clock = _with_order(source, clock)
     if scan.jumps_within_group:
         clock = replace(clock, is_reordered=True)
     clock = _with_first_frame(source, scan, clock)
@@ -108,6 +110,7 @@ class _Scan:
         self._base = time_base(picture)
         self._begin = begin_seconds(container, Clock(), self._base)
         self._picture = picture
+        self._is_avi = container.format.name == "avi"
         # FFmpeg can't seek in a raw stream, even if it makes up a time for each frame.
         self._has_no_times = bool(container.format.flags & NO_TIMESTAMPS)
         is_indexed = container.format.name.startswith("mov") and picture.frames > 0
@@ -206,6 +209,15 @@ class _Scan:
             rate_limit=limit_sections(self._bits, self._low_rates()),
         )
         return replace(clock, changes=tuple(self._describe(clock)))
+
+    def can_be_reordered(self, clock: Clock) -> bool:
+        """Return whether the order of the decoder's frames has to be compared with their times.
+
+        AVI has no presentation times, and those that FFmpeg makes up for MPEG-4 can look plausible where the file
+        stores two frames in one packet ("packed bitstream").
+        """
+        has_made_up_times = self._is_avi and self._picture.codec_context.reorder_depth > 0
+        return clock.is_reordered or has_made_up_times
 
     def _low_rates(self) -> LowRates:
         picture = self._picture
@@ -316,15 +328,12 @@ def _require_plausible_sound(source: str | BinaryIO, picture_seconds: float) -> 
 def _with_order(source: str | BinaryIO, clock: Clock) -> Clock:
     """Return the clock with `is_reordered` if the decoder's first frames are not in the order of their times.
 
-    Codecs can reorder frames although an encoder never does it. AVI has no presentation times, and those that FFmpeg
-    makes up for MPEG-4 can look plausible where the file stores two frames in one packet ("packed bitstream").
+    Codecs can reorder frames although an encoder never does it. A clock with other corrections stays as it is.
     """
     if clock.is_sequential or clock.changes:
         return clock
     times: list[int] = []
     with open_video(source) as (container, picture), suppress(av.error.InvalidDataError):
-        if not clock.is_reordered and container.format.name != "avi":
-            return clock
         for packet in demux(container, picture, clock, picture_only=True):
             times += [frame.pts for frame in packet.decode() if frame.pts is not None]
             if len(times) >= ORDER_FRAMES:
