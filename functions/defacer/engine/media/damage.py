@@ -28,6 +28,17 @@ def damage_at(seconds: float) -> VideoError:
     return VideoError(f"a part of it at {max(seconds, 0):.2f} s is damaged or missing. {DAMAGE_ADVICE}")
 
 
+def torn_at(seconds: float) -> VideoError:
+    """Return the error for a last frame that may be incomplete, where recordings are joined as `cat` does.
+
+    No decoder tells whether its end is missing.
+    """
+    return VideoError(
+        f"another recording follows after {seconds:.2f} s, maybe in another size, and the last frame before it may be "
+        f"incomplete. {DAMAGE_ADVICE}"
+    )
+
+
 @dataclass
 class CorruptionScan:
     """The times of the frames that a player shows, those of them that are damaged, and one intact frame."""

@@ -3,7 +3,7 @@
 import math
 import statistics
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from defacer.engine.media.clock.section_rates import (
     lowest_limit,
 )
 from defacer.engine.media.clock.sound_gaps import SoundGaps
-from defacer.engine.media.damage import CUT_OFF_ADVICE, damage_at
+from defacer.engine.media.damage import CUT_OFF_ADVICE, damage_at, torn_at
 from defacer.engine.media.mp4.plain_times import has_plain_times
 from defacer.engine.media.reader import VideoInfo, first_frame, open_video, read_video_info, time_base
 from defacer.engine.media.source_audit import SourceAudit
@@ -40,6 +40,9 @@ ORDER_FRAMES = 300  # their decoded order is compared with their times
 MAX_LISTED = 3  # restarts with a time in the report
 MAX_RESTARTS = 1000  # the manifest lists an offset for each
 MIN_JUMP_SECONDS = 0.5
+TORN_FRAMES = (
+    2  # before a restart, in the order of decoding: FFmpeg marks one of them where recordings are joined
+)
 MAX_LATE_SECONDS = 10  # a recording that begins later has the clock of its recorder
 NO_TIMESTAMPS = 0x80  # FFmpeg's flag of formats without times (AVFMT_NOTIMESTAMPS)
 STRICT_ADVICE = "Export the video again, or accept corrected times (strict_timing: false)."
@@ -116,7 +119,10 @@ class _Scan:
         is_indexed = container.format.name.startswith("mov") and picture.frames > 0
         self._times = PacketClock(container, picture, Clock(), restarts=not is_indexed)
         self._spans: dict[int, dict[int, _Span]] = {}
-        self.damaged: list[int] = []  # the times of frames that the container marks as damaged
+        # Restarts before each frame that the container marks as damaged, and its time.
+        self._damaged: list[tuple[int, int]] = []
+        self._torn: set[tuple[int, int]] = set()  # those at a restart
+        self._latest: deque[tuple[int, int]] = deque(maxlen=TORN_FRAMES)
         self._rises = True
         self._back = 0  # frames whose time is before that of an earlier packet
         self._newest: int | None = None
@@ -156,8 +162,11 @@ class _Scan:
             self._rises &= is_later
             self._back += not is_later
             self._newest = packet.pts if is_later else self._newest
+            if self._latest and self._latest[-1][0] < epoch:
+                self._torn |= set(self._latest).intersection(self._damaged[-TORN_FRAMES:])
+            self._latest.append((epoch, packet.pts))
             if packet.is_corrupt:
-                self.damaged.append(packet.pts)
+                self._damaged.append((epoch, packet.pts))
             self._last = (packet.pts, packet.is_corrupt)
             self._count_early(packet)
             if packet.is_keyframe:
@@ -188,8 +197,11 @@ class _Scan:
 
     def require_intact(self, clock: Clock) -> None:
         """Raise VideoError if the container marks a frame after the first one as damaged."""
-        for time in self.damaged:
-            if clock.first is None or time + clock.offsets[0] >= clock.first:
+        for epoch, time in self._damaged:
+            if clock.first is None or time + _offset(clock, epoch) >= clock.first:
+                following = self._restarts(clock).get(epoch + 1)
+                if following is not None and (epoch, time) in self._torn:
+                    raise torn_at(following)
                 raise damage_at(float(time * self._base - self._begin))
 
     def make_clock(self) -> Clock:
@@ -279,14 +291,8 @@ class _Scan:
             yield SourceChange(ChangeCode.CORRECTED_CLOCK, f"a clock that wraps after {-begin:.2f} s")
         elif clock.offsets[0]:
             yield SourceChange(ChangeCode.CORRECTED_CLOCK, f"a clock that begins at {begin:.2f} s")
-        restarts = [
-            float(min(span.start for span in tracks.values()) + clock.offsets[epoch] * self._base)
-            for epoch, tracks in sorted(self._spans.items())
-            if 0 < epoch < len(clock.offsets)
-        ]
-        if restarts:
-            zero = 0 if clock.offsets[0] else float(self._begin)  # of the player
-            times = ", ".join(f"{seconds - zero:.2f} s" for seconds in restarts[:MAX_LISTED])
+        if restarts := list(self._restarts(clock).values()):
+            times = ", ".join(f"{seconds:.2f} s" for seconds in restarts[:MAX_LISTED])
             text = f"a clock that restarts {pluralize(len(restarts), 'time')}, at {times}"
             yield SourceChange(ChangeCode.CORRECTED_CLOCK, text + (", ..." if restarts[MAX_LISTED:] else ""))
         count = self._times
@@ -302,6 +308,16 @@ class _Scan:
             yield SourceChange(ChangeCode.CORRECTED_TIMES, text)
         if clock.cut is not None:
             yield SourceChange(ChangeCode.DROPPED_FRAMES, "the incomplete last frame")
+
+    def _restarts(self, clock: Clock) -> dict[int, float]:
+        """Return when the clock restarts, in the seconds that a player shows, by the number of the restart."""
+        zero = 0 if clock.offsets[0] else float(self._begin)
+        return {
+            epoch: float(min(span.start for span in tracks.values()) + clock.offsets[epoch] * self._base)
+            - zero
+            for epoch, tracks in sorted(self._spans.items())
+            if 0 < epoch < len(clock.offsets)
+        }
 
 
 def _offset(clock: Clock, restarts: int) -> int:
