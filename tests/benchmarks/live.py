@@ -80,7 +80,11 @@ def measure_live_page(frames: list[bytes], target: bytes, rate: int, seconds: fl
     with (
         tempfile.TemporaryDirectory() as folder,
         live_service(
-            Path(folder), "http://127.0.0.1:9", live_channels=False, live_frames_per_second=rate * 1.2
+            Path(folder),
+            "http://127.0.0.1:9",
+            live_channels=False,
+            live_frames_per_second=rate * 1.2,
+            live_delay_seconds=0.5,
         ) as service,
     ):
         stream = service.start_stream(

@@ -97,6 +97,9 @@ def live_service(
         "live_ports": "",
         "live_origins": url,
         "live_streams": 1,
+        # The least frames and the longest look-ahead: a busy machine that is late shows black frames only.
+        "live_frames_per_second": 5,
+        "live_delay_seconds": 1,
         **settings,
     }
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": storage, "PYTHONUNBUFFERED": "1"}
