@@ -579,7 +579,7 @@ def test_report_with_an_edited_option_is_refused_with_one_sentence(
 
 
 def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
-    video = write_clip(tmp_path / "in.mp4", Clip(seconds=40))
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=20))
     command = [sys.executable, "-m", "defacer", "run", str(video), "-o", str(tmp_path / "out.mp4")]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -188,7 +188,7 @@ def test_frames_that_the_encoder_changed_are_searched_in_the_result(
 @pytest.mark.usefixtures("no_look_ahead")
 def test_only_groups_of_pictures_with_a_found_face_are_encoded_again(check: Check, tmp_path: Path) -> None:
     face = replace(RIGHT, first=0, last=14)
-    scene = write_scene(tmp_path / "scene.mp4", [face], seconds=12)
+    scene = write_scene(tmp_path / "scene.mp4", [face], seconds=6)
     check(scene, verify="off")
     before = packets(tmp_path / "out.nut")
     redacted = check(scene)
