@@ -13,8 +13,8 @@ from defacer_emulator.processes.state import EmulatorState, StateFolder, environ
 from defacer_emulator.processes.supervisor import is_listening
 from tests.servers import wait_until
 
-START_SECONDS = 60
-STOP_SECONDS = 15
+START_SECONDS = 180  # on a busy machine, as the emulator waits for a function
+STOP_SECONDS = 60
 # Options of `up`: emulators of parallel tests listen on free ports.
 ANY_PORTS = tuple(f"--port={name}=0" for name in SERVICES)
 
