@@ -362,6 +362,18 @@ def test_page_with_2000_tracks_has_few_elements_at_any_place(
     page.goto(visitor.url("street", "jobs", planned.job), wait_until="commit")
     expect(page.locator("#cards > li").first).to_be_visible()
     first_cards = page.evaluate("() => performance.getEntriesByName('cards')[0].startTime")
+    kinds = page.evaluate(
+        "() => performance.getEntriesByType('resource').map((entry) => [entry.name, entry.initiatorType])"
+    )
+    assert [kind for name, kind in kinds if name.endswith("/review.json")] == ["link"]
+    late = page.evaluate(
+        """() => {
+            const preloaded = [...document.querySelectorAll("link[rel=modulepreload]")].map((link) => link.href);
+            return performance.getEntriesByType("resource").map((entry) => entry.name)
+                .filter((name) => name.endsWith(".js") && !preloaded.includes(name));
+        }"""
+    )
+    assert late == []  # each import would be one more round trip before the cards
     assert page.locator(".chip").first.text_content() == "All 1000"
     page.get_by_role("button", name="Short 1000").click()
     frames, most = page.evaluate(

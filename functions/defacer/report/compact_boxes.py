@@ -30,9 +30,9 @@ class CompactBoxes(Sequence[BoxAt]):
         self._pts = array("q")
         self._sides = array("f")
         for pts, box in boxes:
-            x1, y1, x2, y2 = box
+            x1, y1, x2, y2 = map(float, box)
             self._pts.append(pts)
-            self._sides.extend(round(float(side), 1) for side in (x1, y1, x2, y2))
+            self._sides.extend((round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)))
 
     def __len__(self) -> int:
         return len(self._pts)

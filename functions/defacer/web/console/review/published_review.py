@@ -87,11 +87,15 @@ class Review:
 
     def to_seconds(self, pts: int) -> float:
         """Return the time as a player counts it, from the first frame on, to a microsecond."""
-        return round(float((pts - self.manifest.video.start_pts) * Fraction(self.report.faces.time_base)), 6)
+        return round(float((pts - self.manifest.video.start_pts) * self._time_base), 6)
 
     def to_pts(self, seconds: float) -> int:
         """Return the time in the report's unit. Raise ValueError or OverflowError for a time that is not finite."""
-        return self.manifest.video.start_pts + round(seconds / Fraction(self.report.faces.time_base))
+        return self.manifest.video.start_pts + round(seconds / self._time_base)
+
+    @cached_property
+    def _time_base(self) -> Fraction:
+        return Fraction(self.report.faces.time_base)
 
     @cached_property
     def added(self) -> dict[int, PendingTrack]:

@@ -19,8 +19,15 @@ from defacer.pipeline.settings import settings
 from defacer.pipeline.storage import object_names, objects
 from defacer.web.console import signed_urls
 from defacer.web.console.jobs import require_job
-from defacer.web.console.rendering import render_console_page
+from defacer.web.console.rendering import HERE, render_console_page
 from defacer.web.console.review.published_review import find_report, is_stored, read_published_report
+
+# The page requests them at once. Otherwise each import is one more round trip before the cards.
+SCRIPTS = (
+    "api.js",
+    "local_times.js",
+    *sorted(f"review/{path.name}" for path in HERE.glob("static/review/*.js")),
+)
 
 
 async def show_job(request: Request) -> Response:
@@ -68,6 +75,7 @@ def _render_page(request: Request, channel: str, status: JobStatus, manifest: Ma
         has_source=is_stored(manifest.source),
         review_end=status.review_end,
         timeout_outcome=manifest.policy.timeout_outcome,
+        scripts=SCRIPTS,
     )
 
 
