@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from defacer.commands.app import main
+from defacer.engine import manual_corrections, redact_file
+from defacer.engine.engine import Engine
 from tests.servers import ROOT, UV
 
 
@@ -34,6 +36,16 @@ RESULT_FIELDS = {
     "checked",
     "warnings",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    """All commands of a module use one engine, because each new one compiles its networks again."""
+    engine = Engine()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (manual_corrections, redact_file):
+            patch.setattr(module, "Engine", lambda: engine)
+        yield
 
 
 @pytest.fixture
