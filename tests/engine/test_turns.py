@@ -138,6 +138,41 @@ def test_turn_of_a_small_face_leaves_the_turn_of_a_large_one(engine: Engine) -> 
     assert turns == [(2,), (2,), (2, 3), (2, 3)]
 
 
+def test_turn_of_a_small_face_beside_an_upright_one_is_found(engine: Engine) -> None:
+    picture = small_profile()
+    picture[140:340, 400:600] = cv2.resize(astronaut(), (200, 200), interpolation=cv2.INTER_AREA)
+    assert find_face_turns(picture, engine.checker()) == ()
+    assert set_turns({0: picture}, engine) == [(3,)]
+
+
+def test_turn_of_a_small_face_leaves_the_search_for_clear_faces(engine: Engine) -> None:
+    """A large face that appears later in the block has another turn."""
+    large = np.full((360, 640, 3), 90, np.uint8)
+    large[30:230, 200:400] = cv2.resize(astronaut()[:400, 60:460], (200, 200), interpolation=cv2.INTER_AREA)
+    large = np.ascontiguousarray(large[::-1, ::-1])
+    assert set_turns({0: small_profile(), 6: large}, engine) == [(3,), (2, 3)]
+
+
+@pytest.mark.parametrize("second", [24, 48], ids=["next block", "later block"])
+def test_turns_last_for_the_next_block(second: int, engine: Engine) -> None:
+    empty = np.full((360, 640, 3), 90, np.uint8)
+    turns = set_turns({0: small_profile(), second: empty}, engine)
+    assert turns == [(3,), (3,) if second == 24 else ()]
+
+
+def test_turned_face_that_is_lost_at_a_boundary_is_the_same_in_segments(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The block of the second segment begins without the face. Its turn is known from the block before."""
+    portrait = rolled(admiral()[:400, 60:460], 120)
+    shown = [Shown(portrait, (200, 100), 40, 0, 58), Shown(portrait, (200, 100), 40, 62)]
+    clip = write_scene(tmp_path / "in.mp4", shown, 3.8)
+    whole, parts = detect(engine, clip, admiral())
+    in_segments, split = detect(engine, clip, admiral(), 75 * 512)
+    assert in_segments == whole
+    assert [len(part.samples) for part in parts] == [sum(len(part.samples) for part in split)]
+
+
 def test_picture_without_a_face_leaves_the_turns_undecided(engine: Engine) -> None:
     assert find_face_turns(np.full((360, 640, 3), 90, np.uint8), engine.checker()) is None
 

@@ -14,6 +14,7 @@ Array = npt.NDArray[np.float32]
 
 
 OVERLAP_OF_ONE_FACE = 0.45
+PART_OVERLAP = 0.2  # share of the smaller box: an unsure detection shows a part of another one
 MAX_LEAN = 45.0  # degrees: a face that leans by less is upright
 
 
@@ -74,6 +75,12 @@ def compute_overlaps(one: Array, others: Array) -> Array:
     areas = box_areas(others) + box_areas(one) - shared
     shares: Array = (shared / np.maximum(areas, 1e-6)).astype(np.float32)
     return shares
+
+
+def is_part_of_any(box: Array, others: Array) -> bool:
+    """Return whether a detection overlaps one of the others so much that it shows a part of the same face."""
+    shared = shared_areas(box, others)
+    return bool((shared > PART_OVERLAP * np.minimum(box_areas(box), box_areas(others))).any())
 
 
 def suppress_overlaps(boxes: Array, scores: Array, limit: float = OVERLAP_OF_ONE_FACE) -> list[int]:

@@ -26,7 +26,8 @@ class CrowdSearch:
 
     def __init__(self, detector: Detector, edge: Detector, everywhere: Detector):
         self.name, self.confident_score = detector.name, detector.confident_score
-        self._detector, self._edge, self._everywhere = detector, edge, everywhere
+        self.edge = edge
+        self._detector, self._everywhere = detector, everywhere
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """Detect as Detector describes."""
@@ -45,7 +46,7 @@ class CrowdSearch:
         """Return the faces of the larger copy, with scores on the scale of the first search."""
         copy, scale = larger_copy(image)
         top = first_edge_row(image.shape[0] * scale, copy.shape[0])
-        searches = ((self._edge, copy[top:], top), (self._everywhere, copy, 0))
+        searches = ((self.edge, copy[top:], top), (self._everywhere, copy, 0))
         return [
             _to_image(face, scale, rows, self.confident_score / detector.confident_score)
             for detector, part, rows in searches

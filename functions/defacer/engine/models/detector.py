@@ -22,3 +22,8 @@ def make_detector(name: str, weights_dir: Path | None = None) -> Detector:
     if name == "mtcnn":
         return Mtcnn()
     raise EngineError(f"the detector is {name!r}, allowed are centerface or mtcnn. Change the setting.")
+
+
+def first_search(detector: Detector) -> Detector:
+    """Return the detector without its searches for crowds and large faces, to search small copies quickly."""
+    return detector.edge if isinstance(detector, CrowdSearch) else detector

@@ -4,10 +4,10 @@ It decides nothing: linking.py does, when it has the detections of all segments.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -98,13 +98,7 @@ def detect_subsegments(
         base, side = time_base(stream), crop_side(stream)
         form = form_of_first(first_frame(container, stream), segment.source, container, stream)
     first, last = _window_number(segment.start, base), _window_number(segment.end, base, before=True)
-    begin = first
-    sampler, set_turns = Sampler(detector), ignore_turns
-    if checker:
-        set_turns = TurnFinder(checker, detector).set_turns
-        # They can be found before the segment.
-        begin = None if first is None else first - first % TURN_WINDOWS
-    start = None if begin is None else math.floor((begin * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
+    sampler = Sampler(detector)
 
     def detect(window: Window) -> _WindowResult:
         sampler.sample(window)
@@ -126,15 +120,21 @@ def detect_subsegments(
             samples=tuple(sample for window in results for sample in window.samples),
         )
 
-    frames_read = read_frames(
-        segment.source,
-        start,
-        _reading_limit(last, base) if past_damage else None,
-        [] if past_damage else None,
-        lambda: progress(0),
-        FormConverter(form),
-    )
-    found = split_into_windows(frames_read, begin, last, side, form.orientation, set_turns=set_turns)
+    def read(begin: int | None, set_turns: Callable[[ReducedFrame], None]) -> Generator[Window]:
+        start = (
+            None if begin is None else math.floor((begin * WINDOW_SECONDS - Fraction(CONTEXT_SECONDS)) / base)
+        )
+        frames = read_frames(
+            segment.source,
+            start,
+            _reading_limit(last, base) if past_damage else None,
+            [] if past_damage else None,
+            lambda: progress(0),
+            FormConverter(form),
+        )
+        return split_into_windows(frames, begin, last, side, form.orientation, set_turns=set_turns)
+
+    found = _windows_with_turns(read, first, checker, detector) if checker else read(first, ignore_turns)
     if first is not None:
         found = (window for window in found if window.frames[0].seconds >= first * WINDOW_SECONDS)
     results: list[_WindowResult] = []
@@ -150,6 +150,26 @@ def detect_subsegments(
         if number % TRIM_INTERVAL == 0:
             trim_heap()
     yield join(results)
+
+
+def _windows_with_turns(
+    read: Callable[[int | None, Callable[[ReducedFrame], None]], Generator[Window]],
+    first: int | None,
+    checker: Callable[[], Detector],
+    detector: Detector,
+) -> Iterable[Window]:
+    """Return the windows from the block of the turn finder that contains the window `first`.
+
+    The block before is read, too, if the turns of the first frame depend on it.
+    """
+    finder = TurnFinder(checker, detector)
+    begin = None if first is None else first - first % TURN_WINDOWS
+    windows = read(begin, finder.set_turns)
+    head = next(windows, None)
+    if head is None or begin is None or not finder.needs_block_before:
+        return chain([head] if head else [], windows)
+    windows.close()  # a file object has one reader at a time
+    return read(begin - TURN_WINDOWS, TurnFinder(checker, detector).set_turns)
 
 
 def frame_detections_of(

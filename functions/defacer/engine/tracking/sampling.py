@@ -10,7 +10,7 @@ alone. No decision in a window depends on frames more than CONTEXT_SECONDS befor
 So the same frames are sampled wherever reading began.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -54,7 +54,7 @@ def split_into_windows(
     seconds: Fraction = WINDOW_SECONDS,
     frames_ahead: int = FRAMES_AHEAD,
     set_turns: Callable[[ReducedFrame], None] = ignore_turns,
-) -> Iterator[Window]:
+) -> Generator[Window]:
     """Yield the windows of a video, in order. Frames are held with a long side of `side` pixels at most.
 
     `set_turns` is called for the first frame of each window and of each shot. The other frames get the same turns.

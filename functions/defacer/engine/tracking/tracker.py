@@ -14,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from defacer.engine.models.arrays import Array, box_areas, compute_overlaps, shared_areas
+from defacer.engine.models.arrays import Array, compute_overlaps, is_part_of_any
 from defacer.engine.tracking.segment_detections import DetectedFace, FrameDetections
 from defacer.report.compact_boxes import CompactBoxes
 
@@ -26,7 +26,6 @@ ANOTHER_FACE = 1.0  # distance of two consecutive views that show different peop
 SIZE_RATIO = 0.6
 MAX_DISTANCE = 0.8  # of a face's size, between a face that was lost and its predicted place
 FAINT_SECONDS, MIN_FAINT = 0.4, 3  # time and number of unsure detections that are a face
-FAINT_OVERLAP = 0.2  # share of the smaller box: an unsure detection shows a part of another one
 MAX_UNLIKE_VIEWS = 8  # views that are kept for a face that is unlike all targets
 
 
@@ -152,12 +151,6 @@ class Track:
         return expected
 
 
-def _is_part_of_any(box: Array, others: Array) -> bool:
-    """Return whether a detection overlaps one of the others so much that it shows a part of the same face."""
-    shared = shared_areas(box, others)
-    return bool((shared > FAINT_OVERLAP * np.minimum(box_areas(box), box_areas(others))).any())
-
-
 def _stack(embeddings: Sequence[Array]) -> Array:
     return np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32)
 
@@ -245,7 +238,7 @@ class Tracker:
             [face.box for n, face in enumerate(faces) if n not in free or face.score >= self._sure],
             np.float32,
         ).reshape(-1, 4)
-        alone = {n for n in free if faces[n].score >= self._sure or not _is_part_of_any(faces[n].box, known)}
+        alone = {n for n in free if faces[n].score >= self._sure or not is_part_of_any(faces[n].box, known)}
         linked: set[Track] = set()  # a track that is made here gets another number
         for _, track, index in self._candidate_links(pts, faces, self._faint):
             if index not in alone or track in linked or not self._is_certain(track, seen[index]):
