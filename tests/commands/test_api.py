@@ -61,6 +61,27 @@ def test_person_of_the_video_is_kept_and_then_hidden_by_number(tmp_path: Path) -
         defacer.render(video, kept, tmp_path / "more.mp4", hide=[0], keep=[0])
 
 
+@pytest.mark.parametrize("becomes", ["another video", "deleted", "half"])
+def test_video_that_changes_during_the_run_is_not_published(becomes: str, tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "in.mp4", Clip(seconds=0.4, portrait=astronaut()))
+    other = write_clip(tmp_path / "other.mp4", Clip(seconds=0.4, portrait=admiral()[:400, 60:460]))
+
+    def change(stage: str, _done: int, _total: int | None) -> None:
+        if stage == "redacting faces" and other.exists():
+            if becomes == "half":
+                other.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+            other.replace(video)
+            if becomes == "deleted":
+                video.unlink()
+
+    options = defacer.Options(verify="off")
+    with pytest.raises(
+        defacer.EngineError, match=r"in\.mp4: it was changed, replaced or deleted during the run"
+    ):
+        defacer.redact(video, options=options, progress=change)
+    assert not (tmp_path / "in.defaced.mp4").exists()
+
+
 def test_options_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "in.mp4").touch()
     with pytest.raises(defacer.EngineError, match="strength is 7, allowed are 1 to 3"):

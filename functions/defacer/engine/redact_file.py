@@ -33,6 +33,7 @@ from defacer.engine.runtime.malloc import trim_heap
 from defacer.engine.tracking.frame_faces import Ask, choose_face, find_faces_at, parse_moment
 from defacer.engine.tracking.linking import link_faces
 from defacer.engine.tracking.report_edit import with_edits
+from defacer.engine.unchanged_source import unchanged
 from defacer.plurals import printable
 from defacer.report.edits import AddedTrack, Edits
 from defacer.report.faces import Faces
@@ -56,13 +57,22 @@ class FileRedactor:
 
     def redact(self, video: Path, out: Path, progress: StageCallback = lambda *_: None) -> Report:
         """Write the MP4 `out`, which appears when it is complete. Raise EngineError if that is impossible."""
-        with _named_in_errors(video):
+        with _named_in_errors(video), unchanged(video) as require_unchanged:
             info = probe(_path_of(video), self.options).info
             source = ClockedSource(_path_of(video), info.clock)
             faces = self._find(source, info, progress)
             close_idle_decoders()  # the pictures are read and the models are free before the video is written
             trim_heap()
-            return _render(source, faces, self.options, self.replacement, out, progress, force=self.force)
+            return _render(
+                source,
+                faces,
+                self.options,
+                self.replacement,
+                out,
+                progress,
+                require_unchanged,
+                force=self.force,
+            )
 
     def _find(self, source: ClockedSource, info: VideoInfo, progress: StageCallback) -> Faces:
         frames = _frame_count(info)
@@ -148,12 +158,12 @@ def render(  # noqa: PLR0913 - the options of a public function, each by its nam
     decided = Edits(decisions={**dict.fromkeys(hide, "hide"), **dict.fromkeys(keep, "keep")})
     edits = decided if edits is None else edits.merge(decided)
     picture = read_replacement(cover)
-    with _named_in_errors(source):
+    with _named_in_errors(source), unchanged(source) as require_unchanged:
         clocked = ClockedSource(_path_of(source), report.clock)
         if fingerprint_of(clocked) != report.fingerprint:
             raise _other_video(source)
         faces = Faces.from_bytes(with_edits(report.faces.to_bytes(), edits, None).document)
-        return _render(clocked, faces, options, picture, result, progress, force=force)
+        return _render(clocked, faces, options, picture, result, progress, require_unchanged, force=force)
 
 
 def find_tracks(
@@ -257,13 +267,16 @@ def _render(
     replacement: bytes | None,
     out: Path,
     progress: StageCallback,
+    require_unchanged: Callable[[], None],
     *,
     force: bool,
 ) -> Report:
     if options.verify != "off":
         weights.yunet()
     progress(REDACTING, 0, faces.frames)
-    rendered = render_video(source, faces, options, replacement, out.absolute(), progress, force=force)
+    rendered = render_video(
+        source, faces, options, replacement, out.absolute(), progress, require_unchanged, force=force
+    )
     checked = rendered.checked
     return Report(
         rendered.faces,

@@ -48,12 +48,14 @@ def render_video(
     replacement: bytes | None,
     out: Path,
     progress: StageCallback = lambda *_: None,
+    before_move: Callable[[], None] = lambda: None,
     *,
     force: bool = False,
 ) -> Rendered:
     """Write the MP4 `out`, which appears when it is complete, and replaces a file only with `force`.
 
-    Raises the errors of `redact_and_verify` and `join_files`, and CheckError if the faces belong to another video.
+    `before_move` is called when all of the source was read, and can raise an error so that nothing appears. Raises the
+    errors of `redact_and_verify` and `join_files`, and CheckError if the faces belong to another video.
     """
 
     def show_redacted(done: int) -> None:
@@ -89,6 +91,7 @@ def render_video(
             past_damage=options.on_decode_error == "hide",
             sound=options.sound,
         )
+        before_move()
         move_result(result, out, force=force)
     found = checked.tracks if checked else ()
     return Rendered(
